@@ -1,0 +1,1 @@
+"""Run files: sessions, parity, latency, memory, reports."""

@@ -1,0 +1,82 @@
+"""The one protocol by which parity and the bench run anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Array = NDArray[Any]
+
+
+class Session(Protocol):
+    """Something that maps inputs to outputs, opened and closed as a context manager.
+
+    Attributes:
+        runtime: Short name for tables and JSON: "torch", "onnxruntime", "tensorrt",
+            "tensorrt-rtx", "coreml", "mil-reference".
+        how: One sentence saying what really computed the answer, for reports.
+    """
+
+    runtime: str
+    how: str
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        """Outputs in the artefact's order, in new arrays that the caller owns."""
+        ...
+
+    def bind(self, *inputs: Array) -> Callable[[], None]:
+        """A call that runs one complete inference on `inputs` and returns when it has finished.
+
+        What the bench times: inputs are placed beforehand where the runtime wants them.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class OwnedSession:
+    """Base of the sessions: closes on exit; `bind` runs and drops the outputs."""
+
+    runtime = ""
+    how = ""
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        raise TypeError(f"{type(self).__name__} does not say how it runs")
+
+    def bind(self, *inputs: Array) -> Callable[[], None]:
+        held = tuple(np.ascontiguousarray(array) for array in inputs)
+
+        def once() -> None:
+            self.run(*held)
+
+        return once
+
+    def close(self) -> None:
+        """Release what the session holds; called once, also after an error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

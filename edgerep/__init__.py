@@ -1,0 +1,58 @@
+"""Turn a trained re-parameterizable network into a device artefact that is proven to agree with it.
+
+The verbs are loaded on first use, so that `import edgerep` costs nothing:
+
+    model = edgerep.load("RepVGG-A0-train.pth")
+    fused = edgerep.fuse(model)
+    graph = edgerep.export_onnx(fused, "a0.onnx", precision="fp16", batch=(1, 8, 32))
+    engine = edgerep.build_engine(graph, "a0.engine")
+    package = edgerep.export_coreml(graph, "a0.mlpackage")
+    report = edgerep.verify(model, [graph, engine, package])
+    result = edgerep.run_bench([model, fused, graph], batch=[1, 8])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgerep.bench.harness import run_bench
+    from edgerep.bench.parity import verify
+    from edgerep.errors import EdgerepError
+    from edgerep.export.coreml import export_coreml
+    from edgerep.export.engine import build_engine
+    from edgerep.export.graph import export_onnx
+    from edgerep.fusion import Fused, fuse
+    from edgerep.loading import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EdgerepError",
+    "Fused",
+    "__version__",
+    "build_engine",
+    "export_coreml",
+    "export_onnx",
+    "fuse",
+    "load",
+    "run_bench",
+    "verify",
+]
+
+_HOME = {
+    "EdgerepError": "edgerep.errors",
+    "Fused": "edgerep.fusion",
+    "build_engine": "edgerep.export.engine",
+    "export_coreml": "edgerep.export.coreml",
+    "export_onnx": "edgerep.export.graph",
+    "fuse": "edgerep.fusion",
+    "load": "edgerep.loading",
+    "run_bench": "edgerep.bench.harness",
+    "verify": "edgerep.bench.parity",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'edgerep' has no attribute {name!r}")

@@ -1,0 +1,62 @@
+"""The batch sizes that an artefact is made for: one, or a range with an optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgerep.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProfile:
+    """Smallest, best-tuned and largest batch; all equal for a static batch."""
+
+    smallest: int
+    optimum: int
+    largest: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.smallest <= self.optimum <= self.largest:
+            raise OptionError(
+                f"batch {self}: sizes must be at least 1 and must not fall: MIN:OPT:MAX, "
+                f"for example 1:8:32"
+            )
+
+    def __str__(self) -> str:
+        if self.is_static:
+            return str(self.smallest)
+        return f"{self.smallest}:{self.optimum}:{self.largest}"
+
+    @property
+    def is_static(self) -> bool:
+        return self.smallest == self.largest
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes to check, without repeats, rising."""
+        return tuple(sorted({self.smallest, self.optimum, self.largest}))
+
+
+def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfile:
+    """A profile from `8`, `"8"`, `"1:8:32"` or `(1, 8, 32)`.
+
+    Raises:
+        OptionError: It is none of these.
+    """
+    if isinstance(batch, BatchProfile):
+        return batch
+    try:
+        if isinstance(batch, int):
+            numbers = [batch]
+        elif isinstance(batch, str):
+            numbers = [int(part) for part in batch.split(":")]
+        else:
+            numbers = [int(part) for part in batch]
+    except ValueError as error:
+        raise OptionError(f"batch {batch!r} is neither N nor MIN:OPT:MAX") from error
+    if len(numbers) == 1:
+        return BatchProfile(numbers[0], numbers[0], numbers[0])
+    if len(numbers) == 3:
+        return BatchProfile(*numbers)
+    raise OptionError(f"batch {batch!r} is neither N nor MIN:OPT:MAX, for example 8 or 1:8:32")

@@ -1,0 +1,85 @@
+"""What can go wrong, and the exit code that each kind has on the command line.
+
+EdgerepError                    3  an input is unreadable, malformed, unsafe or unsupported
+  + CheckpointError             3  file, format, keys, values
+  + FusionError                 3  names the block
+  + OnnxError                   3  a graph cannot be made or read
+  + EngineError                 3  TensorRT refused
+  + CoremlError                 3  the Core ML conversion refused
+  + DataError                   3  images or labels given by the user
+  + OutputError                 3  the artefact cannot be written
+  + OptionError                 2  options that contradict each other
+  + ParityError                 1  a comparison failed; carries the report
+  + MissingRuntimeError         4  a package, driver or device is not there
+      + MissingDependencyError  4  names the extra that brings it
+
+A message says what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgerepError(Exception):
+    """Base of every error that edgerep raises on purpose."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class CheckpointError(EdgerepError):
+    """A checkpoint cannot be read, or is not the network it should be."""
+
+
+class FusionError(EdgerepError):
+    """A block cannot be folded, or its folded form disagrees with it."""
+
+
+class OnnxError(EdgerepError):
+    """An ONNX graph cannot be written, read or used."""
+
+
+class EngineError(EdgerepError):
+    """TensorRT did not parse the graph or did not build an engine."""
+
+
+class CoremlError(EdgerepError):
+    """The graph cannot be expressed as a Core ML program."""
+
+
+class DataError(EdgerepError):
+    """Images or labels given by the user cannot be used."""
+
+
+class OutputError(EdgerepError):
+    """An artefact cannot be written where it was asked for."""
+
+
+class OptionError(EdgerepError):
+    """Options that are wrong in themselves or contradict each other."""
+
+    exit_code = 2
+
+
+class ParityError(EdgerepError):
+    """An artefact does not agree with its reference."""
+
+    exit_code = 1
+
+
+class MissingRuntimeError(EdgerepError):
+    """A package, driver or device that this step needs is not there."""
+
+    exit_code = 4
+
+
+class MissingDependencyError(MissingRuntimeError):
+    """A Python package is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the Python package `{package}` is not installed, and this step needs it: "
+            f"pip install 'edgerep[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,114 @@
+"""Files written whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgerep.errors import OptionError, OutputError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over its files' relative names and hashes in name order."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(found for found in path.rglob("*") if found.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def require_writable(path: Path, *, folder: bool = False) -> None:
+    """Refuse a bad output path before any work is done.
+
+    Args:
+        path: Where the artefact is to be written.
+        folder: The artefact is itself a folder (a Core ML package).
+
+    Raises:
+        OptionError: `path` is a folder where a file is wanted, or a file where a folder is wanted.
+        OutputError: Its parent cannot be created or written to.
+    """
+    if folder and path.is_file():
+        raise OptionError(f"{path} is a file, and a folder is to be written there")
+    if not folder and path.is_dir():
+        raise OptionError(f"{path} is a folder: give the name of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {path.parent}: {_reason(error)}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {path.parent}: permission denied")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it takes `path`'s place.
+
+    An exception, Ctrl-C included, leaves what was at `path` before. A killed process leaves the
+    old artefact, and perhaps a `.partial` file beside it, never half of a new one; for a folder
+    there is an instant in which neither stands at `path`.
+
+    Raises:
+        OptionError, OutputError: As `require_writable`, and when writing fails (a full disk).
+    """
+    require_writable(path, folder=folder)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    partial = scratch / path.name  # the real name: some writers look at the suffix
+    try:
+        yield partial
+        if folder:
+            _replace_folder(partial, path, scratch / "previous")
+        else:
+            _flush(partial)
+            os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _replace_folder(new: Path, path: Path, aside: Path) -> None:
+    if path.exists():
+        os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, path)
+        raise
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    return error.strerror or str(error)

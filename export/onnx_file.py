@@ -1,0 +1,222 @@
+"""An ONNX file: what it takes and gives, where it came from, and whether it can be trusted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, external_data_helper
+
+from edgerep.batches import BatchProfile
+from edgerep.errors import OnnxError
+from edgerep.files import sha256_of
+
+METADATA_KEY = "edgerep"
+_DTYPE_NAMES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, element type and shape of an input or output; None is the dynamic batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def concrete(self, batch: int) -> tuple[int, ...]:
+        """The shape with the dynamic dimension, if any, set to `batch`."""
+        return tuple(batch if size is None else size for size in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """An ONNX file on disk, checked: the single source of truth for engines and packages.
+
+    Attributes:
+        path: The file.
+        sha256: Of the file; every artefact made from it carries this.
+        precision: "fp32" or "fp16", read from the types of the weights.
+        form: "fused", "unfused" or "unfused-folded"; "unknown" for a file edgerep did not write.
+        batch: The batch sizes it is meant for.
+        inputs: In the order of the graph.
+        outputs: In the order of the graph.
+        made_from: As in `edgerep.records.Record`; empty for a file edgerep did not write.
+        options: The options of the export; empty for a file edgerep did not write.
+        opset: Of the default operator set.
+        operators: How many nodes there are of each operator.
+    """
+
+    path: Path
+    sha256: str
+    precision: str
+    form: str
+    batch: BatchProfile
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    made_from: tuple[Mapping[str, Any], ...]
+    options: Mapping[str, Any]
+    opset: int
+    operators: Mapping[str, int]
+
+    @property
+    def lineage(self) -> tuple[Mapping[str, Any], ...]:
+        """`made_from` of whatever is made from this graph: the graph, then its own sources."""
+        here = {"kind": "onnx", "name": self.path.name, "sha256": self.sha256}
+        return (here, *self.made_from)
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Load and check an ONNX model, weights included.
+
+    Raises:
+        OnnxError: The file is missing, truncated, not ONNX, invalid, or its external data is
+            missing, too short, or lies outside the model's own folder.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise OnnxError(f"cannot read {path}: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise OnnxError(f"{path} is not an ONNX file, or it was cut short: {error}") from error
+    if not model.graph.node:
+        raise OnnxError(f"{path} is not an ONNX file, or its graph is empty: it has no node")
+    _load_external_data(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise OnnxError(f"{path} is not a valid ONNX model: {error}") from error
+    return model
+
+
+def open_graph(path: Path) -> Graph:
+    """Check an ONNX file and describe it.
+
+    Raises:
+        OnnxError: As `read_model`, or it has a shape edgerep cannot serve (only the first
+            dimension of inputs may be dynamic).
+    """
+    return describe_model(read_model(path), path)
+
+
+def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
+    """What `open_graph` returns, for a model already read from `path`."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_spec(i, path) for i in model.graph.input if i.name not in constants)
+    outputs = tuple(_spec(o, path) for o in model.graph.output)
+    note = _metadata(model, path)
+    profile = note.get("batch")
+    return Graph(
+        path=path,
+        sha256=sha256_of(path),
+        precision=precision_of(model),
+        form=note.get("form", "unknown"),
+        batch=BatchProfile(*profile) if profile else _batch_of(inputs),
+        inputs=inputs,
+        outputs=outputs,
+        made_from=tuple(note.get("made_from", ())),
+        options=note.get("options", {}),
+        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
+        operators=count_operators(model),
+    )
+
+
+def count_operators(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of nodes of each operator, most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def precision_of(model: onnx.ModelProto) -> str:
+    """The precision that the graph's own types state: "int8", "fp16" or "fp32"."""
+    operators = {node.op_type for node in model.graph.node}
+    if "QuantizeLinear" in operators or "DequantizeLinear" in operators:
+        return "int8"
+    sizes: Counter[int] = Counter()
+    for tensor in model.graph.initializer:
+        sizes[tensor.data_type] += _elements(tensor.dims)
+    return "fp16" if sizes[TensorProto.FLOAT16] > sizes[TensorProto.FLOAT] else "fp32"
+
+
+def set_metadata(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
+    """Put edgerep's provenance into the model's metadata, replacing what was there."""
+    kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(note, sort_keys=True))
+
+
+def _metadata(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    for prop in model.metadata_props:
+        if prop.key == METADATA_KEY:
+            try:
+                return cast(dict[str, Any], json.loads(prop.value))
+            except ValueError as error:
+                raise OnnxError(f"{path}: its edgerep metadata is not JSON: {error}") from error
+    return {}
+
+
+def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = _DTYPE_NAMES.get(tensor.elem_type)
+    if dtype is None:
+        name = TensorProto.DataType.Name(tensor.elem_type)
+        raise OnnxError(f"{path}: `{value.name}` has element type {name}, which is not supported")
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    if None in shape[1:]:
+        raise OnnxError(
+            f"{path}: `{value.name}` has dynamic dimensions besides the batch, {shape}: "
+            f"export it with a fixed image size"
+        )
+    return TensorSpec(value.name, dtype, shape)
+
+
+def _batch_of(inputs: Iterable[TensorSpec]) -> BatchProfile:
+    sizes = {spec.shape[0] for spec in inputs if spec.shape}
+    fixed = next((size for size in sizes if size is not None), 1)
+    return BatchProfile(fixed, fixed, fixed)
+
+
+def _elements(dims: Iterable[int]) -> int:
+    count = 1
+    for size in dims:
+        count *= size
+    return count
+
+
+def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    folder = path.parent.resolve()
+    broken = []
+    for tensor in model.graph.initializer:
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        info = external_data_helper.ExternalDataInfo(tensor)
+        file = (folder / info.location).resolve()
+        if not file.is_relative_to(folder):
+            broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")
+        elif not file.is_file():
+            broken.append(f"{tensor.name}: {info.location} is missing")
+        elif file.stat().st_size < (info.offset or 0) + (info.length or 0):
+            broken.append(f"{tensor.name}: {info.location} is too short")
+    if broken:
+        shown = "".join(f"\n  {line}" for line in broken[:10])
+        more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise OnnxError(
+            f"{path} keeps weights in other files, and they cannot be used:{shown}{more}\n"
+            f"put those files beside the model, or export it as one file"
+        )
+    try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise OnnxError(f"{path}: its external data cannot be loaded: {error}") from error
