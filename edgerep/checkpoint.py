@@ -1,0 +1,173 @@
+"""Read a checkpoint file without letting it run code, down to one flat table of tensors."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from edgerep.errors import CheckpointError
+from edgerep.files import sha256_of
+
+# Where training code keeps the weights, best first: averaged weights (EMA) before raw ones.
+_AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+_RAW = ("state_dict", "model", "model_state_dict", "network", "net", "params", "weights")
+# Added by wrappers anywhere in a key: DistributedDataParallel and torch.compile.
+_WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
+# Added in front of every key by a bigger module that holds the network.
+_PREFIXES = ("model.", "backbone.", "network.", "net.", "encoder.")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The tensors of a checkpoint file under bare names.
+
+    Attributes:
+        path: The file.
+        sha256: Of the file.
+        tensors: Name to tensor, on the CPU, wrappers and prefixes removed.
+        notes: What was decided on the way, in words: which of two candidates was taken, which
+            prefix was removed.
+    """
+
+    path: Path
+    sha256: str
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read `.safetensors`, or anything `torch.save` wrote that holds only tensors and plain data.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, of another kind, wants to run code when
+            it is read, or holds no tensors.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"{path} {what}: give the file of a checkpoint")
+    if path.suffix == ".safetensors":
+        content: object = _read_safetensors(path)
+    else:
+        content = _read_pickle(path)
+    table, notes = _find_table(content, path)
+    tensors, more = _strip(table)
+    return Checkpoint(path, sha256_of(path), tensors, (*notes, *more))
+
+
+def _read_safetensors(path: Path) -> object:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or it was cut short: {error}"
+        ) from error
+
+
+def _read_pickle(path: Path) -> object:
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty")
+    try:
+        with warnings.catch_warnings():
+            # torch explains weights_only in a warning for old formats; our own message does.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_explain_unsafe(path, error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def _explain_unsafe(path: Path, error: Exception) -> str:
+    wanted = _wanted_globals(path)
+    if not wanted:
+        return (
+            f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
+            f"{_first_line(error)}"
+        )
+    names = ", ".join(wanted[:5]) + (" ..." if len(wanted) > 5 else "")
+    whole = any(name.startswith(("torch.nn.modules", "__main__.")) for name in wanted)
+    what = "holds a whole pickled model" if whole else "holds more than weights"
+    return (
+        f"{path} {what}: reading it would run code from {names}. edgerep reads weights only. Where "
+        f"you trust the file, save its weights with the code that wrote it: "
+        f"torch.save(model.state_dict(), 'weights.pth')"
+    )
+
+
+def _wanted_globals(path: Path) -> list[str]:
+    """Names of the classes and functions that unpickling the file would call."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # a malformed stream can raise anything; then there is nothing to name
+        return []
+
+
+def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict inside whatever was saved, and how it was chosen."""
+    notes: list[str] = []
+    for _ in range(4):  # wrappers nest: {"model": {"state_dict": {...}}}
+        if not isinstance(content, Mapping):
+            break
+        table = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        candidates = [key for key in _candidate_order(content) if _holds_tensors(content.get(key))]
+        if not candidates:
+            if table:
+                return {str(key): value for key, value in table.items()}, notes
+            break
+        chosen, *others = candidates
+        left = f"; left aside: {', '.join(others)}" if others else ""
+        notes.append(f"weights taken from '{chosen}'{left}")
+        content = content[chosen]
+    found = f"a {type(content).__name__}"
+    if isinstance(content, Mapping):
+        found = f"the keys {', '.join(map(str, list(content)[:8])) or '(none)'}"
+    raise CheckpointError(f"{path} holds no table of tensors: found {found}")
+
+
+def _candidate_order(content: Mapping[Any, Any]) -> tuple[str, ...]:
+    if "meta" in content and "ema_state_dict" in content:
+        # mmengine swaps on saving: `state_dict` is the average, `ema_state_dict` the raw weights.
+        return ("state_dict", "ema_state_dict")
+    return _AVERAGED + _RAW
+
+
+def _holds_tensors(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return any(isinstance(v, Tensor) or _holds_tensors(v) for v in value.values())
+
+
+def _strip(table: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    notes = []
+    tensors = {
+        ".".join(part for part in key.split(".") if part not in _WRAPPER_PARTS): tensor
+        for key, tensor in table.items()
+    }
+    if tensors.keys() != table.keys():
+        notes.append("wrapper names 'module' and '_orig_mod' removed from the keys")
+    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+        notes.append(f"prefix '{prefix}' removed from every key")
+    if len(tensors) != len(table):
+        raise CheckpointError(
+            "the checkpoint holds two tensors for one name once 'module' and '_orig_mod' are "
+            "removed from its keys: it holds more than one network"
+        )
+    return tensors, notes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

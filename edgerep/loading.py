@@ -1,0 +1,112 @@
+"""From a checkpoint file, or the name of an architecture, to a network in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgerep.architecture import VARIANTS, variant_named
+from edgerep.checkpoint import Checkpoint, read_checkpoint
+from edgerep.errors import CheckpointError, OptionError
+from edgerep.recognition import recognise
+from edgerep.repvgg import BATCHNORM_EPS, Origin, RepVGG, random_repvgg
+
+
+def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
+    """Load a network; its architecture is inferred from the tensors.
+
+    Args:
+        source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) in the official
+            format, in train form, fused form or partly fused; or the name of a published variant
+            (`repvgg_a0`), which gives random weights.
+        bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; 1e-5 is the format's.
+
+    Returns:
+        The network in eval mode on the CPU, float32, with `architecture` and `origin`.
+
+    Raises:
+        CheckpointError: The file is unreadable, unsafe, or not a complete RepVGG: every missing,
+            unexpected and misshapen tensor is listed, and every tensor with NaN or infinity.
+        OptionError: `bn_eps` is negative.
+    """
+    if not bn_eps >= 0:
+        raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
+    path = Path(source)
+    if not path.exists():
+        if architecture := variant_named(str(source)):
+            return random_repvgg(architecture, eps=bn_eps)
+        if not path.suffix:
+            raise CheckpointError(
+                f"{source} is neither a file nor a published RepVGG: {', '.join(VARIANTS)}"
+            )
+    return network_of(read_checkpoint(path), bn_eps=bn_eps)
+
+
+def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
+    """The network whose weights a checkpoint holds; errors as `load`."""
+    name = checkpoint.path.name
+    found = recognise(checkpoint.tensors, name)
+    with torch.device("meta"):
+        model = RepVGG(found.architecture, plain=found.plain, eps=bn_eps)
+    _require_same_keys(model, checkpoint.tensors, name)
+    _require_sound_values(checkpoint.tensors, bn_eps, name)
+    notes = list(checkpoint.notes)
+    narrow = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.tensors.values()}
+                    - {"float32", "int64"})  # fmt: skip
+    if narrow:
+        notes.append(f"{', '.join(narrow)} weights read as float32")
+    # A counter of training steps: not every writer saves it, and inference does not use it.
+    counters = {
+        key: torch.zeros((), dtype=torch.int64)
+        for key in model.state_dict()
+        if key.endswith("num_batches_tracked")
+    }
+    weights = {
+        key: tensor.float() for key, tensor in checkpoint.tensors.items() if key not in counters
+    }
+    model.load_state_dict({**counters, **weights}, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.origin = Origin(
+        name, checkpoint.sha256, f"official RepVGG, {found.form} form", tuple(notes)
+    )
+    return model.eval()
+
+
+def _require_same_keys(model: RepVGG, tensors: Mapping[str, Tensor], source: str) -> None:
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
+    problems = [
+        *(f"missing: {key} {list(wanted[key])}"
+          for key in wanted if key not in tensors and key not in optional),
+        *(f"unexpected: {key} {list(tensors[key].shape)}" for key in tensors if key not in wanted),
+        *(f"misshapen: {key} is {list(tensors[key].shape)}, should be {list(shape)}"
+          for key, shape in wanted.items()
+          if key in tensors and key not in optional and tuple(tensors[key].shape) != shape),
+    ]  # fmt: skip
+    if problems:
+        raise CheckpointError(
+            f"{source} is not a complete {model.architecture.name}; nothing was loaded:\n  "
+            + "\n  ".join(problems)
+        )
+
+
+def _require_sound_values(tensors: Mapping[str, Tensor], bn_eps: float, source: str) -> None:
+    problems = []
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            if not key.endswith("num_batches_tracked"):
+                problems.append(f"{key} is {tensor.dtype}, not floating point")
+        elif not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            problems.append(f"{key} has {bad} NaN or infinite values of {tensor.numel()}")
+        elif key.endswith("running_var") and not (tensor.double() + bn_eps > 0).all():
+            low = tensor.min().item()
+            problems.append(f"{key} + eps is not positive: its smallest value is {low:.3g}")
+    if problems:
+        raise CheckpointError(
+            f"{source} cannot be a trained network; nothing was loaded:\n  " + "\n  ".join(problems)
+        )
