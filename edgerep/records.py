@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -56,6 +56,13 @@ def record_path(artefact: Path) -> Path:
 def write_record(artefact: Path, record: Record) -> None:
     """Write the record beside its artefact, whole or not at all."""
     write_text(record_path(artefact), json.dumps(asdict(record), indent=2) + "\n")
+
+
+def add_parity(artefact: Path, parity: Mapping[str, Any]) -> None:
+    """Put the comparison with the reference into an artefact's record."""
+    record = read_record(artefact)
+    if record is not None:
+        write_record(artefact, replace(record, parity=parity))
 
 
 def read_record(artefact: Path) -> Record | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxscript.optimizer
@@ -23,18 +22,15 @@ from torch import nn
 
 from edgerep.batches import BatchProfile, batch_profile
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.half import convert_to_half
-from edgerep.export.normalise import fold_factor, prepend_normalisation
-from edgerep.export.onnx_file import Graph, describe_model, set_metadata
-from edgerep.files import replacing
+from edgerep.export.onnx_file import Graph
+from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
 from edgerep.fusion import Fused
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.records import Record, versions_of, write_record
-from edgerep.repvgg import Origin, PlainBlock, RepVGG
+from edgerep.repvgg import PlainBlock, RepVGG
+from edgerep.weights import origin_entry
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
 OPSETS = (17, 18, 19, 20)
-PRECISIONS = ("fp32", "fp16")
 _EXPORTER_LOWEST_OPSET = 18
 _TIDY_RULES = [remove_optional_bias_from_conv_rule, remove_optional_bias_from_gemm_rule]
 _NOISY_LOGGERS = (
@@ -85,8 +81,7 @@ def export_onnx(
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
     module = source.module if isinstance(source, Fused) else source
-    if module.training:
-        raise OptionError(f"{type(module).__name__} is in training mode: call .eval() first")
+    _refuse_training_mode(module)
     form = "fused" if _is_plain(module) else "unfused-folded" if fold_batchnorm else "unfused"
     example = torch.zeros(_example_shape(module, profile, size, channels), dtype=_dtype_of(module))
 
@@ -98,8 +93,6 @@ def export_onnx(
     _prune_metadata(model)
     if isinstance(module, RepVGG):
         _require_operators(model, module, form)
-    model = _apply_precision(model, precision, preprocessing)
-
     options = {
         "precision": precision,
         "batch": [profile.smallest, profile.optimum, profile.largest],
@@ -107,24 +100,10 @@ def export_onnx(
         "preprocessing": asdict(preprocessing),
         "opset": opset,
     }
-    lineage = _lineage(source)
-    set_metadata(
-        model, {"form": form, "batch": options["batch"], "made_from": lineage, "options": options}
+    model = apply_precision(model, precision, preprocessing)
+    return write_graph(
+        model, path, form=form, batch=profile, made_from=[origin_entry(source)], options=options
     )
-    return _write(model, path, lineage, options)
-
-
-def _apply_precision(
-    model: onnx.ModelProto, precision: str, preprocessing: Preprocessing
-) -> onnx.ModelProto:
-    """The factor goes into float32 weights, then the weights are rounded, then the float32 part."""
-    if preprocessing.is_identity:
-        return convert_to_half(model) if precision == "fp16" else model
-    folded = fold_factor(model, preprocessing)
-    if precision == "fp16":
-        model = convert_to_half(model)
-    prepend_normalisation(model, preprocessing, with_factor=not folded)
-    return model
 
 
 def _traced(
@@ -200,50 +179,6 @@ def _require_operators(model: onnx.ModelProto, network: RepVGG, form: str) -> No
         )
 
 
-def _lineage(source: Fused | nn.Module) -> list[Mapping[str, Any]]:
-    origin = source.origin if isinstance(source, Fused) else getattr(source, "origin", None)
-    if not isinstance(origin, Origin):
-        return [{"kind": "torch module", "name": type(source).__name__, "sha256": None}]
-    kind = "checkpoint" if origin.sha256 else "architecture"
-    return [{"kind": kind, "name": origin.source, "sha256": origin.sha256, "format": origin.format}]
-
-
-def _write(
-    model: onnx.ModelProto,
-    path: Path,
-    lineage: Sequence[Mapping[str, Any]],
-    options: Mapping[str, Any],
-) -> Graph:
-    model.producer_name, model.producer_version = "edgerep", versions_of(())["edgerep"]
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise OnnxError(f"the exported graph is not valid ONNX: {error}") from error
-    except ValueError as error:  # protobuf's own limit
-        raise OnnxError(f"the graph does not fit into one file of 2 GiB: {error}") from error
-    with replacing(path) as partial:
-        partial.write_bytes(model.SerializeToString())
-    graph = describe_model(model, path)
-    write_record(
-        path,
-        Record(
-            kind="onnx",
-            sha256=graph.sha256,
-            made_from=tuple(lineage),
-            versions=versions_of(("torch", "onnx", "onnxscript")),
-            options=options,
-            details={
-                "form": graph.form,
-                "precision": graph.precision,
-                "operators": dict(graph.operators),
-                "inputs": [asdict(spec) for spec in graph.inputs],
-                "outputs": [asdict(spec) for spec in graph.outputs],
-            },
-        ),
-    )
-    return graph
-
-
 def _example_shape(
     module: nn.Module,
     profile: BatchProfile,
@@ -267,6 +202,11 @@ def _is_plain(module: nn.Module) -> bool:
 
 def _dtype_of(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), torch.float32)
+
+
+def _refuse_training_mode(module: nn.Module) -> None:
+    training = [name or type(module).__name__ for name, m in module.named_modules() if m.training]
+    _require(not training, f"{', '.join(training[:3])} in training mode: call .eval() first")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,10 +1,13 @@
 """Rewrite a float32 ONNX graph as a typed float16 graph with float32 inputs and outputs.
 
 The precision then lives in the graph, where TensorRT 8.5 to 11, TensorRT-RTX and Core ML all
-read it, and not in a flag of one builder.
+read it, and not in a flag of one builder. Normalisation in front of the network stays in float32:
+pixels of 0 to 255 and a mean of 123.675 are not what float16 is good at.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -16,10 +19,14 @@ _FLOAT16_MAX = float(np.finfo(np.float16).max)
 # Operators whose scale parameters TensorRT and Core ML want in float32 are not among these; the
 # graphs that edgerep writes hold no others with float tensors as attributes.
 _TYPED_ATTRIBUTES = {"Cast": "to"}
+_NORMALISING = ("Cast", "Sub", "Add", "Mul", "Div")
 
 
 def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float32 graph in float16: weights rounded to nearest, casts at the ends.
+
+    Operators between the input and the network proper that only shift and scale keep their
+    float32, and so do their constants; the cast comes behind them.
 
     Raises:
         OnnxError: A weight is beyond what float16 holds (65504), listed by name; the largest
@@ -28,25 +35,55 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     graph = half.graph
-    _refuse_overflow(graph)
+    front = [node for value in _images(graph) for node in _normalisation(graph, value.name)]
+    made_in_front = {name for node in front for name in node.output}
+    kept = {name for node in front for name in node.input}
+    _refuse_overflow(graph, kept)
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             values = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     for node in graph.node:
-        _retype_attributes(node)
+        if not made_in_front.intersection(node.output):
+            _retype_attributes(node)
+    wide = made_in_front | {value.name for value in (*graph.input, *graph.output)}
     for value in graph.value_info:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+        if value.name not in wide and value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     _cast_inputs(graph)
     _cast_outputs(graph)
     return half
 
 
-def _refuse_overflow(graph: onnx.GraphProto) -> None:
+def _images(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in graph.initializer}
+    return (value for value in graph.input if value.name not in constants)
+
+
+def _normalisation(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    """The operators behind an input that shift and scale it by constants of their own, in order."""
+    constants = {tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for read in node.input:
+            readers.setdefault(read, []).append(node)
+    found: list[onnx.NodeProto] = []
+    while len(readers.get(name, ())) == 1:
+        (node,) = readers[name]
+        others = [read for read in node.input if read != name]
+        own = all(read in constants and len(readers[read]) == 1 for read in others)
+        if node.op_type not in _NORMALISING or not own or node.output[0] in outputs:
+            break
+        found.append(node)
+        name = node.output[0]
+    return found
+
+
+def _refuse_overflow(graph: onnx.GraphProto, kept: set[str]) -> None:
     beyond = []
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             largest = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0))
             if largest > _FLOAT16_MAX:
                 beyond.append(f"{tensor.name} (largest {largest:.4g})")
@@ -71,21 +108,22 @@ def _retype_attributes(node: onnx.NodeProto) -> None:
 
 
 def _cast_inputs(graph: onnx.GraphProto) -> None:
-    constants = {tensor.name for tensor in graph.initializer}
-    casts = []
-    for value in graph.input:
-        if value.name in constants or value.type.tensor_type.elem_type != TensorProto.FLOAT:
+    """Put a cast where each float32 image, normalised or not, enters the network proper."""
+    nodes = list(graph.node)
+    for value in _images(graph):
+        front = _normalisation(graph, value.name)
+        casts = [node for node in front if node.op_type == "Cast"]
+        element = casts[-1].attribute[0].i if casts else value.type.tensor_type.elem_type
+        if element != TensorProto.FLOAT:
             continue
+        wide = front[-1].output[0] if front else value.name
         narrow = f"{value.name}_float16"
-        for node in graph.node:
-            node.input[:] = [narrow if name == value.name else name for name in node.input]
-        casts.append(
-            helper.make_node(
-                "Cast", [value.name], [narrow], name=f"{value.name}_to_float16",
-                to=TensorProto.FLOAT16,
-            )
-        )  # fmt: skip
-    nodes = [*casts, *graph.node]
+        for node in nodes:
+            node.input[:] = [narrow if name == wide else name for name in node.input]
+        cast = helper.make_node(
+            "Cast", [wide], [narrow], name=f"{value.name}_to_float16", to=TensorProto.FLOAT16
+        )
+        nodes.insert(nodes.index(front[-1]) + 1 if front else 0, cast)
     del graph.node[:]
     graph.node.extend(nodes)
 

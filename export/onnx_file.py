@@ -18,7 +18,7 @@ from edgerep.errors import OnnxError
 from edgerep.files import sha256_of
 
 METADATA_KEY = "edgerep"
-_DTYPE_NAMES = {
+_DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
     TensorProto.UINT8: "uint8",
@@ -73,8 +73,18 @@ class Graph:
 
     @property
     def lineage(self) -> tuple[Mapping[str, Any], ...]:
-        """`made_from` of whatever is made from this graph: the graph, then its own sources."""
-        here = {"kind": "onnx", "name": self.path.name, "sha256": self.sha256}
+        """`made_from` of whatever is made from this graph: the graph, then its own sources.
+
+        The graph's entry has its form and options too, so that an engine or a package knows which
+        preprocessing is inside it.
+        """
+        here = {
+            "kind": "onnx",
+            "name": self.path.name,
+            "sha256": self.sha256,
+            "form": self.form,
+            "options": self.options,
+        }
         return (here, *self.made_from)
 
 

@@ -1,0 +1,95 @@
+"""Top-1 accuracy of a network or an artefact on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from edgerep.bench.artefacts import Artefact
+from edgerep.bench.probes import Samples, require_fitting
+from edgerep.bench.session import Session
+from edgerep.bench.torch_session import TorchSession
+from edgerep.errors import DataError
+from edgerep.preprocessing import Preprocessing
+from edgerep.tables import table
+
+_IMAGES_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How many labelled images a network put into their class."""
+
+    form: str
+    runtime: str
+    precision: str
+    correct: int
+    total: int
+
+    @property
+    def top1(self) -> float:
+        return self.correct / self.total
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "top1": self.top1}
+
+
+def module_accuracy(
+    module: nn.Module, samples: Samples, preprocessing: Preprocessing, *, form: str
+) -> Accuracy:
+    """Of a torch module in float32, with the preprocessing done before it.
+
+    Raises:
+        DataError: The images have no labels.
+    """
+    images = preprocessing.apply(samples.images).astype(np.float32)
+    with TorchSession(module) as session:
+        correct = _count(session, Samples(images, _labels(samples)), (1, _IMAGES_AT_ONCE))
+    return Accuracy(form, "torch", "fp32", correct, len(images))
+
+
+def artefact_accuracy(artefact: Artefact, samples: Samples) -> Accuracy:
+    """Of an artefact that can be run here, at the largest batch it is made for.
+
+    Raises:
+        DataError: The images have no labels, or do not fit the artefact.
+    """
+    _labels(samples)
+    require_fitting(samples.images, artefact.inputs[0])
+    with artefact.open() as session:
+        limits = (artefact.batch.smallest, min(artefact.batch.largest, _IMAGES_AT_ONCE))
+        correct = _count(session, samples, (limits[0], max(limits)))
+        return Accuracy(
+            artefact.kind, session.runtime, artefact.precision, correct, len(samples.images)
+        )
+
+
+def accuracy_table(results: Sequence[Accuracy]) -> str:
+    rows = [
+        (r.form, r.runtime, r.precision, f"{r.correct} / {r.total}", f"{100 * r.top1:.2f}%")
+        for r in results
+    ]
+    return table(("form", "runtime", "precision", "correct", "top-1"), rows)
+
+
+def _count(session: Session, samples: Samples, batch: tuple[int, int]) -> int:
+    """Right answers, in batches of the largest size; the last is filled up where it must be."""
+    smallest, largest = batch
+    labels, correct = _labels(samples), 0
+    for start in range(0, len(labels), largest):
+        wanted = labels[start : start + largest]
+        count = max(len(wanted), smallest)
+        images = samples.images[np.arange(start, start + count) % len(labels)]
+        outputs = session.run(images)[0][: len(wanted)]
+        correct += int((outputs.reshape(len(wanted), -1).argmax(1) == wanted).sum())
+    return correct
+
+
+def _labels(samples: Samples) -> np.ndarray[Any, np.dtype[Any]]:
+    if samples.labels is None:
+        raise DataError("accuracy needs `labels` [N] beside `images` in the .npz file")
+    return samples.labels

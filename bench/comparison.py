@@ -1,0 +1,141 @@
+"""How far one set of outputs is from another, and how far it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgerep.bench.session import Array
+
+# Rounding to nearest in each format: half the distance from 1 to the next number.
+UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
+# A runtime sums in another order, with other kernels, than the reference did in float32. Measured
+# over ONNX Runtime, torch and the interpreter on RepVGG the ratio stays under 3 in float32 and
+# under 1 in float16.
+SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 4.0}
+# No network is so well conditioned that a runtime could keep to less than this many roundoffs.
+LEAST_AMPLIFICATION = 4.0
+# An error above this share of the output is wrong whatever the network does to rounding errors.
+LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
+# The largest of thousands of errors, over their root mean square.
+PEAK_OVER_RMS = 8.0
+# A sample whose output is nearly zero is measured against this share of the typical output.
+_LEAST_SCALE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a comparison in one precision must keep to.
+
+    Attributes:
+        rel_l2: Relative L2 error of any one sample.
+        max_abs: Largest absolute error of any one output.
+        amplification: The reference's own float32 error in unit roundoffs: how many times the
+            network multiplies rounding errors. It anchors both bounds.
+        decidable: False where the network multiplies them so much (a chaotic network) that no
+            end-to-end comparison in this precision says anything.
+    """
+
+    precision: str
+    rel_l2: float
+    max_abs: float
+    amplification: float
+    decidable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Outputs against reference outputs, [N, ...].
+
+    Attributes:
+        max_abs: Largest absolute difference.
+        rel_l2: Relative L2 difference of the worst sample.
+        sqnr_db: Signal to error ratio over all samples, in decibels; infinite if equal.
+        cosine: Cosine similarity of the worst sample.
+        top1_agreement: Share of samples whose largest output is the same one.
+    """
+
+    max_abs: float
+    rel_l2: float
+    sqnr_db: float
+    cosine: float
+    top1_agreement: float
+
+    def within(self, tolerance: Tolerance) -> bool:
+        """Whether both bounds hold; never for NaN, never where nothing can be decided."""
+        return (
+            tolerance.decidable
+            and self.rel_l2 <= tolerance.rel_l2
+            and self.max_abs <= tolerance.max_abs
+        )
+
+
+def compare(outputs: Array, truth: NDArray[np.float64]) -> Difference:
+    """Measure outputs against the truth, sample by sample, in float64.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if outputs.shape != truth.shape:
+        raise ValueError(f"outputs are {outputs.shape}, the reference gives {truth.shape}")
+    count = len(truth)
+    value = outputs.astype(np.float64).reshape(count, -1)
+    wanted = truth.reshape(count, -1)
+    with np.errstate(all="ignore"):  # infinities and NaN flow into the result, where they fail
+        error = value - wanted
+        norms = np.linalg.norm(wanted, axis=1)
+        scale = np.maximum(norms, _LEAST_SCALE * np.median(norms))
+        relative = np.linalg.norm(error, axis=1) / np.where(scale > 0, scale, 1)
+        lengths = norms * np.linalg.norm(value, axis=1)
+        cosine = np.where(lengths > 0, (value * wanted).sum(1) / np.where(lengths > 0, lengths, 1),
+                          np.where(np.abs(error).max(1) == 0, 1.0, 0.0))  # fmt: skip
+        noise = float((error**2).sum())
+        signal = float((wanted**2).sum())
+        sqnr = 10 * np.log10(signal / noise) if noise else np.inf
+    return Difference(
+        max_abs=float(np.abs(error).max()),
+        rel_l2=float(relative.max()),
+        sqnr_db=float(sqnr),
+        cosine=float(cosine.min()),
+        top1_agreement=float((value.argmax(1) == wanted.argmax(1)).mean()),
+    )
+
+
+def tolerance_for(
+    precision: str, truth: NDArray[np.float64], own_float32: Difference | None
+) -> Tolerance:
+    """The bounds for a precision, anchored to the reference network's own float32 error.
+
+    A network that turns float32 roundoff into an error `e` turns the roundoff of another format
+    into about `e` times the ratio of the two; a fixed tolerance would pass faults in a tame
+    network and fail honest runs of a wild one.
+
+    Args:
+        precision: A key of `UNIT_ROUNDOFF`.
+        truth: The reference's outputs in float64, which give the scale of `max_abs`.
+        own_float32: The reference in float32 against itself in float64; None where it has no
+            float64 form, and then the network is taken for an average one.
+    """
+    amplification = LEAST_AMPLIFICATION
+    if own_float32 is not None:
+        amplification = max(amplification, own_float32.rel_l2 / UNIT_ROUNDOFF["fp32"])
+    relative = SAFETY[precision] * amplification * UNIT_ROUNDOFF[precision]
+    decidable = bool(relative <= LARGEST_TOLERANCE[precision])
+    relative = min(relative, LARGEST_TOLERANCE[precision])
+    rms = float(np.sqrt(np.mean(truth**2)))
+    return Tolerance(precision, relative, relative * rms * PEAK_OVER_RMS, amplification, decidable)
+
+
+def finite_json(value: Any) -> Any:
+    """The same structure with NaN and infinities as None, which JSON has no word for."""
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_json(item) for item in value]
+    return value

@@ -1,0 +1,162 @@
+"""Whether an engine can run here, and turning its bytes into one that does."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgerep.devices import CudaDevice, first_cuda_device
+from edgerep.errors import EngineError, MissingDependencyError, MissingRuntimeError
+from edgerep.export.onnx_file import TensorSpec
+from edgerep.export.plan import Plan, read_plan
+from edgerep.export.tensorrt_module import MODULES, heard, is_installed, last_words, log_of
+from edgerep.records import Record, read_record
+
+_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_DTYPES = {  # by the member's name: `trt.nptype` of 8.5 needs a NumPy that is long gone
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+def why_not(path: str | Path) -> str | None:
+    """Why an engine cannot run on this machine, in one sentence; None where nothing speaks against.
+
+    Looks at files and asks the driver; loads neither TensorRT nor pycuda.
+
+    Raises:
+        EngineError: The file is no engine, or damaged.
+        EdgerepError: Its record is malformed, or of another file.
+    """
+    path = Path(path)
+    plan = read_plan(path)
+    device = first_cuda_device()
+    if device is None:
+        return "no CUDA device was found"
+    if not is_installed(plan.runtime):
+        return f"{MODULES[plan.runtime]} is not installed: pip install 'edgerep[{plan.runtime}]'"
+    if importlib.util.find_spec("pycuda") is None:
+        package = "'edgerep[tensorrt]'" if plan.runtime == "tensorrt" else "pycuda"
+        return f"pycuda is not installed: pip install {package}"
+    return _other_version(plan) or _other_device(read_record(path), device)
+
+
+def cuda_memory() -> Any:
+    """The module `edgerep.bench.cuda_memory`, which needs pycuda and the driver.
+
+    Raises:
+        MissingDependencyError: pycuda is not installed.
+        MissingRuntimeError: pycuda cannot be loaded: no driver, or one that is too old for it.
+    """
+    try:
+        return importlib.import_module("edgerep.bench.cuda_memory")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("pycuda", "tensorrt") from error
+    except ImportError as error:
+        raise MissingRuntimeError(
+            f"pycuda is installed and cannot be loaded: {error}. Install the NVIDIA driver, or "
+            f"build pycuda again: pip install --force-reinstall --no-cache-dir pycuda"
+        ) from error
+
+
+def deserialize(trt: Any, path: Path, plan: Plan, record: Record | None) -> Any:
+    """The engine, ready for a context.
+
+    Raises:
+        EngineError: The runtime refuses it; carries its own words.
+        MissingRuntimeError: The runtime itself cannot start.
+    """
+    with path.open("rb") as file:
+        file.seek(plan.offset)
+        blob = file.read()
+    with heard(trt) as lines:
+        try:
+            runtime = trt.Runtime(log_of(trt))
+        except (TypeError, RuntimeError) as error:  # the bindings' word for a null pointer
+            raise MissingRuntimeError(
+                f"{trt.__name__} {trt.__version__} cannot start:{last_words(lines)}"
+            ) from error
+        if record is not None and record.options.get("dla") is not None:
+            runtime.DLA_core = record.options["dla"]
+        engine = runtime.deserialize_cuda_engine(blob)
+        if engine is None:
+            raise EngineError(
+                f"{trt.__name__} {trt.__version__} does not load {path}, built by "
+                f"{plan.version}:{_diagnosis(trt, runtime, blob)}{last_words(lines)}"
+            )
+    return engine
+
+
+def ordered(names: Sequence[str], record: Record | None, what: str) -> list[str]:
+    """An engine's tensors in the order of the graph it was built from, where that is known."""
+    known = [spec["name"] for spec in record.details.get(what, ())] if record else []
+    return known if sorted(known) == sorted(names) else list(names)
+
+
+def tensor_spec(engine: Any, name: str) -> TensorSpec:
+    """An input or output of a deserialized engine.
+
+    Raises:
+        EngineError: NumPy has no such element type.
+    """
+    dtype = engine.get_tensor_dtype(name).name
+    if dtype not in _DTYPES:
+        raise EngineError(f"`{name}` has element type {dtype}, which NumPy lacks")
+    shape = tuple(None if size < 0 else int(size) for size in engine.get_tensor_shape(name))
+    return TensorSpec(name, _DTYPES[dtype], shape)
+
+
+def _diagnosis(trt: Any, runtime: Any, blob: bytes) -> str:
+    """TensorRT-RTX says what it does not like about an engine; TensorRT logs it only."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return ""
+    _, found = runtime.get_engine_validity(blob[: runtime.engine_header_size])
+    members = trt.EngineInvalidityDiagnostics.__members__
+    names = [name for name, member in members.items() if int(found) & int(member)]
+    return f" {', '.join(names)}" if names else ""
+
+
+def _other_version(plan: Plan) -> str | None:
+    """A sentence when the installed release is not the one that built the engine.
+
+    A distribution may state fewer numbers than the engine does: those that both state decide.
+    """
+    try:
+        installed = metadata.version(plan.runtime)
+    except metadata.PackageNotFoundError:  # a JetPack's, or a build of one's own: it will tell
+        return None
+    theirs, ours = plan.version.split("."), installed.split(".")
+    shared = min(len(theirs), len(ours))
+    if theirs[:shared] == ours[:shared]:
+        return None
+    name = _NAMES[plan.runtime]
+    return f"the engine was built by {name} {plan.version}, installed is {installed}: build it here"
+
+
+def _other_device(record: Record | None, device: CudaDevice) -> str | None:
+    if record is None:
+        return None
+    if record.options.get("version_compatible"):
+        return "the engine is version-compatible: it carries code, which edgerep does not run"
+    here = device.compute_capability
+    targets = record.details.get("compute_capabilities") or []
+    if targets and "CURRENT" not in targets and f"SM{here.replace('.', '')}" not in targets:
+        return f"the engine was built for {', '.join(targets)}, and {device.name} is {here}"
+    built_on = record.details.get("built_on")
+    if built_on and not record.options.get("hardware_compatible"):
+        theirs = built_on["compute_capability"]
+        if theirs != here:
+            return (
+                f"the engine was built on {built_on['name']} (compute capability {theirs}), and "
+                f"{device.name} has {here}: build it here"
+            )
+    return None

@@ -1,0 +1,57 @@
+"""Parity in words and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgerep.bench.parity import ArtefactParity, ParityReport
+from edgerep.tables import table
+
+
+def one_line(result: ArtefactParity) -> str:
+    """The worst batch of an artefact, or why it was not run."""
+    name = Path(result.path).name
+    if not result.ran:
+        return f"{name}: not run ({result.runtime}): {result.why_not}"
+    worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
+    verdict = "agrees" if result.passed else "DISAGREES"
+    bound = result.tolerance.rel_l2 if result.tolerance else 0.0
+    return (
+        f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
+        f"of {bound:.1e} allowed, batch {', '.join(str(b.batch) for b in result.batches)}"
+    )
+
+
+def parity_table(report: ParityReport) -> str:
+    """A row per artefact and batch size, then what computed each answer."""
+    headers = ("artefact", "runtime", "batch", "max abs", "rel L2", "bound", "SQNR dB", "cosine",
+               "top-1", "verdict")  # fmt: skip
+    rows = []
+    for result in report.artefacts:
+        name = Path(result.path).name
+        if not result.ran or result.tolerance is None:
+            rows.append((name, result.runtime, *["-"] * 7, "not run"))
+            continue
+        for batch in result.batches:
+            found = batch.difference
+            rows.append(
+                (
+                    name,
+                    result.runtime,
+                    str(batch.batch),
+                    f"{found.max_abs:.1e}",
+                    f"{found.rel_l2:.1e}",
+                    f"{result.tolerance.rel_l2:.1e}",
+                    f"{found.sqnr_db:.1f}",
+                    f"{found.cosine:.6f}",
+                    f"{100 * found.top1_agreement:.1f}%",
+                    "agrees" if batch.passed else "DISAGREES",
+                )
+            )
+    notes = [
+        f"{Path(result.path).name}: {result.how if result.ran else f'not run: {result.why_not}'}"
+        for result in report.artefacts
+    ]
+    return "\n".join(
+        [f"Against {report.reference}, unfused, in float64", "", table(headers, rows), "", *notes]
+    )

@@ -1,0 +1,118 @@
+"""The images on which an artefact is compared with its reference."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgerep.bench.session import Array
+from edgerep.errors import DataError
+from edgerep.export.onnx_file import TensorSpec
+
+RANDOM_IMAGES = 4
+CALIBRATION_IMAGES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Distinct images, [N, C, H, W] in the artefact's input type, and where each came from."""
+
+    images: Array
+    kinds: tuple[str, ...]
+
+    def describe(self) -> dict[str, int]:
+        """How many images there are of each kind."""
+        return {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images [N, C, H, W], uint8 or float32, and their labels [N] where the file has them."""
+
+    images: Array
+    labels: Array | None
+
+
+def make_probes(spec: TensorSpec, calibration: Array | None = None, *, seed: int = 0) -> Probes:
+    """Random images, edge cases, and the first of the user's own images.
+
+    The edge cases are what wrong padding, wrong borders and lost biases show on: all low, all
+    high, one bright pixel in each of two opposite corners, a checkerboard, a ramp.
+
+    Raises:
+        DataError: The user's images do not fit the input.
+    """
+    shape = spec.concrete(1)[1:]
+    rng = np.random.default_rng(seed)
+    low, high = (0, 255) if spec.dtype == "uint8" else (-1, 1)
+    if spec.dtype == "uint8":
+        random: Array = rng.integers(0, 256, (RANDOM_IMAGES, *shape))
+    else:
+        random = rng.standard_normal((RANDOM_IMAGES, *shape))
+    height, width = shape[-2:]
+    rows, columns = np.indices((height, width))
+    first_corner, last_corner = (np.full(shape, low, np.float64) for _ in range(2))
+    first_corner[..., 0, 0] = high
+    last_corner[..., -1, -1] = high
+    board = np.broadcast_to(np.where((rows + columns) % 2, high, low), shape)
+    ramp = np.broadcast_to(low + (high - low) * (rows + columns) / (height + width), shape)
+    edges = [np.full(shape, low), np.full(shape, high), first_corner, last_corner, board, ramp]
+    parts = [random, np.stack(edges)]
+    kinds = ["random"] * RANDOM_IMAGES + ["edge"] * len(edges)
+    if calibration is not None:
+        require_fitting(calibration, spec)
+        chosen = calibration[:CALIBRATION_IMAGES]
+        parts.append(chosen)
+        kinds += ["calibration"] * len(chosen)
+    return Probes(np.concatenate(parts).astype(spec.dtype), tuple(kinds))
+
+
+def require_fitting(images: Array, spec: TensorSpec) -> None:
+    """Refuse images whose shape or type is not that of a model's input.
+
+    Raises:
+        DataError: Naming both.
+    """
+    wanted = spec.concrete(1)[1:]
+    if images.shape[1:] != wanted or images.dtype != np.dtype(spec.dtype):
+        raise DataError(
+            f"the images given are {images.dtype} {list(images.shape[1:])}, and the model takes "
+            f"{spec.dtype} {list(wanted)} ([C, H, W])"
+        )
+
+
+def read_samples(path: Path) -> Samples:
+    """Read images, and labels where there are any, from an `.npz` or `.npy` file.
+
+    An `.npz` has `images` [N, C, H, W] and perhaps `labels` [N]; an `.npy` is the images alone.
+    Nothing pickled is read.
+
+    Raises:
+        DataError: The file is not that, or its arrays do not fit each other.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            images, labels = content, None
+        else:
+            with content:
+                if "images" not in content:
+                    raise DataError(f"{path} has no array `images`, only {', '.join(content)}")
+                images = content["images"]
+                labels = content.get("labels")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz or .npy file of plain arrays: {error}") from error
+    if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32):
+        raise DataError(
+            f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
+            f"{images.dtype} {list(images.shape)}"
+        )
+    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+        raise DataError(
+            f"{path}: labels must be {len(images)} integers, one per image; found "
+            f"{labels.dtype} {list(labels.shape)}"
+        )
+    return Samples(images, labels)

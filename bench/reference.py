@@ -1,0 +1,53 @@
+"""What every artefact is compared with: the unfused network in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgerep.bench.session import Array
+from edgerep.float64 import Float64Arithmetic
+from edgerep.fusion import Fused
+from edgerep.loading import load
+from edgerep.preprocessing import Preprocessing
+from edgerep.repvgg import BATCHNORM_EPS, Origin
+
+_IMAGES_AT_ONCE = 8  # bounds the memory of the float64 activations
+
+
+class Reference:
+    """The network as it was trained, evaluated by PyTorch on the CPU.
+
+    Attributes:
+        name: For reports: the file, the architecture, or the module's class.
+    """
+
+    def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float = BATCHNORM_EPS):
+        if isinstance(source, Fused):
+            source = source.reference
+        self._module = source if isinstance(source, nn.Module) else load(source, bn_eps=bn_eps)
+        origin = getattr(self._module, "origin", None)
+        self.name = type(self._module).__name__
+        if isinstance(origin, Origin):
+            self.name = origin.source
+
+    def outputs64(self, images: Array, preprocessing: Preprocessing) -> NDArray[np.float64]:
+        """Outputs [N, ...] in float64 for images as the artefact takes them."""
+        truth: NDArray[np.float64] = self._run(preprocessing.apply(images))
+        return truth
+
+    def outputs32(self, images: Array, preprocessing: Preprocessing) -> Array:
+        """The same in float32: the error that the network has anyway."""
+        return self._run(preprocessing.apply(images).astype(np.float32))
+
+    def _run(self, images: Array) -> Array:
+        parts = []
+        with torch.inference_mode(), Float64Arithmetic():
+            for start in range(0, len(images), _IMAGES_AT_ONCE):
+                batch = torch.from_numpy(images[start : start + _IMAGES_AT_ONCE])
+                parts.append(self._module(batch).numpy())
+        return np.concatenate(parts)

@@ -1,0 +1,240 @@
+"""What can be timed: every kind of network and artefact, reduced to one value."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edgerep.batches import BatchProfile
+from edgerep.bench.memory import ArraySpec, Memory, module_memory, module_weights_bytes, onnx_memory
+from edgerep.bench.session import Session
+from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionError
+from edgerep.records import read_record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgerep.export.onnx_file import Graph, TensorSpec
+
+Given: TypeAlias = Any  # an nn.Module, a Fused, a Graph, a path, or a result that has a `path`
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every subject is opened with.
+
+    Attributes:
+        size: Height and width of the images for networks that do not state theirs.
+        threads: CPU cores for one operation.
+        device: Where torch modules run.
+    """
+
+    size: tuple[int, int]
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One network in one form on one backend.
+
+    Attributes:
+        name: Of the file or network, for people.
+        form: As in `edgerep.bench.cases.Case`.
+        backend: As there.
+        precision: As there.
+        network: SHA-256 of the checkpoint it came from; None where that is not known. Subjects
+            of two known, different checkpoints are not compared.
+        batches: The batch sizes it takes; None for any.
+        inputs: The inputs for a batch size.
+        open: Makes it ready to run; raises MissingRuntimeError where that is not possible here.
+        memory: Measures a batch size, in a process of its own.
+    """
+
+    name: str
+    form: str
+    backend: str
+    precision: str
+    network: str | None
+    batches: BatchProfile | None
+    inputs: Callable[[int], tuple[ArraySpec, ...]]
+    open: Callable[[], Session]
+    memory: Callable[[int], Memory]
+
+
+def subject_of(given: Given, options: Options) -> Subject:
+    """What `given` is, by its type or by the suffix of its path; nothing is opened yet.
+
+    Raises:
+        MissingRuntimeError: It is of a kind that cannot be timed on this machine.
+        OptionError: It is of no kind that can be timed.
+        EdgerepError: Its file is unreadable, or its record does not belong to it.
+    """
+    path = Path(given) if isinstance(given, str) else getattr(given, "path", given)
+    if isinstance(path, Path) and (opener := _BY_SUFFIX.get(path.suffix.lower())):
+        if not path.exists():
+            raise OptionError(f"{path} does not exist")
+        return opener(path, options)
+    if isinstance(given, (str, Path)):
+        from edgerep.loading import load
+
+        given = load(given)
+    return _of_object(given, options)
+
+
+def _of_object(given: Given, options: Options) -> Subject:
+    from torch import nn
+
+    from edgerep.fusion import Fused
+
+    if isinstance(given, Fused):
+        return _of_module(given.module, "fused", options)
+    if isinstance(given, nn.Module):
+        return _of_module(given, _module_form(given), options)
+    raise OptionError(
+        f"a {type(given).__name__} cannot be timed: give a torch module, what `edgerep.fuse` "
+        f"returned, or a path ending in {', '.join(_BY_SUFFIX)}"
+    )
+
+
+def _module_form(module: nn.Module) -> str:
+    """A RepVGG whose blocks are all plain is fused; of other networks it is not known."""
+    from edgerep.repvgg import PlainBlock, TrainBlock
+
+    parts = {type(part) for part in module.modules()}
+    return "fused" if PlainBlock in parts and TrainBlock not in parts else "unfused"
+
+
+def _of_module(module: nn.Module, form: str, options: Options) -> Subject:
+    from edgerep.bench.torch_session import TorchSession, module_precision
+
+    precision = module_precision(module)
+    dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}[precision]
+    origin = getattr(module, "origin", None)
+
+    def inputs(batch: int) -> tuple[ArraySpec, ...]:
+        return (ArraySpec((batch, _channels(module), *options.size)),)
+
+    def memory(batch: int) -> Memory:
+        if options.device != "cpu":
+            why = f"not measured: host memory says nothing about {options.device}"
+            return Memory(module_weights_bytes(module), None, None, why)
+        quiet = copy.deepcopy(module).eval() if module.training else module
+        return module_memory(quiet, inputs(batch), threads=options.threads)
+
+    return Subject(
+        name=getattr(origin, "source", None) or type(module).__name__,
+        form=form,
+        backend=TorchSession.runtime,
+        precision=precision,
+        network=getattr(origin, "sha256", None),
+        batches=None,
+        inputs=inputs,
+        open=lambda: TorchSession(
+            module, device=options.device, threads=options.threads, dtype=dtype
+        ),
+        memory=memory,
+    )
+
+
+def _of_onnx(path: Path, options: Options) -> Subject:
+    from edgerep.export.onnx_file import open_graph
+
+    graph = open_graph(path)
+
+    def open_session() -> Session:
+        try:
+            from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError("onnxruntime", "bench") from error
+        return OnnxRuntimeSession(path, threads=options.threads)
+
+    return Subject(
+        name=path.name,
+        form=graph.form,
+        backend="onnxruntime",
+        precision=graph.precision,
+        network=_network(graph.made_from),
+        batches=_static_batch(graph),
+        inputs=lambda batch: _specs(graph.inputs, batch),
+        open=open_session,
+        memory=lambda batch: onnx_memory(
+            path, _specs(graph.inputs, batch), threads=options.threads
+        ),
+    )
+
+
+def _static_batch(graph: Graph) -> BatchProfile | None:
+    """None where the graph's batch is dynamic: ONNX Runtime takes any size then."""
+    return graph.batch if all(spec.shape[:1] != (None,) for spec in graph.inputs) else None
+
+
+def _of_engine(path: Path, options: Options) -> Subject:
+    return _of_artefact(path, "not measured: an engine's memory is the GPU's")
+
+
+def _of_package(path: Path, options: Options) -> Subject:
+    if platform.system() != "Darwin":
+        raise MissingRuntimeError(
+            "Core ML runs on macOS only. The reference interpreter that checks packages elsewhere "
+            "is not Apple's code: its time would say nothing"
+        )
+    return _of_artefact(path, "not measured: Core ML's daemons hold a package's memory")
+
+
+def _of_artefact(path: Path, no_memory: str) -> Subject:
+    try:
+        from edgerep.bench.artefacts import open_artefact
+
+        artefact = open_artefact(path)
+    except ModuleNotFoundError as error:
+        raise MissingRuntimeError(
+            f"the Python package `{error.name}` is not installed: `edgerep doctor` says how to "
+            f"get what {path.name} needs"
+        ) from error
+    if artefact.why_not is not None:
+        raise MissingRuntimeError(artefact.why_not)
+    record = read_record(path)
+    return Subject(
+        name=path.name,
+        form=record.details.get("form", "unknown") if record else "unknown",
+        backend=artefact.runtime,
+        precision=artefact.precision,
+        network=_network(record.made_from) if record else None,
+        batches=artefact.batch,
+        inputs=lambda batch: _specs(artefact.inputs, batch),
+        open=artefact.open,
+        memory=lambda batch: Memory(None, None, None, no_memory),
+    )
+
+
+def _specs(inputs: Sequence[TensorSpec], batch: int) -> tuple[ArraySpec, ...]:
+    return tuple(ArraySpec(spec.concrete(batch), spec.dtype) for spec in inputs)
+
+
+def _network(made_from: Sequence[Any]) -> str | None:
+    return made_from[-1].get("sha256") if made_from else None
+
+
+def _channels(module: nn.Module) -> int:
+    """Image channels: those of the architecture, else of the first convolution, else 3."""
+    from torch import nn
+
+    architecture = getattr(module, "architecture", None)
+    if architecture is not None:
+        return int(architecture.image_channels)
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+_BY_SUFFIX: dict[str, Callable[[Path, Options], Subject]] = {
+    ".onnx": _of_onnx,
+    ".engine": _of_engine,
+    ".plan": _of_engine,
+    ".trt": _of_engine,
+    ".mlpackage": _of_package,
+}

@@ -1,0 +1,129 @@
+"""The command line: finds the command that was asked for, and turns errors into messages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from edgerep import __version__
+from edgerep.errors import EdgerepError, MissingDependencyError
+
+# Name, module and one line of help of each command. The help stands here so that `--help` need
+# not import what the commands import.
+_COMMANDS = {
+    "inspect": ("inspection", "Say what a file is, how it was made and whether it can run here."),
+    "fuse": ("fusing", "Fuse a trained network and print the certificate."),
+    "export-onnx": ("onnx_export", "Write the network as one checked ONNX file."),
+    "build-engine": ("engine_build", "Build a TensorRT or TensorRT-RTX engine."),
+    "export-coreml": ("coreml_export", "Write a Core ML package."),
+    "verify": ("verification", "Compare artefacts with the unfused network in float64."),
+    "bench": ("benchmark", "Measure latency and memory, fused against unfused."),
+    "deploy": ("deployment", "The whole path, into one folder with one report."),
+    "report": ("reporting", "Render results as one HTML page."),
+    "doctor": ("diagnosis", "Say what is installed, what can run here, and how to fix the rest."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+
+# Packages that are not base dependencies, and the extra that brings each.
+EXTRAS = {
+    "onnxruntime": "bench",
+    "coremltools": "coreml",
+    "tensorrt": "tensorrt",
+    "pycuda": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when that command is asked for, and no other."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"edgerep.commands.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand:
+            raise  # click's own message already names the nearest command
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done and within tolerance; 1 a check failed; 2 wrong usage; 3 an input "
+    "is unreadable, malformed, unsafe or unsupported, or the output cannot be written; 4 a "
+    "runtime or device that the command needs is missing.",
+)
+@click.version_option(__version__, prog_name="edgerep")
+def group() -> None:
+    """Turn a trained re-parameterizable network into a TensorRT engine or a Core ML package that
+    is proven to give the same answers, and measure what that bought."""  # noqa: D205, D209
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the documented code."""
+    arguments = sys.argv[1:] if args is None else args
+    verbose = "--verbose" in arguments
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s"
+    )
+    # A polite kill cleans up like Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: Any = group.main(arguments, prog_name="edgerep", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; nothing half-written was left")
+        sys.exit(130)
+    except EdgerepError as error:
+        _fail(error, str(error), error.exit_code, verbose)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        missing = MissingDependencyError(error.name or "", extra)
+        _fail(error, str(missing), missing.exit_code, verbose)
+    except BrokenPipeError:
+        # The reader (`head`) has gone; say nothing, and let nothing be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError as error:
+        _fail(error, "there is not enough memory for this network and batch", 3, verbose)
+
+
+def _fail(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
+    if verbose:
+        traceback.print_exception(error)
+    _say(f"error: {message}")
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    click.echo(f"edgerep: {message}", err=True)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

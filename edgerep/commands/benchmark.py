@@ -1,0 +1,116 @@
+"""`edgerep bench`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.bench.cases import write_result
+from edgerep.bench.harness import run_bench
+from edgerep.bench.tables import bench_tables
+from edgerep.commands.console import Console
+from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
+from edgerep.commands.options import console_options, network_options
+from edgerep.export.graph import export_onnx
+from edgerep.files import require_writable
+from edgerep.fusion import Fused
+from edgerep.repvgg import RepVGG
+
+_ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
+
+
+@click.command("bench")
+@click.argument("subjects", nargs=-1, required=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=5),
+    default=30,
+    show_default=True,
+    help="Turns of each case, interleaved in random order.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="CPU cores for one operation; 0 for all of this machine's.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Where torch networks run.")
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    show_default=True,
+    help="Measure peak memory in a fresh process per case.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the result as JSON here too.",
+)
+@network_options
+@console_options  # fmt: skip
+def command(
+    subjects: tuple[str, ...],
+    rounds: int,
+    threads: int,
+    device: str,
+    memory: bool,
+    seed: int,
+    output: Path | None,
+    console: Console,
+    **options: Any,
+) -> None:
+    """Time SUBJECTS against each other.
+
+    A checkpoint, or the name of a published RepVGG, is timed unfused and fused, by PyTorch and as
+    ONNX graphs: as trained, with BatchNorm folded by the exporter, and fused. An artefact (.onnx,
+    .engine, .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
+    """
+    if output is not None:
+        require_writable(output)
+    wanted = wanted_from(options)
+    with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
+        given: list[Any] = []
+        for index, subject in enumerate(subjects):
+            if Path(subject).suffix in _ARTEFACTS:
+                given.append(Path(subject))
+                continue
+            model = read_network(subject, wanted, console)
+            place = Path(folder) / str(index)
+            place.mkdir()
+            given += forms_of(model, fuse_network(model, console), place, wanted)
+        result = run_bench(
+            given,
+            batch=wanted.batch.sizes,
+            rounds=rounds,
+            threads=threads,
+            size=wanted.size,
+            device=device,
+            memory=memory,
+            seed=seed,
+            progress=lambda text: console.progress("bench", text),
+        )
+    if output is not None:
+        write_result(result, output)
+    console.finish(result.to_json(), bench_tables(result))
+
+
+def forms_of(model: RepVGG, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
+    """A network in every form that is worth timing, its ONNX files written into `folder`."""
+    stem = model.architecture.name.replace(" ", "_") if model.origin.sha256 is None else "network"
+    graphs = [
+        export_onnx(
+            network,
+            folder / f"{stem}.{form}.onnx",
+            batch=wanted.batch,
+            size=wanted.size,
+            fold_batchnorm=form == "unfused-folded",
+        )
+        for form, network in (("unfused", model), ("unfused-folded", model), ("fused", fused))
+    ]
+    return [model, fused, *graphs]

@@ -1,0 +1,117 @@
+"""`edgerep export-coreml`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.commands.console import Console
+from edgerep.commands.making import (
+    check,
+    graph_beside,
+    make_graph,
+    parity_code,
+    parity_json,
+    wanted_from,
+)
+from edgerep.commands.options import (
+    calibration_option,
+    console_options,
+    keep_onnx_option,
+    network_options,
+    output_option,
+    precision_option,
+)
+from edgerep.errors import DataError, OptionError
+from edgerep.files import require_writable
+
+TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+
+
+@click.command("export-coreml")
+@click.argument("source")
+@output_option("The .mlpackage folder")
+@precision_option
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="iOS16",
+    show_default=True,
+    help="The oldest system it has to run on; iOS16 stands for macOS 13 too.",
+)
+@click.option(
+    "--image-input", is_flag=True, help="Take an image instead of an array; needs --input uint8."
+)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A text file, one class a line: the package answers with labels.",
+)
+@click.option("--author", default="", help="Metadata that Xcode shows.")
+@click.option("--description", default="", help="Metadata that Xcode shows.")
+@click.option("--license", "licence", default="", help="Metadata that Xcode shows.")
+@keep_onnx_option
+@network_options
+@calibration_option
+@console_options  # fmt: skip
+def command(
+    source: str,
+    output: Path,
+    precision: str | None,
+    target: str,
+    image_input: bool,
+    labels: Path | None,
+    author: str,
+    description: str,
+    licence: str,
+    keep_onnx: Path | None,
+    calibration: Path | None,
+    console: Console,
+    **options: Any,
+) -> int:
+    """Convert SOURCE to a Core ML package, on any system, and compare it.
+
+    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file. On macOS the package
+    is run by Core ML; elsewhere the saved program is evaluated by a reference interpreter.
+    """
+    from edgerep.export.coreml import export_coreml
+
+    if output.suffix != ".mlpackage":
+        raise OptionError(f"{output}: a Core ML package is written as .mlpackage")
+    require_writable(output, folder=True)
+    wanted = wanted_from(options)
+    names = _read_labels(labels) if labels else None
+    with graph_beside(output, keep_onnx) as onnx_path:
+        made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
+        package = export_coreml(
+            made.graph, output, target=target, image_input=image_input, labels=names,
+            author=author, description=description, license=licence,
+        )  # fmt: skip
+    console.progress("coreml", f"{output.name}: {package.precision}, {target}, "
+                     f"{sum(package.operators.values())} operations")  # fmt: skip
+    report = check(made.reference, [package], calibration, console)
+    result = {
+        "schema": 1,
+        "output": str(output),
+        "sha256": package.sha256,
+        "precision": package.precision,
+        "target": package.target,
+        "inputs": [asdict(spec) for spec in package.inputs],
+        "outputs": [asdict(spec) for spec in package.outputs],
+        "operators": dict(package.operators),
+        "made_from": [dict(entry) for entry in package.made_from],
+        "parity": parity_json(report),
+    }
+    console.finish(result, f"{output}: Core ML package, {package.precision}, {package.target}")
+    return parity_code(report)
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
+    return [line.strip() for line in lines if line.strip()]

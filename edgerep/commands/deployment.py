@@ -1,0 +1,325 @@
+"""`edgerep deploy`: the whole path into one folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.bench.accuracy import Accuracy, accuracy_table, artefact_accuracy, module_accuracy
+from edgerep.bench.artefacts import open_artefact
+from edgerep.bench.cases import BenchResult
+from edgerep.bench.harness import run_bench
+from edgerep.bench.html_report import render_html
+from edgerep.bench.parity import ParityReport
+from edgerep.bench.parity_text import parity_table
+from edgerep.bench.probes import Samples, read_samples, require_fitting
+from edgerep.bench.tables import bench_tables
+from edgerep.commands.benchmark import forms_of
+from edgerep.commands.console import Console
+from edgerep.commands.engine_build import describe_engine
+from edgerep.commands.making import (
+    Wanted,
+    check,
+    describe_graph,
+    fuse_network,
+    parity_code,
+    read_network,
+    wanted_from,
+)
+from edgerep.commands.options import calibration_option, console_options, network_options
+from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.export.engine import build_engine
+from edgerep.export.graph import export_onnx
+from edgerep.export.onnx_file import Graph
+from edgerep.files import sha256_of, size_of, write_text
+from edgerep.fusion import Fused
+from edgerep.records import read_record, utc_now
+from edgerep.repvgg import RepVGG
+from edgerep.weights import save_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """What has been made so far, in the order it was made."""
+
+    folder: Path
+    artefacts: list[Any] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, so that the report can say where the time went."""
+        started = time.perf_counter()
+        yield
+        self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
+
+    def skip(self, console: Console, stage: str, what: str, why: str) -> None:
+        self.skipped.append({"what": what, "why": why})
+        console.progress(stage, f"{what}: not made: {why}")
+
+
+@click.command("deploy")
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder to write into.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(("fp32", "fp16")),
+    multiple=True,
+    default=("fp32",),
+    show_default=True,
+    help="May be repeated.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(("auto", "tensorrt", "tensorrt-rtx")),
+    default="auto",
+    show_default=True,
+    help="For the engine.",
+)
+@click.option("--target", default="iOS16", show_default=True, help="For the Core ML package.")
+@click.option(
+    "--evaluate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Labelled images, .npz with `images` and `labels`: report accuracy.",
+)
+@click.option(
+    "--bench/--no-bench", default=True, show_default=True, help="Measure latency and memory."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=5), default=30, show_default=True, help="Of the bench."
+)
+@network_options
+@calibration_option
+@console_options  # fmt: skip
+def command(
+    source: str,
+    output: Path,
+    precisions: tuple[str, ...],
+    runtime: str,
+    target: str,
+    evaluate: Path | None,
+    bench: bool,
+    rounds: int,
+    calibration: Path | None,
+    console: Console,
+    **options: Any,
+) -> int:
+    """Fuse SOURCE, export it, build an engine and a Core ML package, compare and time them all.
+
+    SOURCE is a checkpoint, or the name of a published RepVGG. A target whose tools are not
+    installed is left out, and the report says so. Exit code 1 when an artefact disagrees.
+    """
+    if output.exists() and not output.is_dir():
+        raise OptionError(f"{output} is a file: give a folder to write into")
+    wanted = wanted_from(options)
+    samples = _samples(evaluate, wanted)
+    deployment = Deployment(output)
+    with deployment.stage("read"):
+        model = read_network(source, wanted, console)
+    with deployment.stage("fuse"):
+        fused = fuse_network(model, console)
+        save_weights(fused, output / "fused.safetensors")
+    for precision in dict.fromkeys(precisions):
+        _make(deployment, fused, wanted, precision, runtime, target, console)
+    with deployment.stage("parity"):
+        report = check(model, deployment.artefacts, calibration, console)
+    accuracies: list[Accuracy] = []
+    if samples is not None:
+        with deployment.stage("accuracy"):
+            accuracies = _accuracies(model, fused, deployment, samples, wanted)
+        console.progress("accuracy", f"{len(accuracies)} forms on {len(samples.images)} images")
+    timed = None
+    if bench:
+        with deployment.stage("bench"):
+            timed = _timed(model, fused, deployment, wanted, rounds, console)
+    result = _result(source, fused, deployment, report, accuracies, timed, precisions, wanted)
+    write_text(output / "deploy.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    write_text(output / "report.html", render_html({"title": f"{model.origin.source}", **result}))
+    console.progress("report", f"{output / 'report.html'}")
+    console.finish(result, _text(report, accuracies, timed, deployment))
+    return parity_code(report)
+
+
+def _make(
+    deployment: Deployment,
+    fused: Fused,
+    wanted: Wanted,
+    precision: str,
+    runtime: str,
+    target: str,
+    console: Console,
+) -> None:
+    """One graph, and from it one engine and one package."""
+    folder = deployment.folder
+    with deployment.stage(f"onnx {precision}"):
+        graph = export_onnx(
+            fused,
+            folder / f"model.{precision}.onnx",
+            precision=precision,
+            batch=wanted.batch,
+            size=wanted.size,
+            preprocessing=wanted.preprocessing,
+        )
+    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
+    deployment.artefacts.append(graph)
+    with deployment.stage(f"engine {precision}"):
+        try:
+            engine = build_engine(graph, folder / f"model.{precision}.engine", runtime=runtime)
+        except MissingRuntimeError as error:
+            deployment.skip(console, "engine", f"model.{precision}.engine", str(error))
+        else:
+            deployment.artefacts.append(engine)
+            console.progress("engine", f"{engine.path.name}: {describe_engine(engine)}")
+    with deployment.stage(f"coreml {precision}"):
+        _make_package(deployment, graph, precision, target, console)
+
+
+def _make_package(
+    deployment: Deployment, graph: Graph, precision: str, target: str, console: Console
+) -> None:
+    path = deployment.folder / f"model.{precision}.mlpackage"
+    if importlib.util.find_spec("coremltools") is None:
+        why = "coremltools is not installed: pip install 'edgerep[coreml]'"
+        deployment.skip(console, "coreml", path.name, why)
+        return
+    from edgerep.export.coreml import export_coreml
+
+    package = export_coreml(graph, path, target=target)
+    deployment.artefacts.append(package)
+    console.progress("coreml", f"{path.name}: {package.precision}, {package.target}, "
+                     f"{sum(package.operators.values())} operations")  # fmt: skip
+
+
+def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
+    """Read the labelled images at once: a mistake in them should not surface at the end."""
+    if evaluate is None:
+        return None
+    samples = read_samples(evaluate)
+    if samples.labels is None:
+        raise OptionError(f"{evaluate} has no array `labels`: accuracy needs one label an image")
+    if samples.images.shape[2:] != wanted.size:
+        raise OptionError(
+            f"{evaluate} has images of {'x'.join(map(str, samples.images.shape[2:]))} and the "
+            f"network is exported for {'x'.join(map(str, wanted.size))}: set --size"
+        )
+    if str(samples.images.dtype) != wanted.preprocessing.dtype:
+        raise OptionError(
+            f"{evaluate} has {samples.images.dtype} images and the network is exported for "
+            f"{wanted.preprocessing.dtype}: set --input"
+        )
+    return samples
+
+
+def _accuracies(
+    model: RepVGG, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
+) -> list[Accuracy]:
+    found = [
+        module_accuracy(model, samples, wanted.preprocessing, form="unfused"),
+        module_accuracy(fused.module, samples, wanted.preprocessing, form="fused"),
+    ]
+    for artefact in map(open_artefact, deployment.artefacts):
+        require_fitting(samples.images, artefact.inputs[0])
+        if artefact.why_not is None:
+            found.append(artefact_accuracy(artefact, samples))
+    return found
+
+
+def _timed(
+    model: RepVGG,
+    fused: Fused,
+    deployment: Deployment,
+    wanted: Wanted,
+    rounds: int,
+    console: Console,
+) -> BenchResult:
+    with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
+        devices = [made for made in deployment.artefacts if not isinstance(made, Graph)]
+        return run_bench(
+            [*forms_of(model, fused, Path(folder), wanted), *(made.path for made in devices)],
+            batch=sorted({wanted.batch.smallest, wanted.batch.optimum}),
+            rounds=rounds,
+            size=wanted.size,
+            progress=lambda text: console.progress("bench", text),
+        )
+
+
+def _result(
+    source: str,
+    fused: Fused,
+    deployment: Deployment,
+    report: ParityReport | None,
+    accuracies: list[Accuracy],
+    timed: BenchResult | None,
+    precisions: tuple[str, ...],
+    wanted: Wanted,
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "passed": report.passed if report else None,
+        "deploy": {
+            "source": source,
+            "created": utc_now(),
+            "precision": list(precisions),
+            "batch": str(wanted.batch),
+            "size": list(wanted.size),
+            "input": wanted.preprocessing.input,
+            "skipped": deployment.skipped,
+            "stage_seconds": {one["name"]: one["seconds"] for one in deployment.stages},
+        },
+        "stages": deployment.stages,
+        "fuse": fused.certificate.to_json() if fused.certificate else None,
+        "artefacts": [
+            _entry(path)
+            for path in [deployment.folder / "fused.safetensors",
+                         *(made.path for made in deployment.artefacts)]
+        ],
+        "verify": report.to_json() if report else None,
+        "accuracy": [one.to_json() for one in accuracies],
+        "bench": timed.to_json() if timed else None,
+    }  # fmt: skip
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    record = read_record(path)
+    return {
+        "path": path.name,
+        "kind": record.kind if record else "",
+        "size_bytes": size_of(path),
+        "sha256": sha256_of(path),
+        "made_from": [dict(entry) for entry in record.made_from] if record else [],
+    }
+
+
+def _text(
+    report: ParityReport | None,
+    accuracies: list[Accuracy],
+    timed: BenchResult | None,
+    deployment: Deployment,
+) -> str:
+    parts = []
+    if report is not None:
+        parts.append("Parity\n\n" + parity_table(report))
+    if accuracies:
+        parts.append("Accuracy\n\n" + accuracy_table(accuracies))
+    if timed is not None:
+        parts.append("Bench\n\n" + bench_tables(timed))
+    made = ", ".join(sorted(path.name for path in deployment.folder.iterdir()))
+    parts.append(f"{deployment.folder}: {made}")
+    return "\n\n\n".join(parts)

@@ -1,0 +1,102 @@
+"""`edgerep doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import click
+
+from edgerep import __version__
+from edgerep.commands.console import Console
+from edgerep.commands.options import console_options
+from edgerep.devices import first_cuda_device
+from edgerep.tables import table
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One thing edgerep can do, and what it takes here."""
+
+    what: str
+    ready: bool
+    found: str
+    fix: str
+
+
+@click.command("doctor")
+@console_options
+def command(console: Console) -> None:
+    """Say what is installed, what can run here, and the command that fixes each thing that can't.
+
+    Nothing heavy is imported: packages are looked up, not loaded.
+    """
+    device = first_cuda_device()
+    abilities = _abilities(device is not None)
+    result: dict[str, Any] = {
+        "schema": 1,
+        "edgerep": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cuda_device": str(device) if device else None,
+        "abilities": [
+            {"what": a.what, "ready": a.ready, "found": a.found, "fix": a.fix or None}
+            for a in abilities
+        ],
+    }
+    rows = [(a.what, "yes" if a.ready else "no", a.found, a.fix) for a in abilities]
+    head = f"edgerep {__version__}, Python {platform.python_version()}, {platform.system()}"
+    cuda = f"CUDA device: {device}" if device else "CUDA device: none found"
+    console.finish(
+        result, "\n".join([head, cuda, "", table(("can", "here", "with", "to fix"), rows)])
+    )
+
+
+def _abilities(has_cuda: bool) -> list[Ability]:
+    mac = sys.platform == "darwin"
+    tensorrt, rtx, pycuda = (_version(name) for name in ("tensorrt", "tensorrt-rtx", "pycuda"))
+    return [
+        _package("fuse, export ONNX", "torch", "pip install edgerep"),
+        _package("compare and time ONNX", "onnxruntime", "pip install 'edgerep[bench]'"),
+        _package("make Core ML packages", "coremltools", "pip install 'edgerep[coreml]'"),
+        Ability(
+            "run Core ML packages", mac and _version("coremltools") != "", platform.system(),
+            "" if mac else "on a Mac; here a reference interpreter evaluates the saved program",
+        ),
+        Ability(
+            "build TensorRT engines", bool(tensorrt) and has_cuda,
+            f"tensorrt {tensorrt}" if tensorrt else "not installed",
+            "" if tensorrt and has_cuda else _gpu_fix(tensorrt, has_cuda, "tensorrt"),
+        ),
+        _package("build TensorRT-RTX engines", "tensorrt-rtx",
+                 "pip install 'edgerep[tensorrt-rtx]'", module="tensorrt_rtx"),
+        Ability(
+            "run engines", bool(tensorrt or rtx) and bool(pycuda) and has_cuda,
+            f"pycuda {pycuda}" if pycuda else "pycuda not installed",
+            "" if pycuda and has_cuda else _gpu_fix(pycuda, has_cuda, "tensorrt"),
+        ),
+    ]  # fmt: skip
+
+
+def _package(what: str, name: str, fix: str, *, module: str = "") -> Ability:
+    version = _version(name)
+    ready = bool(version) and importlib.util.find_spec(module or name) is not None
+    return Ability(what, ready, f"{name} {version}" if ready else "not installed",
+                   "" if ready else fix)  # fmt: skip
+
+
+def _gpu_fix(installed: str, has_cuda: bool, extra: str) -> str:
+    if not has_cuda:
+        return "on a machine with an NVIDIA GPU and its driver"
+    return "" if installed else f"pip install 'edgerep[{extra}]'"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,149 @@
+"""`edgerep build-engine`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.commands.console import Console
+from edgerep.commands.making import (
+    check,
+    graph_beside,
+    make_graph,
+    parity_code,
+    parity_json,
+    wanted_from,
+)
+from edgerep.commands.options import (
+    calibration_option,
+    console_options,
+    keep_onnx_option,
+    network_options,
+    output_option,
+    precision_option,
+)
+from edgerep.export.engine import Engine, build_engine
+from edgerep.files import require_writable
+
+_MIB = 1 << 20
+
+
+@click.command("build-engine")
+@click.argument("source")
+@output_option("The .engine file")
+@precision_option
+@click.option(
+    "--runtime",
+    type=click.Choice(("auto", "tensorrt", "tensorrt-rtx")),
+    default="auto",
+    show_default=True,
+    help="auto: TensorRT where it and a GPU are here, else RTX.",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="Scratch memory the builder may plan with, in MiB.",
+)
+@click.option(
+    "--timing-cache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TensorRT: read and write kernel timings here.",
+)
+@click.option(
+    "--hardware-compatible",
+    is_flag=True,
+    help="TensorRT: run on other GPUs of the Ampere generation and later.",
+)
+@click.option("--version-compatible", is_flag=True, help="TensorRT: run with later releases too.")
+@click.option(
+    "--compute-capability",
+    multiple=True,
+    metavar="X.Y",
+    help="TensorRT-RTX: build for this GPU generation only; may be repeated.",
+)
+@click.option(
+    "--dla",
+    type=click.IntRange(min=0),
+    metavar="CORE",
+    help="TensorRT on Jetson: run on this DLA core.",
+)
+@click.option(
+    "--optimization-level",
+    type=click.IntRange(0, 5),
+    help="TensorRT: how long the builder searches.",
+)
+@keep_onnx_option
+@network_options
+@calibration_option
+@console_options  # fmt: skip
+def command(
+    source: str,
+    output: Path,
+    precision: str | None,
+    runtime: str,
+    workspace: int | None,
+    timing_cache: Path | None,
+    hardware_compatible: bool,
+    version_compatible: bool,
+    compute_capability: tuple[str, ...],
+    dla: int | None,
+    optimization_level: int | None,
+    keep_onnx: Path | None,
+    calibration: Path | None,
+    console: Console,
+    **options: Any,
+) -> int:
+    """Build an engine from SOURCE and compare it where it can run.
+
+    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file. TensorRT-RTX builds
+    without a GPU; the engine is compared where there is one, and the graph it was built from in
+    any case.
+    """
+    require_writable(output)
+    wanted = wanted_from(options)
+    with graph_beside(output, keep_onnx) as onnx_path:
+        made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
+        engine = build_engine(
+            made.graph,
+            output,
+            runtime=runtime,
+            workspace_bytes=None if workspace is None else workspace * _MIB,
+            timing_cache=timing_cache,
+            hardware_compatible=hardware_compatible,
+            version_compatible=version_compatible,
+            compute_capability=compute_capability,
+            dla=dla,
+            optimization_level=optimization_level,
+            progress=lambda phase: console.detail("engine", phase),
+        )
+        console.progress("engine", describe_engine(engine))
+        report = check(made.reference, [made.graph, engine], calibration, console)
+    result = {
+        "schema": 1,
+        "output": str(output),
+        "sha256": engine.sha256,
+        "runtime": engine.runtime,
+        "runtime_version": engine.runtime_version,
+        "precision": engine.precision,
+        "batch": [engine.batch.smallest, engine.batch.optimum, engine.batch.largest],
+        "size_bytes": engine.size_bytes,
+        "build_seconds": engine.build_seconds,
+        "inputs": [asdict(spec) for spec in engine.inputs],
+        "outputs": [asdict(spec) for spec in engine.outputs],
+        "made_from": [dict(entry) for entry in engine.made_from],
+        "parity": parity_json(report),
+    }
+    console.finish(result, f"{output}: {describe_engine(engine)}")
+    return parity_code(report)
+
+
+def describe_engine(engine: Engine) -> str:
+    return (
+        f"{engine.runtime} {engine.runtime_version} engine, {engine.precision}, "
+        f"batch {engine.batch}, {engine.size_bytes / _MIB:.1f} MiB, "
+        f"built in {engine.build_seconds:.1f} s"
+    )

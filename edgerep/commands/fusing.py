@@ -1,0 +1,81 @@
+"""`edgerep fuse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.certificate import Certificate
+from edgerep.commands.console import Console
+from edgerep.commands.options import bn_eps_option, console_options, output_option
+from edgerep.errors import OptionError
+from edgerep.files import require_writable
+from edgerep.fusion import fuse
+from edgerep.loading import load
+from edgerep.tables import table
+from edgerep.weights import save_weights
+
+
+@click.command("fuse")
+@click.argument("source")
+@output_option("A .safetensors file")
+@bn_eps_option
+@console_options
+def command(source: str, output: Path, bn_eps: float, console: Console) -> None:
+    """Fuse SOURCE into plain convolutions and print the certificate.
+
+    SOURCE is a checkpoint, or the name of a published RepVGG (random weights).
+    """
+    if output.suffix != ".safetensors":
+        raise OptionError(f"{output}: fused weights are written as .safetensors")
+    require_writable(output)
+    model = load(source, bn_eps=bn_eps)
+    for note in model.origin.notes:
+        console.progress("read", note)
+    console.progress("read", f"{model.origin.source}: {model.architecture.name}")
+    fused = fuse(model)
+    if fused.certificate is None:
+        raise AssertionError("fuse certifies unless told not to")
+    record = save_weights(fused, output)
+    console.progress("write", f"{output}")
+    result: dict[str, Any] = {
+        "schema": 1,
+        "output": str(output),
+        "sha256": record.sha256,
+        **fused.certificate.to_json(),
+    }
+    console.finish(result, certificate_text(fused.certificate))
+
+
+def certificate_text(certificate: Certificate) -> str:
+    """The certificate as a table and two sentences."""
+    rows = [
+        (
+            block.name,
+            block.kind,
+            f"{block.float64_max_abs:.1e}",
+            f"{block.float64_rel:.1e}",
+            f"{block.float32_rel:.1e}",
+        )
+        for block in certificate.blocks
+    ]
+    text = table(("block", "branches", "max abs f64", "rel f64", "rel f32"), rows)
+    eps = ", ".join(f"{value:g}" for value in certificate.bn_eps) or "none"
+    sentence = (
+        f"{certificate.architecture}, {certificate.source_format}: "
+        f"{certificate.branches_before} branches and {certificate.batchnorms_before} BatchNorms "
+        f"(eps {eps}) became {len(certificate.blocks)} convolutions; "
+        f"{certificate.parameters_before:,} parameters became {certificate.parameters_after:,}."
+    )
+    lines = [text, "", sentence]
+    if network := certificate.network:
+        lines.append(
+            f"Whole network, relative to itself unfused in float64: fused in float64 "
+            f"{network.float64_rel:.1e}; in float32 {network.fused_float32_rel:.1e} fused, "
+            f"{network.unfused_float32_rel:.1e} unfused."
+        )
+    for name, reason in certificate.left_unfused:
+        lines.append(f"Left as it was: {name}: {reason}")
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""`edgerep inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.commands.console import Console
+from edgerep.commands.options import console_options
+from edgerep.errors import EdgerepError
+from edgerep.files import sha256_of, size_of
+from edgerep.records import Record, read_record, record_path
+
+_ENGINES = (".engine", ".plan", ".trt")
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@console_options
+def command(file: Path, console: Console) -> None:
+    """Say what FILE is, how it was made, and whether it can run here.
+
+    FILE is a checkpoint, an ONNX file, an engine or a Core ML package. No GPU is needed.
+    """
+    if not file.exists():
+        raise EdgerepError(f"{file}: no such file")
+    result: dict[str, Any] = {
+        "schema": 1,
+        "path": str(file),
+        "size_bytes": size_of(file),
+        "sha256": sha256_of(file),
+        **_describe(file),
+    }
+    record = read_record(file)
+    result["record"] = asdict(record) if record else None
+    console.finish(result, _text(result, record))
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    if file.suffix == ".onnx":
+        return _onnx(file)
+    if file.suffix in _ENGINES:
+        return _engine(file)
+    if file.suffix == ".mlpackage":
+        return _package(file)
+    if file.suffix in _CHECKPOINTS:
+        return _checkpoint(file)
+    raise EdgerepError(
+        f"{file} is of no kind that edgerep knows: {', '.join(_CHECKPOINTS)}, .onnx, "
+        f"{', '.join(_ENGINES)}, .mlpackage"
+    )
+
+
+def _onnx(file: Path) -> dict[str, Any]:
+    from edgerep.export.onnx_file import open_graph
+
+    graph = open_graph(file)
+    return {
+        "kind": "onnx",
+        "form": graph.form,
+        "precision": graph.precision,
+        "opset": graph.opset,
+        "batch": [graph.batch.smallest, graph.batch.optimum, graph.batch.largest],
+        "inputs": [asdict(spec) for spec in graph.inputs],
+        "outputs": [asdict(spec) for spec in graph.outputs],
+        "operators": dict(graph.operators),
+        "options": dict(graph.options),
+        "made_from": [dict(entry) for entry in graph.made_from],
+    }
+
+
+def _engine(file: Path) -> dict[str, Any]:
+    from edgerep.bench.engine_conditions import why_not
+    from edgerep.export.plan import read_plan
+
+    plan = read_plan(file)
+    reason = why_not(file)
+    return {
+        "kind": "engine",
+        "runtime": plan.runtime,
+        "runtime_version": plan.version,
+        "metadata": plan.metadata,
+        "runs_here": reason is None,
+        "why_not": reason,
+    }
+
+
+def _package(file: Path) -> dict[str, Any]:
+    import sys
+
+    from edgerep.export.coreml_package import open_package
+
+    package = open_package(file)
+    mac = sys.platform == "darwin"
+    return {
+        "kind": "coreml",
+        "precision": package.precision,
+        "form": package.form,
+        "target": package.target,
+        "batch": [package.batch.smallest, package.batch.optimum, package.batch.largest],
+        "inputs": [asdict(spec) for spec in package.inputs],
+        "outputs": [asdict(spec) for spec in package.outputs],
+        "image_input": package.image_input,
+        "labels": len(package.labels),
+        "operators": dict(package.operators),
+        "made_from": [dict(entry) for entry in package.made_from],
+        "runs_here": mac,
+        "why_not": None
+        if mac
+        else "Core ML runs on macOS and iOS only; here the saved program "
+        "is evaluated by the reference interpreter",
+    }
+
+
+def _checkpoint(file: Path) -> dict[str, Any]:
+    from edgerep.checkpoint import read_checkpoint
+    from edgerep.recognition import recognise
+
+    checkpoint = read_checkpoint(file)
+    found = recognise(checkpoint.tensors, file.name)
+    return {
+        "kind": "checkpoint",
+        "format": "official RepVGG",
+        "form": found.form,
+        "architecture": found.architecture.name,
+        "details": asdict(found.architecture),
+        "tensors": len(checkpoint.tensors),
+        "notes": list(checkpoint.notes),
+    }
+
+
+def _text(result: dict[str, Any], record: Record | None) -> str:
+    shown = {key: value for key, value in result.items() if key not in ("schema", "record")}
+    lines = [
+        f"{key:<16} {_value(value)}" for key, value in shown.items() if value not in (None, [])
+    ]
+    if record is None:
+        lines.append(f"{'record':<16} none ({record_path(Path(result['path'])).name} is not there)")
+        return "\n".join(lines)
+    lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
+    for entry in record.made_from:
+        digest = entry.get("sha256") or "no file"
+        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}, {digest[:16]}")
+    if record.parity is not None:
+        verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
+        lines.append(f"{'parity':<16} {verdict} ({record.parity.get('runtime')})")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], dict):
+            return "; ".join(_value(item) for item in value)
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    if value is None:
+        return "dynamic"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

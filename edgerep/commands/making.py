@@ -1,0 +1,179 @@
+"""What the commands that make an artefact have in common: source to graph, artefact to parity."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgerep.batches import BatchProfile
+from edgerep.bench.parity import ArtefactParity, ParityReport, verify
+from edgerep.bench.parity_text import one_line
+from edgerep.bench.probes import read_samples
+from edgerep.commands.console import Console
+from edgerep.errors import OptionError
+from edgerep.export.graph import export_onnx
+from edgerep.export.onnx_file import Graph, open_graph
+from edgerep.export.onnx_writer import adapt_onnx
+from edgerep.fusion import Fused, fuse
+from edgerep.loading import load
+from edgerep.preprocessing import Preprocessing
+from edgerep.records import add_parity
+from edgerep.repvgg import RepVGG
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options by which a source becomes a graph."""
+
+    size: tuple[int, int]
+    batch: BatchProfile
+    preprocessing: Preprocessing
+    bn_eps: float
+
+
+def wanted_from(options: dict[str, Any]) -> Wanted:
+    """Take the values of `network_options` out of a command's keyword arguments."""
+    return Wanted(
+        size=options.pop("size"),
+        batch=options.pop("batch"),
+        preprocessing=Preprocessing(
+            options.pop("input_kind"), options.pop("mean"), options.pop("std")
+        ),
+        bn_eps=options.pop("bn_eps"),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A graph, and the network it can be compared with; None where the source was an ONNX file."""
+
+    graph: Graph
+    reference: RepVGG | None
+
+
+def read_network(source: str, wanted: Wanted, console: Console) -> RepVGG:
+    model = load(source, bn_eps=wanted.bn_eps)
+    for note in model.origin.notes:
+        console.progress("read", note)
+    console.progress("read", f"{model.origin.source}: {model.architecture.name}, "
+                     f"{model.origin.format}")  # fmt: skip
+    return model
+
+
+def fuse_network(model: RepVGG, console: Console) -> Fused:
+    fused = fuse(model)
+    proof = fused.certificate
+    if proof is not None and proof.network is not None:
+        console.progress(
+            "fuse",
+            f"{proof.branches_before} branches, {proof.batchnorms_before} BatchNorms -> "
+            f"{len(proof.blocks)} convolutions; float64 error {proof.network.float64_rel:.1e}",
+        )
+    return fused
+
+
+def make_graph(
+    source: str,
+    path: Path,
+    wanted: Wanted,
+    *,
+    precision: str | None,
+    console: Console,
+    unfused: bool = False,
+) -> Made:
+    """The ONNX graph of a source: fused unless asked otherwise; an ONNX file that fits, as it is.
+
+    Args:
+        source: A checkpoint, the name of an architecture, or an ONNX file.
+        path: Where a graph that has to be made is written.
+        wanted: Size, batch and preprocessing.
+        precision: None for float32, and for what an ONNX file has already.
+        console: Told what happens.
+        unfused: Export the network with its branches and BatchNorms.
+    """
+    if Path(source).suffix == ".onnx":
+        return Made(_graph_of_onnx(Path(source), path, wanted, precision, console, unfused), None)
+    model = read_network(source, wanted, console)
+    graph = export_onnx(
+        model if unfused else fuse_network(model, console),
+        path,
+        precision=precision or "fp32",
+        batch=wanted.batch,
+        size=wanted.size,
+        preprocessing=wanted.preprocessing,
+    )
+    console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
+    return Made(graph, model)
+
+
+def _graph_of_onnx(
+    source: Path,
+    path: Path,
+    wanted: Wanted,
+    precision: str | None,
+    console: Console,
+    unfused: bool,
+) -> Graph:
+    if unfused:
+        raise OptionError(f"{source} is an ONNX file: it is exported already, as it stands")
+    graph = open_graph(source)
+    console.progress("onnx", f"{source.name}: {describe_graph(graph)}")
+    if wanted.preprocessing.is_identity and precision in (None, graph.precision):
+        return graph
+    graph = adapt_onnx(
+        graph, path, precision=precision or graph.precision, preprocessing=wanted.preprocessing
+    )
+    console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
+    return graph
+
+
+def describe_graph(graph: Graph) -> str:
+    operators = ", ".join(f"{count} {name}" for name, count in list(graph.operators.items())[:4])
+    return f"{graph.form}, {graph.precision}, opset {graph.opset}, batch {graph.batch}: {operators}"
+
+
+@contextlib.contextmanager
+def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
+    """Where the ONNX file on the way to an engine or a package is written: kept, or temporary."""
+    if keep is not None:
+        if keep.suffix != ".onnx":
+            raise OptionError(f"{keep}: an ONNX file is written as .onnx")
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
+        yield Path(folder) / output.with_suffix(".onnx").name
+
+
+def check(
+    reference: RepVGG | None,
+    artefacts: Sequence[Any],
+    calibration: Path | None,
+    console: Console,
+) -> ParityReport | None:
+    """Compare artefacts with their network, put the result into their records, and say it."""
+    if reference is None:
+        console.progress("parity", "not compared: the source is an ONNX file; run "
+                         "`edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
+        return None
+    images = read_samples(calibration).images if calibration else None
+
+    def say(result: ArtefactParity) -> None:
+        console.progress("parity", one_line(result))
+
+    report = verify(reference, artefacts, calibration=images, progress=say)
+    for artefact, result in zip(artefacts, report.artefacts, strict=True):
+        add_parity(Path(artefact.path), result.to_json())
+    return report
+
+
+def parity_code(report: ParityReport | None) -> int:
+    """Exit code of a command that made something: 1 if anything that ran disagrees."""
+    return 1 if report is not None and report.ran and not report.passed else 0
+
+
+def parity_json(report: ParityReport | None) -> dict[str, Any] | None:
+    return None if report is None else report.to_json()

@@ -1,0 +1,74 @@
+"""`edgerep export-onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.commands.console import Console
+from edgerep.commands.making import (
+    check,
+    describe_graph,
+    make_graph,
+    parity_code,
+    parity_json,
+    wanted_from,
+)
+from edgerep.commands.options import (
+    calibration_option,
+    console_options,
+    network_options,
+    output_option,
+    precision_option,
+)
+from edgerep.errors import OptionError
+from edgerep.files import require_writable
+
+
+@click.command("export-onnx")
+@click.argument("source")
+@output_option("The .onnx file")
+@precision_option
+@click.option("--unfused", is_flag=True,
+              help="Export the network as trained: branches and BatchNorms.")  # fmt: skip
+@network_options
+@calibration_option
+@console_options
+def command(
+    source: str,
+    output: Path,
+    precision: str | None,
+    unfused: bool,
+    calibration: Path | None,
+    console: Console,
+    **options: Any,
+) -> int:
+    """Write SOURCE as one ONNX file, fused, and compare it with the unfused network.
+
+    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file (to make a float16 one
+    of it, or to put preprocessing into it).
+    """
+    if output.suffix != ".onnx":
+        raise OptionError(f"{output}: an ONNX file is written as .onnx")
+    require_writable(output)
+    wanted = wanted_from(options)
+    made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused)
+    if made.graph.path != output:
+        raise OptionError(
+            f"{source} is what was asked for already: give --precision, --input, --mean or --std"
+        )
+    report = check(made.reference, [made.graph], calibration, console)
+    result = {
+        "schema": 1,
+        "output": str(output),
+        "sha256": made.graph.sha256,
+        "precision": made.graph.precision,
+        "form": made.graph.form,
+        "opset": made.graph.opset,
+        "operators": dict(made.graph.operators),
+        "parity": parity_json(report),
+    }
+    console.finish(result, f"{output}: {describe_graph(made.graph)}")
+    return parity_code(report)

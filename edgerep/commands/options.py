@@ -1,0 +1,125 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgerep.batches import BatchProfile, batch_profile
+from edgerep.commands.console import Console
+from edgerep.errors import OptionError
+from edgerep.preprocessing import INPUT_KINDS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class BatchType(click.ParamType[BatchProfile]):
+    """`8`, or `1:8:32` for a range with its optimum."""
+
+    name = "N|MIN:OPT:MAX"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> BatchProfile:
+        try:
+            return batch_profile(value)
+        except OptionError as error:
+            self.fail(str(error), param, ctx)
+
+
+class SizeType(click.ParamType[tuple[int, int]]):
+    """`224`, or `192x256` for height and width."""
+
+    name = "N|HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is neither N nor HxW, for example 224 or 192x256", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+class NumbersType(click.ParamType[tuple[float, ...]]):
+    """Numbers with commas between them: one for all channels, or one for each."""
+
+    name = "X[,X...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not numbers with commas between them", param, ctx)
+
+
+def console_options(command: F) -> F:
+    """`--json`, `--quiet` and `--verbose`; the command gets them as one `console`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON result on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+    @click.option("--verbose", is_flag=True, help="Logs and tracebacks on stderr.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        return command(*args, console=Console(as_json, quiet, verbose), **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # click rewrites the signature
+
+
+def output_option(what: str) -> Callable[[F], F]:
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=True, help=f"{what} to write."
+    )
+
+
+def network_options(command: F) -> F:
+    """How the source is read and what is put into its graph."""
+    for option in reversed(_NETWORK_OPTIONS):
+        command = option(command)
+    return command
+
+
+bn_eps_option = click.option(
+    "--bn-eps", type=float, default=1e-5, show_default=True,
+    help="eps of every BatchNorm: a checkpoint does not carry it.",
+)  # fmt: skip
+
+precision_option = click.option(
+    "--precision", type=click.Choice(("fp32", "fp16")),
+    help="Of the weights and the arithmetic, written into the graph. [default: fp32; an ONNX "
+    "file's own]",
+)  # fmt: skip
+
+keep_onnx_option = click.option(
+    "--keep-onnx", type=click.Path(path_type=Path),
+    help="Keep the ONNX file that is made on the way here.",
+)  # fmt: skip
+
+calibration_option = click.option(
+    "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Images of your own to compare on too: .npz with `images` [N, C, H, W], or .npy.",
+)  # fmt: skip
+
+_NETWORK_OPTIONS = (
+    click.option("--size", type=SizeType(), default="224", show_default=True,
+                 help="Height and width of the image."),
+    click.option("--batch", type=BatchType(), default="1", show_default=True,
+                 help="A static batch, or the smallest, best-tuned and largest."),
+    click.option("--input", "input_kind", type=click.Choice(INPUT_KINDS), default="float",
+                 show_default=True, help="What the model is given: numbers, or pixels 0..255."),
+    click.option("--mean", type=NumbersType(), default=(),
+                 help="To subtract, per channel, for images in 0..1; becomes part of the model."),
+    click.option("--std", type=NumbersType(), default=(),
+                 help="To divide by, per channel, for images in 0..1; becomes part of the model."),
+    bn_eps_option,
+)  # fmt: skip

@@ -1,0 +1,68 @@
+"""`edgerep report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgerep.bench.html_report import render_html
+from edgerep.commands.console import Console
+from edgerep.commands.options import console_options, output_option
+from edgerep.errors import DataError, OptionError
+from edgerep.files import write_text
+
+_SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")
+
+
+@click.command("report")
+@click.argument("results", nargs=-1, required=True,
+                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@output_option("The .html file")
+@click.option("--title", default="edgerep report", show_default=True)
+@console_options
+def command(results: tuple[Path, ...], output: Path, title: str, console: Console) -> None:
+    """Render RESULTS, the JSON of `deploy`, `fuse`, `verify` or `bench`, as one HTML page.
+
+    The page loads nothing from outside.
+    """
+    document: dict[str, Any] = {"title": title}
+    for path in results:
+        found = sections_of(_read(path), path)
+        if twice := sorted(found.keys() & document.keys()):
+            raise OptionError(f"{path}: there is a result for {', '.join(twice)} already")
+        document.update(found)
+    write_text(output, render_html(document))
+    console.finish({"schema": 1, "output": str(output)}, f"{output}: {', '.join(document)}")
+
+
+def sections_of(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Which sections of the page a result fills.
+
+    Raises:
+        DataError: It is none of the results that edgerep prints.
+    """
+    if "stages" in result:
+        return {name: result[name] for name in _SECTIONS if result.get(name)}
+    if "cases" in result:
+        return {"bench": result}
+    if "blocks" in result:
+        return {"fuse": result}
+    if "artefacts" in result and "passed" in result:
+        return {"verify": result}
+    raise DataError(
+        f"{path} is not the JSON of `edgerep deploy`, `fuse`, `verify` or `bench`: it has the keys "
+        f"{', '.join(list(result)[:8])}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    if not isinstance(result, dict):
+        raise DataError(f"{path} holds a {type(result).__name__}, not a result of edgerep")
+    return result

@@ -1,0 +1,54 @@
+"""`edgerep verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgerep.bench.parity import verify
+from edgerep.bench.parity_text import one_line, parity_table
+from edgerep.bench.probes import read_samples
+from edgerep.commands.console import Console
+from edgerep.commands.options import bn_eps_option, calibration_option, console_options
+from edgerep.errors import EdgerepError, MissingRuntimeError
+
+
+@click.command("verify")
+@click.argument("reference")
+@click.argument("artefacts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--batch", "sizes", multiple=True, type=click.IntRange(min=1),
+              help="Check this size instead of the artefacts' own; may be repeated.")  # fmt: skip
+@calibration_option
+@bn_eps_option
+@console_options
+def command(
+    reference: str,
+    artefacts: tuple[Path, ...],
+    sizes: tuple[int, ...],
+    calibration: Path | None,
+    bn_eps: float,
+    console: Console,
+) -> int:
+    """Compare ARTEFACTS with REFERENCE, the network as it was trained.
+
+    REFERENCE is a checkpoint or the name of a published RepVGG; it is run unfused in float64.
+    Exit code 1 when an artefact disagrees, 4 when none of them can be run here.
+    """
+    missing = [str(path) for path in artefacts if not path.exists()]
+    if missing:
+        raise EdgerepError(f"{', '.join(missing)}: no such file")
+    images = read_samples(calibration).images if calibration else None
+    report = verify(
+        reference,
+        artefacts,
+        batch=sizes,
+        calibration=images,
+        bn_eps=bn_eps,
+        progress=lambda result: console.progress("parity", one_line(result)),
+    )
+    console.finish(report.to_json(), parity_table(report))
+    if not report.ran:
+        reasons = "; ".join(sorted({str(result.why_not) for result in report.artefacts}))
+        raise MissingRuntimeError(f"none of the artefacts can be run here: {reasons}")
+    return 0 if report.passed else 1

@@ -1,0 +1,54 @@
+"""Write fused weights as safetensors, under the official deploy names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from edgerep.files import replacing, sha256_of
+from edgerep.fusion import Fused
+from edgerep.records import Record, versions_of, write_record
+
+
+def save_weights(fused: Fused, path: str | Path) -> Record:
+    """Write the fused network's `state_dict`; it loads back with `edgerep.load`.
+
+    Raises:
+        OptionError, OutputError: The file cannot be written.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().contiguous().cpu()
+        for name, tensor in fused.module.state_dict().items()
+    }
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
+    certificate = fused.certificate.to_json() if fused.certificate else None
+    record = Record(
+        kind="weights",
+        sha256=sha256_of(path),
+        made_from=(origin_entry(fused),),
+        versions=versions_of(("torch", "safetensors")),
+        options={"bn_eps": certificate["bn_eps"] if certificate else None},
+        details={"tensors": len(tensors), "certificate": certificate},
+    )
+    write_record(path, record)
+    return record
+
+
+def origin_entry(source: Fused | torch.nn.Module) -> dict[str, object]:
+    """The entry of `Record.made_from` for the network something is made of."""
+    if isinstance(source, Fused):
+        origin, module = source.origin, source.reference
+    else:
+        origin, module = getattr(source, "origin", None), source
+    if origin is None:
+        return {"kind": "torch module", "name": type(module).__name__, "sha256": None}
+    return {
+        "kind": "checkpoint" if origin.sha256 else "architecture",
+        "name": origin.source,
+        "sha256": origin.sha256,
+        "format": origin.format,
+    }

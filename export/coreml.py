@@ -1,0 +1,210 @@
+"""Convert an ONNX graph to a Core ML package, operator by operator and bit by bit."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgerep import __version__
+from edgerep.batches import BatchProfile
+from edgerep.errors import CoremlError
+from edgerep.export.apple import ct, quiet
+from edgerep.export.coreml_checks import (
+    COLOUR_LAYOUTS,
+    TARGETS,
+    batch_for,
+    deployment_target,
+    require_arrays,
+    require_classes,
+    require_distinct,
+    require_image,
+    require_package_path,
+    shape_text,
+)
+from edgerep.export.coreml_package import NOTE_KEY, Package, open_package
+from edgerep.export.mil_program import BuiltProgram, build_program, require_expressible
+from edgerep.export.onnx_file import Graph, TensorSpec, describe_model, read_model
+from edgerep.files import replacing
+from edgerep.records import Record, versions_of, write_record
+
+__all__ = ["TARGETS", "Package", "export_coreml", "open_package"]
+
+# coremltools' other passes fold and reorder arithmetic. The graph was compared with the network
+# as it is, so the package computes the graph as it is.
+_PASSES = ("common::dead_code_elimination", "common::dedup_op_and_var_names")
+
+
+def export_coreml(
+    source: Graph | Path | str,
+    path: Path | str,
+    *,
+    target: str = "iOS16",
+    image_input: bool = False,
+    labels: Sequence[str] | None = None,
+    author: str = "",
+    description: str = "",
+    license: str = "",
+) -> Package:
+    """Write an ONNX graph as a Core ML package and its record, and read it back.
+
+    The precision is that of the graph's own types; nothing is recast. Works on every system.
+
+    Args:
+        source: The graph, or its file.
+        path: Of the package, a folder ending in ".mlpackage"; one that is there is replaced, by a
+            whole one or not at all.
+        target: The oldest system it has to run on, one of `TARGETS`.
+        image_input: Take an image, one at a time, where the graph takes uint8 pixels
+            [N, 1 or 3, H, W]: grey or RGB. Without it, pixels go in as float32 from 0 to 255.
+        labels: Names of the classes: the package becomes a classifier of one image that answers
+            with a label and with probabilities. A softmax is appended if the graph has none.
+        author: Shown by Xcode, like `description` and `license`.
+        description: What the network does.
+        license: Of the network.
+
+    Raises:
+        CoremlError: The graph holds what Core ML cannot do exactly, or does not fit the options.
+        OnnxError: The graph cannot be read.
+        OptionError: `target`, `path` or `labels` are wrong in themselves.
+        OutputError: The package cannot be written.
+    """
+    path = Path(path)
+    deployment = deployment_target(target)
+    require_package_path(path)
+    require_distinct(labels)
+    file = source.path if isinstance(source, Graph) else Path(source)
+    model = read_model(file)
+    graph = describe_model(model, file)
+    if isinstance(source, Graph) and source.sha256 != graph.sha256:
+        raise CoremlError(f"{file} was replaced since it was opened: open it again")
+    require_expressible(model)
+    batch = batch_for(graph, single=image_input or labels is not None)
+    require_arrays(graph, target)
+    if image_input:
+        require_image(graph)
+    with quiet():
+        built = build_program(
+            model, graph.inputs, batch=batch, target=deployment, softmax=labels is not None
+        )
+        if labels is not None:
+            require_classes(built.outputs, labels)
+        package = _converted(built, batch, deployment, image_input, labels)
+    package.author, package.license, package.short_description = author, license, description
+    _describe(package, built, image_input)
+    package.user_defined_metadata.update(_metadata(graph, built))
+    with replacing(path, folder=True) as partial, quiet():
+        package.save(str(partial))
+    saved = open_package(path)
+    write_record(path, _record(saved, image_input, labels, author, description, license))
+    return saved
+
+
+def _converted(
+    built: BuiltProgram,
+    batch: BatchProfile,
+    deployment: Any,
+    image_input: bool,
+    labels: Sequence[str] | None,
+) -> Any:
+    classifier = {}
+    if labels is not None:
+        classifier["classifier_config"] = ct.ClassifierConfig(
+            list(labels), predicted_probabilities_output=built.outputs[0].name
+        )
+    try:
+        return ct.convert(
+            built.program,
+            convert_to="mlprogram",
+            inputs=[_input_type(spec, batch, image_input) for spec in built.inputs],
+            minimum_deployment_target=deployment,
+            compute_precision=ct.precision.FLOAT32,  # "do not recast": the types stand already
+            pass_pipeline=ct.PassPipeline(list(_PASSES), "edgerep"),
+            skip_model_load=True,
+            **classifier,
+        )
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        # Lets coremltools' temporary folder go now, not at some later collection of garbage.
+        traceback.clear_frames(error.__traceback__)
+        raise CoremlError(f"coremltools {ct.__version__} refuses the program: {error}") from error
+
+
+def _input_type(spec: TensorSpec, batch: BatchProfile, image_input: bool) -> Any:
+    if image_input:
+        layout = ct.colorlayout[COLOUR_LAYOUTS[spec.shape[1] or 0]]
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
+    sizes = ct.RangeDim(batch.smallest, batch.largest, batch.optimum)
+    return ct.TensorType(
+        name=spec.name, shape=ct.Shape([sizes if size is None else size for size in spec.shape])
+    )
+
+
+def _describe(package: Any, built: BuiltProgram, image_input: bool) -> None:
+    """Say in the package what an app developer has to know about each array."""
+    for spec in built.inputs:
+        shape = shape_text(spec)
+        if image_input:
+            kind = {1: "Grey image", 3: "RGB image"}[spec.shape[1] or 0]
+            text = f"{kind}, {spec.shape[3]} x {spec.shape[2]} pixels; normalised by the model"
+        elif spec.dtype == "uint8":
+            text = f"Pixels as numbers from 0 to 255, {shape}; normalised by the model"
+        else:
+            text = f"{spec.dtype}, {shape}"
+        package.input_description[spec.name] = text
+    if len(package.get_spec().description.predictedFeatureName):
+        package.output_description["classLabel"] = "The most probable class"
+        package.output_description["classLabel_probs"] = "Probability of each class"
+        return
+    for spec in built.outputs:
+        package.output_description[spec.name] = f"{spec.dtype}, {shape_text(spec)}"
+
+
+def _metadata(graph: Graph, built: BuiltProgram) -> dict[str, str]:
+    note = {
+        "form": graph.form,
+        "softmax": built.softmax,
+        "pixels": [spec.name for spec in built.inputs if spec.dtype == "uint8"],
+        "made_from": list(graph.lineage),
+    }
+    return {
+        "edgerep.version": __version__,
+        "edgerep.onnx.sha256": graph.sha256,
+        "edgerep.precision": graph.precision,
+        NOTE_KEY: json.dumps(note, sort_keys=True),
+    }
+
+
+def _record(
+    package: Package,
+    image_input: bool,
+    labels: Sequence[str] | None,
+    author: str,
+    description: str,
+    license: str,
+) -> Record:
+    return Record(
+        kind="coreml",
+        sha256=package.sha256,
+        made_from=package.made_from,
+        versions=versions_of(("coremltools", "onnx", "numpy")),
+        options={
+            "target": package.target,
+            "image_input": image_input,
+            "labels": None if labels is None else list(labels),
+            "author": author,
+            "description": description,
+            "license": license,
+        },
+        details={
+            "form": package.form,
+            "precision": package.precision,
+            "batch": [package.batch.smallest, package.batch.optimum, package.batch.largest],
+            "inputs": [asdict(spec) for spec in package.inputs],
+            "outputs": [asdict(spec) for spec in package.outputs],
+            "softmax": package.softmax,
+            "operators": dict(package.operators),
+        },
+    )

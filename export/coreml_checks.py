@@ -1,0 +1,107 @@
+"""What is refused before a Core ML package is made: options and graphs that do not fit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgerep.batches import BatchProfile
+from edgerep.errors import CoremlError, OptionError
+from edgerep.export.apple import ct
+from edgerep.export.onnx_file import Graph, TensorSpec
+from edgerep.files import require_writable
+
+TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # by channels
+_HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
+
+
+def deployment_target(target: str) -> Any:
+    """The member of `coremltools.target` that `target` names."""
+    if target not in TARGETS:
+        raise OptionError(f"target {target!r} is not one of {', '.join(TARGETS)}")
+    if not hasattr(ct.target, target):
+        raise OptionError(
+            f"coremltools {ct.__version__} does not know {target}: pip install -U coremltools"
+        )
+    return ct.target[target]
+
+
+def require_package_path(path: Path) -> None:
+    if path.suffix != ".mlpackage":
+        raise OptionError(f"{path}: the name of a Core ML package ends in .mlpackage")
+    require_writable(path, folder=True)
+    if path.is_dir() and any(path.iterdir()) and not (path / "Manifest.json").is_file():
+        raise OptionError(f"{path} is a folder that is not a Core ML package; it stays untouched")
+
+
+def require_distinct(labels: Sequence[str] | None) -> None:
+    repeated = [name for name, count in Counter(labels or ()).items() if count > 1]
+    if repeated:
+        raise OptionError(
+            f"labels appear more than once, and Core ML keeps one probability for each name: "
+            f"{', '.join(repeated)}. Make them distinct"
+        )
+
+
+def batch_for(graph: Graph, *, single: bool) -> BatchProfile:
+    """The batch sizes of the package: those of the graph, or 1 where only `single` will do."""
+    if graph.inputs and graph.inputs[0].shape[:1] != (None,):
+        size = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
+        fixed = BatchProfile(size or 1, size or 1, size or 1)
+    else:
+        fixed = graph.batch
+    if not single:
+        return fixed
+    if fixed.smallest != 1:
+        raise CoremlError(
+            f"the graph is for a batch of {fixed}, and an image input or a classifier takes one "
+            f"image at a time: export the graph with batch 1"
+        )
+    return BatchProfile(1, 1, 1)
+
+
+def require_arrays(graph: Graph, target: str) -> None:
+    supported = ("float32", "float16", "uint8")
+    wrong = [f"{spec.name}: {spec.dtype}" for spec in graph.inputs if spec.dtype not in supported]
+    if wrong:
+        raise CoremlError(
+            f"the graph has inputs that are neither float32, float16 nor uint8: {', '.join(wrong)}"
+        )
+    half = [s.name for s in (*graph.inputs, *graph.outputs) if s.dtype == "float16"]
+    if half and TARGETS.index(target) < TARGETS.index(_HALF_ARRAYS_FROM):
+        raise CoremlError(
+            f"{', '.join(half)} are float16, which {target} cannot take or give: set the target "
+            f"to {_HALF_ARRAYS_FROM}, or export the graph with float32 inputs and outputs"
+        )
+
+
+def require_image(graph: Graph) -> None:
+    found = ", ".join(f"{spec.name}: {spec.dtype} {shape_text(spec)}" for spec in graph.inputs)
+    spec = graph.inputs[0]
+    is_image = len(spec.shape) == 4 and spec.shape[1] in COLOUR_LAYOUTS
+    if len(graph.inputs) != 1 or spec.dtype != "uint8" or not is_image:
+        raise CoremlError(
+            f"an image input needs a graph that takes uint8 pixels [N, 1 or 3, H, W] and "
+            f"normalises them itself; this one takes {found}. Export it with a uint8 input, its "
+            f"mean and its std"
+        )
+
+
+def require_classes(outputs: Sequence[TensorSpec], labels: Sequence[str]) -> None:
+    shape = outputs[0].shape
+    classes = math.prod(size for size in shape if size is not None)
+    if len(outputs) != 1 or len(shape) != 2:
+        raise CoremlError(
+            "labels need a graph with one output [N, classes]; this one has "
+            + ", ".join(f"{spec.name}: {shape_text(spec)}" for spec in outputs)
+        )
+    if classes != len(labels):
+        raise CoremlError(f"there are {len(labels)} labels, and the network has {classes} classes")
+
+
+def shape_text(spec: TensorSpec) -> str:
+    return f"[{', '.join('N' if size is None else str(size) for size in spec.shape)}]"

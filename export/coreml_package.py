@@ -1,0 +1,239 @@
+"""A Core ML package on disk: what it takes and gives, where it came from, whether it is whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from edgerep.batches import BatchProfile
+from edgerep.errors import CoremlError
+from edgerep.export.apple import ct, quiet
+from edgerep.export.onnx_file import TensorSpec
+from edgerep.files import sha256_of
+
+NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
+_WEIGHTS = Path("Data", "com.apple.CoreML", "weights")  # inside every package
+_BLOB_HEADER = struct.Struct("<IIQQ")  # sentinel, element type, bytes, offset of the data
+_BLOB_SENTINEL = 0xDEADBEEF
+_TENSOR_TYPES = {10: "float16", 11: "float32", 23: "int32"}  # numbers of MIL.proto's DataType
+_ARRAY_TYPES = {65552: "float16", 65568: "float32", 131104: "int32"}  # of FeatureTypes.proto
+_COLOUR_CHANNELS = {"GRAYSCALE": 1, "RGB": 3}
+
+Spec: TypeAlias = Any  # coremltools' protobuf message
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Core ML package that was read back and found whole.
+
+    Attributes:
+        path: The folder.
+        sha256: Over its files.
+        precision: "fp32" or "fp16", read from the types of the weights.
+        form: Of the graph it was made from; "unknown" for a package edgerep did not write.
+        batch: The batch sizes it accepts.
+        inputs: In the types of the ONNX graph: "uint8" for an image, and for pixels that the
+            package takes as float32 numbers from 0 to 255.
+        outputs: Tensors; of a classifier, the probabilities.
+        target: The oldest system it runs on: "iOS16" also stands for macOS 13.
+        image_input: The input is an image, not an array.
+        labels: Names of the classes of a classifier, in the order of the network's outputs.
+        softmax: "appended" (the graph ends in logits, the package in probabilities),
+            "in the graph" or "none"; "unknown" for a package edgerep did not write.
+        made_from: As in `edgerep.records.Record`; empty for a package edgerep did not write.
+        operators: How many operations of MIL there are of each kind, constants not counted.
+    """
+
+    path: Path
+    sha256: str
+    precision: str
+    form: str
+    batch: BatchProfile
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    target: str
+    image_input: bool
+    labels: tuple[str, ...]
+    softmax: str
+    made_from: tuple[Mapping[str, Any], ...]
+    operators: Mapping[str, int]
+
+    @property
+    def lineage(self) -> tuple[Mapping[str, Any], ...]:
+        """`made_from` of whatever is made from this package."""
+        here = {"kind": "coreml", "name": self.path.name, "sha256": self.sha256}
+        return (here, *self.made_from)
+
+
+def open_package(path: Path | str) -> Package:
+    """Check a Core ML package and describe it; works on every system.
+
+    Raises:
+        CoremlError: It is no package, is damaged, or is not one ML program of one function.
+    """
+    path = Path(path)
+    spec = read_spec(path)
+    block, feature = _block(spec), spec.description.input[0].type
+    types = {i.name: i.type for i in spec.mlProgram.functions["main"].inputs}
+    types |= {o.name: o.type for op in block.operations for o in op.outputs}
+    note = _note(spec, path)
+    classifier = next((op for op in block.operations if op.type == "classify"), None)
+    if classifier is None:
+        outputs = tuple(_tensor(name, types[name]) for name in block.outputs)
+    else:
+        name = classifier.inputs["probabilities"].arguments[0].name
+        outputs = (_tensor(name, types[name]),)
+    return Package(
+        path=path,
+        sha256=sha256_of(path),
+        precision=_precision(block),
+        form=note.get("form", "unknown"),
+        batch=_batch(feature),
+        inputs=tuple(_input(i, note.get("pixels", ())) for i in spec.description.input),
+        outputs=outputs,
+        target=ct.target(spec.specificationVersion).name,
+        image_input=feature.HasField("imageType"),
+        labels=() if classifier is None else tuple(_labels(classifier)),
+        softmax=note.get("softmax", "unknown"),
+        made_from=tuple(note.get("made_from", ())),
+        operators=dict(
+            Counter(op.type for op in block.operations if op.type != "const").most_common()
+        ),
+    )
+
+
+def read_spec(path: Path) -> Spec:
+    """The package's specification, after a check that its weights are all there.
+
+    Raises:
+        CoremlError: As `open_package`.
+    """
+    if not path.is_dir():
+        found = "it is a file" if path.is_file() else "there is nothing"
+        raise CoremlError(f"{path} is not a Core ML package, which is a folder: {found}")
+    try:
+        with quiet():
+            spec = ct.utils.load_spec(str(path))
+    except (RuntimeError, OSError, DecodeError) as error:
+        raise CoremlError(
+            f"{path} is not a Core ML package, or it is damaged: {error}. Make it again"
+        ) from error
+    is_program = spec.WhichOneof("Type") == "mlProgram"
+    if not is_program or list(spec.mlProgram.functions) != ["main"] or not spec.description.input:
+        raise CoremlError(
+            f"{path} does not hold one ML program with the one function `main` and an input: "
+            f"edgerep reads packages of iOS 15 and later that hold one network"
+        )
+    _require_known_colours(spec, path)
+    _require_weights(spec, path)
+    return spec
+
+
+def weights_folder(path: Path) -> Path:
+    return path / _WEIGHTS
+
+
+def _require_weights(spec: Spec, path: Path) -> None:
+    for value in _constants(_block(spec)):
+        if not value.HasField("blobFileValue"):
+            continue
+        blob = value.blobFileValue
+        file = weights_folder(path) / Path(blob.fileName).name
+        try:
+            with file.open("rb") as stream:
+                stream.seek(blob.offset)
+                sentinel, _, size, start = _BLOB_HEADER.unpack(stream.read(_BLOB_HEADER.size))
+            whole = sentinel == _BLOB_SENTINEL and start + size <= file.stat().st_size
+        except (OSError, struct.error):
+            whole = False
+        if not whole:
+            raise CoremlError(
+                f"{path} is damaged: {file.relative_to(path)} is missing, cut short or not the "
+                f"one this program was saved with. Make the package again"
+            )
+
+
+def _require_known_colours(spec: Spec, path: Path) -> None:
+    for feature in spec.description.input:
+        image = feature.type.imageType
+        colours = image.ColorSpace.Name(image.colorSpace)
+        if feature.type.HasField("imageType") and colours not in _COLOUR_CHANNELS:
+            raise CoremlError(
+                f"{path} takes {colours} images as `{feature.name}`; edgerep knows "
+                f"{' and '.join(_COLOUR_CHANNELS)}"
+            )
+
+
+def _note(spec: Spec, path: Path) -> dict[str, Any]:
+    text = spec.description.metadata.userDefined.get(NOTE_KEY, "{}")
+    try:
+        note: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise CoremlError(f"{path}: its metadata `{NOTE_KEY}` is not JSON: {error}") from error
+    return note
+
+
+def _block(spec: Spec) -> Any:
+    function = spec.mlProgram.functions["main"]
+    return function.block_specializations[function.opset]
+
+
+def _constants(block: Any) -> Iterator[Any]:
+    return (op.attributes["val"] for op in block.operations if op.type == "const")
+
+
+def _precision(block: Any) -> str:
+    elements: Counter[str] = Counter()
+    for value in _constants(block):
+        kind = value.type.tensorType
+        count = 1
+        for dimension in kind.dimensions:
+            count *= dimension.constant.size
+        elements[_TENSOR_TYPES.get(kind.dataType, "other")] += count
+    return "fp16" if elements["float16"] > elements["float32"] else "fp32"
+
+
+def _tensor(name: str, kind: Any) -> TensorSpec:
+    tensor = kind.tensorType
+    shape = (d.constant.size if d.HasField("constant") else None for d in tensor.dimensions)
+    return TensorSpec(name, _TENSOR_TYPES.get(tensor.dataType, "unknown"), tuple(shape))
+
+
+def _input(feature: Any, pixels: list[str]) -> TensorSpec:
+    if feature.type.HasField("imageType"):
+        image = feature.type.imageType
+        channels = _COLOUR_CHANNELS[image.ColorSpace.Name(image.colorSpace)]
+        return TensorSpec(feature.name, "uint8", (1, channels, image.height, image.width))
+    array = feature.type.multiArrayType
+    dtype = "uint8" if feature.name in pixels else _ARRAY_TYPES.get(array.dataType, "unknown")
+    ranges = array.shapeRange.sizeRanges
+    shape = (
+        None if ranges and ranges[i].lowerBound != ranges[i].upperBound else int(size)
+        for i, size in enumerate(array.shape)
+    )
+    return TensorSpec(feature.name, dtype, tuple(shape))
+
+
+def _batch(kind: Any) -> BatchProfile:
+    if kind.HasField("imageType"):
+        return BatchProfile(1, 1, 1)
+    array = kind.multiArrayType
+    default = int(array.shape[0])
+    if not array.shapeRange.sizeRanges:
+        return BatchProfile(default, default, default)
+    first = array.shapeRange.sizeRanges[0]
+    return BatchProfile(int(first.lowerBound), default, int(first.upperBound))
+
+
+def _labels(classify: Any) -> Iterator[str]:
+    for value in classify.inputs["classes"].arguments[0].value.immediateValue.list.values:
+        tensor = value.immediateValue.tensor
+        names = tensor.strings.values or tensor.longInts.values
+        yield str(names[0])

@@ -1,0 +1,191 @@
+"""Build a TensorRT or TensorRT-RTX engine from an ONNX graph."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+
+from edgerep.devices import first_cuda_device
+from edgerep.errors import EngineError, MissingRuntimeError, OptionError
+from edgerep.export.engine_build import Job, serialize_engine
+from edgerep.export.engine_file import Engine, engine_record, open_engine
+from edgerep.export.engine_settings import (
+    EngineOptions,
+    build_settings,
+    capability_names,
+    symbols_of,
+)
+from edgerep.export.onnx_file import Graph, describe_model, read_model
+from edgerep.export.plan import read_plan
+from edgerep.export.tensorrt_module import choose_runtime, load_runtime
+from edgerep.files import replacing, require_writable, sha256_of
+from edgerep.records import write_record
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Engine", "build_engine", "open_engine"]
+
+# NVIDIA/TensorRT issue 3548: a stage of RepVGG-B1 in fp16 gives zeros under this release.
+_DOUBTFUL_HALF = "8.6.1"
+
+
+def build_engine(
+    source: Graph | str | Path,
+    path: str | Path,
+    *,
+    runtime: str = "auto",
+    workspace_bytes: int | None = None,
+    timing_cache: str | Path | None = None,
+    hardware_compatible: bool = False,
+    version_compatible: bool = False,
+    compute_capability: Sequence[str] = (),
+    dla: int | None = None,
+    optimization_level: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Engine:
+    """Build an engine and write it with its record; whole, or what was there before stays.
+
+    Precision, inputs and batch sizes are those of the graph. TensorRT builds on device 0 and for
+    it; TensorRT-RTX builds without a GPU, for every one it knows. float32 means float32: TF32 is
+    switched off.
+
+    Args:
+        source: An ONNX graph, or the path of one.
+        path: Of the engine; its record lies beside it as `path + ".json"`.
+        runtime: "tensorrt", "tensorrt-rtx", or "auto": TensorRT where it is installed and there is
+            a GPU, else TensorRT-RTX.
+        workspace_bytes: As in `EngineOptions`, and so the next six.
+        timing_cache: TensorRT only.
+        hardware_compatible: TensorRT only.
+        version_compatible: TensorRT only. Such an engine carries code, and edgerep does not run it.
+        compute_capability: TensorRT-RTX only: "8.6", "SM120", ...; "current" is the GPU here.
+        dla: TensorRT on devices that have a DLA only, with a static batch.
+        optimization_level: TensorRT only.
+        progress: Called with the phase that the build is in, at most five times a second. What it
+            raises stops the build.
+
+    Raises:
+        EngineError: The parser or the builder refused the graph.
+        MissingRuntimeError: No runtime that can build is here; MissingDependencyError names the
+            extra to install.
+        OnnxError: The ONNX file is damaged or unsupported.
+        OptionError: An option contradicts another, or this runtime cannot honour it.
+        OutputError: The engine cannot be written.
+    """
+    path = Path(path)
+    options = EngineOptions(
+        workspace_bytes=workspace_bytes,
+        timing_cache=None if timing_cache is None else Path(timing_cache),
+        hardware_compatible=hardware_compatible,
+        version_compatible=version_compatible,
+        compute_capability=capability_names(compute_capability),
+        dla=dla,
+        optimization_level=optimization_level,
+    )
+    require_writable(path)
+    graph, model = _read(source)
+    _require_consistent(graph, options)
+    runtime = choose_runtime(runtime)
+    trt = load_runtime(runtime)
+    half = _uses_half(model)
+    settings = build_settings(
+        symbols_of(trt, runtime), options, half=half, quantized=graph.precision == "int8"
+    )
+    if runtime == "tensorrt" and first_cuda_device() is None:
+        raise MissingRuntimeError(
+            "TensorRT builds an engine on the GPU that it is for, and no CUDA device was found: "
+            "build on the device, or with the runtime tensorrt-rtx, which needs none"
+        )
+    doubtful = runtime == "tensorrt" and half and trt.__version__.startswith(_DOUBTFUL_HALF)
+    if doubtful:
+        logger.warning(
+            "TensorRT %s is reported to build wrong fp16 engines of RepVGG: verify this one",
+            trt.__version__,
+        )
+    job = Job(
+        name=graph.path.name,
+        model=model.SerializeToString(),
+        inputs=graph.inputs,
+        batch=graph.batch,
+        settings=settings,
+        options=options,
+    )
+    started = time.perf_counter()
+    with replacing(path) as partial:
+        blob, lines = serialize_engine(trt, job, progress)
+        build_seconds = time.perf_counter() - started
+        partial.write_bytes(blob)
+        plan = read_plan(partial)
+    if errors := [line for line in lines if line.severity == "ERROR"]:
+        logger.warning(
+            "the builder reported %d error(s) and went on: %s", len(errors), errors[0].text
+        )
+    built = Engine(
+        path=path,
+        sha256=sha256_of(path),
+        runtime=plan.runtime,
+        runtime_version=plan.version,
+        precision=graph.precision,
+        form=graph.form,
+        batch=graph.batch,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        made_from=graph.lineage,
+        options={  # as JSON gives them back
+            **asdict(options),
+            "timing_cache": None if timing_cache is None else str(timing_cache),
+            "compute_capability": list(options.compute_capability),
+        },
+        build_seconds=round(build_seconds, 3),
+        size_bytes=plan.size_bytes,
+    )
+    notes = ["fp16 under TensorRT 8.6.1: to be verified"] if doubtful else []
+    write_record(path, engine_record(built, lines, notes))
+    return built
+
+
+def _read(source: Graph | str | Path) -> tuple[Graph, onnx.ModelProto]:
+    """The graph and its model; a Graph keeps the batch it was given."""
+    if not isinstance(source, Graph):
+        model = read_model(Path(source))
+        return describe_model(model, Path(source)), model
+    model = read_model(source.path)
+    if sha256_of(source.path) != source.sha256:
+        raise EngineError(f"{source.path} was replaced since it was opened: open it again")
+    return source, model
+
+
+def _require_consistent(graph: Graph, options: EngineOptions) -> None:
+    dynamic = any(None in spec.shape for spec in graph.inputs)
+    fixed = {spec.shape[0] for spec in graph.inputs if spec.shape}
+    if not dynamic and fixed != {graph.batch.optimum}:
+        raise OptionError(
+            f"{graph.path.name} has a static batch, {', '.join(sorted(map(str, fixed)))}, and "
+            f"{graph.batch} is wanted: export it with that batch"
+        )
+    if options.dla is not None and dynamic:
+        raise OptionError(
+            f"a DLA takes no dynamic batch, and {graph.path.name} has {graph.batch}: export it "
+            f"with one size"
+        )
+
+
+def _uses_half(model: onnx.ModelProto) -> bool:
+    """Whether anything in the graph is float16: a weight, an input or the result of a Cast."""
+    half = TensorProto.FLOAT16
+    return (
+        any(tensor.data_type == half for tensor in model.graph.initializer)
+        or any(value.type.tensor_type.elem_type == half for value in model.graph.input)
+        or any(
+            attribute.name == "to" and attribute.i == half
+            for node in model.graph.node
+            if node.op_type == "Cast"
+            for attribute in node.attribute
+        )
+    )

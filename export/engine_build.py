@@ -1,0 +1,166 @@
+"""One build: an ONNX model and settings go in, a serialized engine comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgerep.batches import BatchProfile
+from edgerep.errors import EngineError, MissingRuntimeError, OptionError, OutputError
+from edgerep.export.engine_progress import Watch, monitor_for, run_watched
+from edgerep.export.engine_settings import BuildSettings, EngineOptions
+from edgerep.export.onnx_file import TensorSpec
+from edgerep.export.tensorrt_module import LogLine, heard, last_words, log_of
+from edgerep.files import replacing
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be built.
+
+    Attributes:
+        name: Of the graph's file, for messages.
+        model: The ONNX model, serialized with its weights.
+        inputs: Of the graph.
+        batch: The profile of a dynamic batch.
+        settings: The flags.
+        options: Of the user, already found to be honoured by this runtime.
+    """
+
+    name: str
+    model: bytes
+    inputs: tuple[TensorSpec, ...]
+    batch: BatchProfile
+    settings: BuildSettings
+    options: EngineOptions
+
+
+def serialize_engine(
+    trt: Any, job: Job, progress: Callable[[str], None] | None = None
+) -> tuple[bytes, tuple[LogLine, ...]]:
+    """Parse, configure and build; returns the engine and what the vendor logged.
+
+    Args:
+        trt: The module `tensorrt` or `tensorrt_rtx`.
+        job: What to build.
+        progress: As in `run_watched`.
+
+    Raises:
+        EngineError: The parser or the builder refused; carries their own words.
+        MissingRuntimeError: The builder cannot start here: no GPU, no driver.
+        OptionError: The device has no such DLA core, or the timing cache is another device's.
+        OutputError: The timing cache cannot be written.
+    """
+    with heard(trt) as lines:
+        log = log_of(trt)
+        try:
+            builder = trt.Builder(log)
+        except (TypeError, RuntimeError) as error:  # the bindings' word for a null pointer
+            raise MissingRuntimeError(
+                f"{trt.__name__} {trt.__version__} cannot start its builder:{last_words(lines)}"
+            ) from error
+        network = builder.create_network(_bits(trt, job.settings.network_flags))
+        # The network borrows its weights from the parser, which must live until the build is done.
+        parser = trt.OnnxParser(network, log)
+        _parse(parser, job, lines)
+        config = builder.create_builder_config()
+        _apply_flags(trt, config, job.settings)
+        _apply_options(trt, builder, config, job.options)
+        _add_profile(builder, config, job, lines)
+        cache = _timing_cache(config, job.options.timing_cache)
+        watch = Watch()
+        monitor = monitor_for(trt, watch)
+        if monitor is not None:
+            config.progress_monitor = monitor
+        blob = run_watched(
+            lambda: builder.build_serialized_network(network, config), watch, progress
+        )
+        if blob is None:
+            raise EngineError(
+                f"{trt.__name__} {trt.__version__} did not build {job.name}:{last_words(lines)}"
+            )
+        if cache is not None and job.options.timing_cache is not None:
+            _write_cache(config, job.options.timing_cache)
+        return bytes(blob), tuple(lines)
+
+
+def _bits(trt: Any, names: Sequence[str]) -> int:
+    flags = trt.NetworkDefinitionCreationFlag
+    return sum(1 << int(getattr(flags, name)) for name in names)
+
+
+def _parse(parser: Any, job: Job, lines: Sequence[LogLine]) -> None:
+    if parser.parse(job.model):
+        return
+    errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+    words = "".join(f"\n  {error}" for error in errors) or last_words(lines)
+    raise EngineError(
+        f"TensorRT's ONNX parser refuses {job.name}:{words}\n"
+        f"Export it again with edgerep, or with operators that this release knows"
+    )
+
+
+def _apply_flags(trt: Any, config: Any, settings: BuildSettings) -> None:
+    for name in settings.set_flags:
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    for name in settings.clear_flags:
+        config.clear_flag(getattr(trt.BuilderFlag, name))
+
+
+def _apply_options(trt: Any, builder: Any, config: Any, options: EngineOptions) -> None:
+    if options.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    if options.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.dla is not None:
+        if options.dla >= builder.num_DLA_cores:
+            raise OptionError(
+                f"DLA core {options.dla}: this device has {builder.num_DLA_cores} DLA cores"
+            )
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = options.dla
+    if options.compute_capability:
+        config.num_compute_capabilities = len(options.compute_capability)
+        for index, name in enumerate(options.compute_capability):
+            if not config.set_compute_capability(getattr(trt.ComputeCapability, name), index):
+                raise OptionError(f"{trt.__name__} {trt.__version__} does not build for {name}")
+
+
+def _add_profile(builder: Any, config: Any, job: Job, lines: Sequence[LogLine]) -> None:
+    """The range of shapes, where the graph leaves the batch open."""
+    if all(None not in spec.shape for spec in job.inputs):
+        return
+    batch = job.batch
+    sizes = (batch.smallest, batch.optimum, batch.largest)
+    profile = builder.create_optimization_profile()
+    try:
+        for spec in job.inputs:
+            profile.set_shape(spec.name, *(spec.concrete(size) for size in sizes))
+    except RuntimeError as error:
+        raise EngineError(f"{job.name}: batch {batch} is refused: {error}") from error
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError(f"{job.name}: batch {batch} is refused:{last_words(lines)}")
+
+
+def _timing_cache(config: Any, path: Path | None) -> Any | None:
+    if path is None:
+        return None
+    try:
+        known = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):  # False: refuse a mismatch
+        raise OptionError(
+            f"{path} is no timing cache of this GPU and this TensorRT: delete it, or name another"
+        )
+    return cache
+
+
+def _write_cache(config: Any, path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(bytes(config.get_timing_cache().serialize()))

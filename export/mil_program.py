@@ -1,0 +1,225 @@
+"""Build the MIL program an ONNX graph stands for: every node in its place, no weight changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from edgerep.batches import BatchProfile
+from edgerep.errors import CoremlError
+from edgerep.export.apple import mb, mil, types
+from edgerep.export.mil_node import Array, Node, Var, attributes_of
+from edgerep.export.mil_operators import OPERATORS, emit
+from edgerep.export.onnx_file import TensorSpec
+
+OPSETS = range(13, 22)  # in which every operator of the table means what the table says
+_EXPRESSIBLE = OPERATORS.keys() | {"Constant"}
+
+Program: TypeAlias = Any  # coremltools is untyped
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltProgram:
+    """A program, and what it takes and gives.
+
+    Attributes:
+        program: coremltools' program, with one function, `main`.
+        inputs: Of the graph, under the names that they have in the program.
+        outputs: Of the graph, under the names that they have in the program.
+        softmax: "appended", "in the graph" (the first output comes from one) or "none".
+    """
+
+    program: Program
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    softmax: str
+
+
+class _Names:
+    """ONNX names as identifiers of MIL, each given once."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, name: str) -> str:
+        if name not in self._given:
+            self._given[name] = self.new(name)
+        return self._given[name]
+
+    def new(self, name: str) -> str:
+        """`name`, or something like it, that nothing else is called."""
+        plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+        plain = plain if plain[:1].isalpha() else f"v{plain}"
+        unique, count = plain, 1
+        while unique in self._taken:
+            unique, count = f"{plain}_{count}", count + 1
+        self._taken.add(unique)
+        return unique
+
+
+def require_expressible(model: onnx.ModelProto) -> None:
+    """Refuse, before any work, what the operator table does not hold.
+
+    Raises:
+        CoremlError: Operators outside the table, all of them by node; an opset that the table was
+            not written for; an 8-bit input used for anything but a cast.
+    """
+    opset = _opset(model)
+    if opset not in OPSETS:
+        raise CoremlError(
+            f"the graph is of opset {opset}, and Core ML packages are made from opsets "
+            f"{OPSETS[0]} to {OPSETS[-1]}: export it again with one of these, or convert it with "
+            f"onnx.version_converter.convert_version(model, 17)"
+        )
+    offenders = [
+        f"{node.name or node.output[0]}: {_operator_name(node)}"
+        for node in model.graph.node
+        if _operator_name(node) not in _EXPRESSIBLE
+    ]
+    if offenders:
+        raise CoremlError(
+            "the graph has operators that edgerep cannot write as a Core ML program:"
+            + "".join(f"\n  {line}" for line in offenders)
+            + f"\nit can write {', '.join(OPERATORS)}; take the others out of the network"
+        )
+    _require_cast_pixels(model)
+
+
+def build_program(
+    model: onnx.ModelProto,
+    inputs: Sequence[TensorSpec],
+    *,
+    batch: BatchProfile,
+    target: Any,
+    softmax: bool = False,
+) -> BuiltProgram:
+    """Emit every node of the graph into one MIL function.
+
+    Args:
+        model: Checked by `require_expressible`.
+        inputs: Of the graph.
+        batch: What a dynamic first dimension becomes: one size, or a symbol in the program.
+        target: Member of `coremltools.target`; decides the version of the operations.
+        softmax: End in a softmax over the last dimension, unless the graph has one there.
+
+    Raises:
+        CoremlError: A node means something that MIL cannot do exactly; the message names it.
+    """
+    names, symbol = _Names(), mil.get_new_symbol()
+    specs = tuple(TensorSpec(names.of(i.name), i.dtype, _shape(i, batch)) for i in inputs)
+    placeholders = {
+        spec.name: mb.placeholder(
+            shape=[symbol if size is None else size for size in spec.shape],
+            # Core ML has no 8-bit tensors as inputs; 0..255 are exact in float32.
+            dtype=types.fp16 if spec.dtype == "float16" else types.fp32,
+        )
+        for spec in specs
+    }
+    with mil.Function(placeholders, opset_version=target) as function:
+        values: dict[str, Any] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
+        values |= {i.name: function.inputs[names.of(i.name)] for i in inputs}
+        for node in model.graph.node:
+            values[node.output[0]] = _emit(node, values, names, _opset(model))
+        outputs = [_result(output.name, values, names) for output in model.graph.output]
+        ends_in_softmax = outputs[0].op.op_type == "softmax"
+        if softmax and not ends_in_softmax:
+            outputs[0] = mb.softmax(x=outputs[0], axis=-1, name=names.new("probabilities"))
+        function.set_outputs(outputs)
+    program = mil.Program()
+    program.add_function("main", function)
+    return BuiltProgram(
+        program=program,
+        inputs=specs,
+        outputs=tuple(_spec(var) for var in outputs),
+        softmax="in the graph" if ends_in_softmax else "appended" if softmax else "none",
+    )
+
+
+def _emit(proto: onnx.NodeProto, values: dict[str, Any], names: _Names, opset: int) -> Any:
+    """The node's first output: a `Var`, or an array where everything it reads is constant."""
+    inputs = [values[name] if name else None for name in proto.input]
+    if all(value is None or isinstance(value, np.ndarray) for value in inputs):
+        return _folded(proto, inputs, opset)
+    node = Node(
+        operator=proto.op_type,
+        name=proto.name or proto.output[0],
+        result=names.of(proto.output[0]),
+        inputs=tuple(inputs),
+        attributes=attributes_of(proto),
+    )
+    if any(proto.output[1:]):
+        node.refuse("it has more than one output, and only the first exists in Core ML")
+    return emit(node)
+
+
+def _folded(proto: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> Array:
+    """A node whose inputs are constants, evaluated as ONNX defines it."""
+    feeds = {
+        name: value for name, value in zip(proto.input, inputs, strict=True) if value is not None
+    }
+    graph = helper.make_graph(
+        [proto],
+        "constant",
+        [helper.make_tensor_value_info(n, _element_type(v), v.shape) for n, v in feeds.items()],
+        [onnx.ValueInfoProto(name=proto.output[0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    return np.asarray(ReferenceEvaluator(model).run(None, feeds)[0])  # type: ignore[index]
+
+
+def _result(name: str, values: dict[str, Any], names: _Names) -> Var:
+    """An output of the graph under its own name, also where it is another value's alias."""
+    value = values[name]
+    if isinstance(value, np.ndarray):
+        raise CoremlError(f"output `{name}` does not depend on any input: it is a constant")
+    if value.op is None or value.name != names.of(name):
+        return mb.identity(x=value, name=names.of(name))
+    return value
+
+
+def _require_cast_pixels(model: onnx.ModelProto) -> None:
+    pixels = {
+        i.name for i in model.graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    }
+    offenders = [
+        f"{node.name or node.output[0]}: {node.op_type}"
+        for node in model.graph.node
+        if node.op_type != "Cast" and pixels & set(node.input)
+    ]
+    if offenders:
+        raise CoremlError(
+            "Core ML hands 8-bit pixels over as float32, so the graph may only cast its uint8 "
+            "input; these nodes compute with it:" + "".join(f"\n  {line}" for line in offenders)
+        )
+
+
+def _shape(spec: TensorSpec, batch: BatchProfile) -> tuple[int | None, ...]:
+    return spec.concrete(batch.smallest) if batch.is_static else spec.shape
+
+
+def _spec(var: Var) -> TensorSpec:
+    dtype = np.dtype(types.nptype_from_builtin(var.dtype)).name
+    return TensorSpec(
+        var.name, dtype, tuple(int(s) if str(s).isdigit() else None for s in var.shape)
+    )
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def _operator_name(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _element_type(array: Array) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))

@@ -1,0 +1,234 @@
+"""Every operator of the table: the saved package against ONNX Runtime on the same file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgerep.bench.coreml_session import MilReferenceSession
+from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.errors import CoremlError
+from edgerep.export.coreml import export_coreml
+from edgerep.export.mil_node import Node, attributes_of
+from edgerep.export.mil_operators import OPERATORS, emit
+
+RTOL_INTERPRETER_VS_ONNXRUNTIME = 1e-5  # of the largest output, float32; measured 3e-7
+RNG = np.random.default_rng(5)
+
+
+def weights(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node: its operator, the shapes of its computed inputs, its constant inputs."""
+
+    operator: str
+    shapes: Sequence[tuple[int, ...]]
+    constants: Sequence[Any] = ()  # after the computed inputs; None for an absent one
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    opset: int = 18
+    note: str = ""
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.operator, self.note)))
+
+    def model(self) -> onnx.ModelProto:
+        inputs = [f"x{i}" for i in range(len(self.shapes))]
+        names = ["" if c is None else f"c{i}" for i, c in enumerate(self.constants)]
+        node = helper.make_node(
+            self.operator, [*inputs, *names], ["y"], name="the_node", **self.attributes
+        )
+        graph = helper.make_graph(
+            [node],
+            "case",
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                for name, shape in zip(inputs, self.shapes, strict=True)
+            ],
+            [onnx.ValueInfoProto(name="y")],
+            [
+                numpy_helper.from_array(np.asarray(value), name)
+                for name, value in zip(names, self.constants, strict=True)
+                if value is not None
+            ],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
+        )
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+
+
+def ints(*numbers: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.array(numbers, dtype=np.int64)
+
+
+IMAGE = (2, 6, 9, 8)
+POOL = {"kernel_shape": [3, 2], "strides": [2, 1]}
+BATCHNORM = (weights(6), weights(6), weights(6), np.abs(weights(6)) + 0.5)
+
+CASES = [
+    Case("Add", [IMAGE, IMAGE]),
+    Case("Add", [IMAGE], [weights(1, 6, 1, 1)], note="constant"),
+    Case("Add", [IMAGE], [np.float32(0.3)], note="scalar"),
+    Case("Sub", [IMAGE], [weights(6, 1, 1)]),
+    Case("Mul", [IMAGE, (2, 6, 1, 1)]),
+    Case("Div", [IMAGE], [np.float32(0.7)]),
+    Case("Relu", [IMAGE]),
+    Case("Sigmoid", [IMAGE]),
+    Case("Identity", [IMAGE]),
+    Case("Softmax", [(3, 7)]),
+    Case("Softmax", [IMAGE], attributes={"axis": 1}, note="channels"),
+    Case("Cast", [IMAGE], attributes={"to": TensorProto.FLOAT}),
+    Case("Clip", [IMAGE], [np.float32(-0.5), np.float32(0.5)]),
+    Case("Clip", [IMAGE], [np.float32(0)], note="floor"),
+    Case("Clip", [IMAGE], [None, np.float32(0.25)], note="ceiling"),
+    Case("Clip", [IMAGE], note="nothing"),
+    Case("Conv", [IMAGE], [weights(4, 6, 3, 3), weights(4)], {"pads": [1, 1, 1, 1]}),
+    Case("Conv", [IMAGE], [weights(4, 6, 1, 1)], note="no-bias"),
+    Case(
+        "Conv", [IMAGE], [weights(4, 6, 3, 2), weights(4)],
+        {"pads": [0, 1, 2, 3], "strides": [2, 3], "dilations": [2, 1]}, note="asymmetric",
+    ),
+    Case("Conv", [IMAGE], [weights(9, 2, 3, 3)], {"group": 3, "pads": [1] * 4}, note="groups"),
+    Case("Conv", [IMAGE], [weights(6, 1, 3, 3)], {"group": 6}, note="depthwise"),
+    Case("Conv", [(2, 6, 9)], [weights(4, 6, 3)], {"pads": [2, 0]}, note="1d"),
+    Case(
+        "Conv", [IMAGE], [weights(4, 6, 4, 3)],
+        {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, note="same-upper",
+    ),
+    Case(
+        "Conv", [IMAGE], [weights(4, 6, 4, 3)],
+        {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, note="same-lower",
+    ),
+    Case("Conv", [IMAGE], [weights(4, 6, 4, 3)], {"auto_pad": "VALID"}, note="valid"),
+    Case("AveragePool", [IMAGE], attributes=POOL),
+    Case("AveragePool", [IMAGE], attributes={**POOL, "pads": [1, 0, 2, 1]}, note="exclude-pad"),
+    Case(
+        "AveragePool", [IMAGE],
+        attributes={**POOL, "pads": [1, 0, 2, 1], "count_include_pad": 1}, note="include-pad",
+    ),
+    Case("AveragePool", [IMAGE], attributes={**POOL, "ceil_mode": 1}, note="ceil-that-fits"),
+    Case("MaxPool", [IMAGE], attributes={**POOL, "pads": [1, 0, 2, 1]}),
+    Case("MaxPool", [IMAGE], attributes={"kernel_shape": [2, 2]}, note="stride-1"),
+    Case("GlobalAveragePool", [IMAGE]),
+    Case("ReduceMean", [IMAGE], [ints(2, 3)], {"keepdims": 0}),
+    Case("ReduceMean", [IMAGE], [ints(-1)], note="negative"),
+    Case("ReduceMean", [IMAGE], note="all"),
+    Case("ReduceMean", [IMAGE], attributes={"noop_with_empty_axes": 1}, note="none"),
+    Case("ReduceMean", [IMAGE], attributes={"axes": [2, 3]}, opset=13, note="attribute"),
+    Case("BatchNormalization", [IMAGE], BATCHNORM, {"epsilon": 1e-3}),
+    Case("BatchNormalization", [IMAGE], BATCHNORM, {"momentum": 0.8}, opset=15, note="opset-15"),
+    Case("Gemm", [(3, 5)], [weights(4, 5), weights(4)], {"transB": 1}),
+    Case("Gemm", [(3, 5)], [weights(5, 4), weights(1, 4)], note="plain"),
+    Case("Gemm", [(3, 5)], [weights(5, 4)], note="no-bias"),
+    Case("Gemm", [(3, 5)], [weights(5, 4), np.float32(2)], note="scalar-bias"),
+    Case("Gemm", [(3, 5)], [weights(5, 4), weights(3, 1)], note="bias-of-rows"),
+    Case(
+        "Gemm", [(5, 3)], [weights(5, 4), weights(4)],
+        {"transA": 1, "alpha": 0.5, "beta": 2.0}, note="scaled",
+    ),
+    Case("Gemm", [(3, 5), (5, 4)], attributes={"alpha": 3.0}, note="two-computed"),
+    Case("MatMul", [(3, 5)], [weights(5, 4)]),
+    Case("MatMul", [(2, 3, 5), (2, 5, 4)], note="batched"),
+    Case("Reshape", [IMAGE], [ints(0, -1)]),
+    Case("Reshape", [IMAGE], [ints(-1, 12, 6)], note="regrouped"),
+    Case("Flatten", [IMAGE]),
+    Case("Flatten", [IMAGE], attributes={"axis": -1}, note="last"),
+    Case("Flatten", [IMAGE], attributes={"axis": 0}, note="first"),
+    Case("Transpose", [IMAGE], attributes={"perm": [0, 2, 3, 1]}),
+    Case("Transpose", [(3, 5)], note="reversed"),
+    Case("Squeeze", [(2, 6, 1, 1)], [ints(2, 3)]),
+    Case("Squeeze", [(2, 1, 6, 1)], note="all"),
+    Case("Unsqueeze", [(3, 5)], [ints(0, 3)]),
+    Case("Unsqueeze", [(3, 5)], [ints(-1)], note="negative"),
+    Case("Concat", [IMAGE, (2, 3, 9, 8)], attributes={"axis": 1}),
+    Case("Concat", [IMAGE], [weights(2, 1, 9, 8)], {"axis": -3}, note="constant"),
+    *(
+        Case("Conv", [IMAGE], [weights(4, 6, 3, 3)], {"pads": [1] * 4}, v, f"opset-{v}")
+        for v in range(13, 22)
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_operator_computes_what_onnx_runtime_computes(case: Case, tmp_path: Path) -> None:
+    file = tmp_path / "case.onnx"
+    onnx.save(case.model(), file)
+    package = export_coreml(file, tmp_path / "case.mlpackage")
+    inputs = [weights(*shape) for shape in case.shapes]
+    with MilReferenceSession(package) as ours, OnnxRuntimeSession(file) as reference:
+        (found,), (wanted,) = ours.run(*inputs), reference.run(*inputs)
+    assert found.shape == wanted.shape
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=scale * RTOL_INTERPRETER_VS_ONNXRUNTIME)
+
+
+def test_rank_that_core_ml_does_not_have_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "case.onnx"
+    onnx.save(Case("Add", [(2, 1, 1, 1, 1, 2), (2, 1, 1, 1, 1, 2)]).model(), file)
+    with pytest.raises(CoremlError, match="rank <= 5"):
+        export_coreml(file, tmp_path / "case.mlpackage")
+
+
+def test_every_operator_of_the_table_has_a_case() -> None:
+    assert {case.operator for case in CASES} == set(OPERATORS)
+
+
+REFUSED = [
+    (Case("MaxPool", [IMAGE], attributes={**POOL, "dilations": [2, 1]}), "dilations"),
+    (Case("MaxPool", [IMAGE], attributes={**POOL, "storage_order": 1}), "storage_order"),
+    (Case("MaxPool", [IMAGE], attributes={"kernel_shape": [2, 2], "strides": [2, 2],
+                                          "ceil_mode": 1}), "ceil_mode"),
+    (Case("Conv", [IMAGE, (4, 6, 3, 3)]), "input 1 is computed"),
+    (Case("Cast", [IMAGE], attributes={"to": TensorProto.INT64}), "INT64"),
+    (Case("BatchNormalization", [(3, 6)], BATCHNORM), "rank"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "reason"), REFUSED, ids=lambda value: str(value))
+def test_what_core_ml_cannot_do_exactly_is_refused_by_name(
+    case: Case, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "case.onnx"
+    onnx.save(case.model(), file)
+    with pytest.raises(CoremlError, match=rf"`the_node` \({case.operator}\).*{reason}"):
+        export_coreml(file, tmp_path / "case.mlpackage")
+
+
+def test_unknown_attributes_are_refused() -> None:
+    # No opset in reach has one that edgerep does not know, and the checker refuses invented ones.
+    proto = helper.make_node("Relu", ["x"], ["y"], alpha=0.1, mode="steep")
+    node = Node("Relu", "the_node", "y", (None,), attributes_of(proto))
+    with pytest.raises(CoremlError, match="does not know: alpha, mode"):
+        emit(node)
+
+
+def test_constants_are_folded_as_onnx_defines_them(tmp_path: Path) -> None:
+    """Constant, then Cast to float16 and back: the folded weight is the rounded one."""
+    value = np.array([1.0003, -2.0007, 3.14159], np.float32)
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(value)),
+        helper.make_node("Cast", ["c"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "w"], ["y"]),
+    ]
+    vector = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in "xy"]
+    graph = helper.make_graph(nodes, "fold", vector[:1], vector[1:])
+    file = tmp_path / "fold.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file
+    )
+    package = export_coreml(file, tmp_path / "fold.mlpackage")
+    assert dict(package.operators) == {"mul": 1}
+    with MilReferenceSession(package) as session:
+        (found,) = session.run(np.ones((1, 3), np.float32))
+    np.testing.assert_array_equal(found[0], value.astype(np.float16).astype(np.float32))
