@@ -48,6 +48,11 @@ def create_stream() -> Any:
     return cuda.Stream()
 
 
+def free_bytes() -> int:
+    """Memory of the device that nobody uses; needs the current context."""
+    return int(cuda.mem_get_info()[0])
+
+
 class Buffer:
     """Device memory and page-locked host memory of one tensor, for its largest shape.
 

@@ -16,8 +16,9 @@ from edgerep.bench.html_parts import (
     plain,
     section,
     size_text,
+    words,
 )
-from edgerep.bench.markup import Markup, join, tag
+from edgerep.bench.markup import Child, Markup, join, tag
 from edgerep.bench.svg_plots import forest_plot, strip_plot
 
 
@@ -45,12 +46,19 @@ def bench_section(bench: Fields) -> Markup:
 
 
 def environment_section(environment: Fields, settings: Fields) -> Markup:
-    shown = {name.replace("_", " "): plain(value) for name, value in environment.items()}
+    shown: dict[str, Child] = {
+        words(name): size_text(value) if name.endswith("_bytes") else plain(value)
+        for name, value in environment.items()
+        if value not in (None, [], {})
+    }
     return section(
         "Environment",
         "What the benchmark ran on. No host name, user name or path is recorded.",
         facts(shown),
-        folded("Settings of the benchmark", facts({n: plain(v) for n, v in settings.items()}))
+        folded(
+            "Settings of the benchmark",
+            facts({words(name): plain(value) for name, value in settings.items()}),
+        )
         if settings
         else None,
     )

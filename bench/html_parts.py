@@ -78,12 +78,18 @@ def size_text(count: object) -> str:
 
 
 def plain(value: object) -> str:
-    """Nested JSON on one line, without brackets where it has one level."""
+    """Nested JSON on one line; what is null inside is left out."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(one)}" for key, one in value.items())
+        return ", ".join(f"{words(k)} {plain(v)}" for k, v in value.items() if v is not None)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value)) or NONE
     return NONE if value is None else str(value)
+
+
+def words(name: object) -> str:
+    """The name of a JSON field for people: `memory_bytes` has its unit beside its value."""
+    plain_name = str(name).removesuffix("_bytes").replace("temperatures_c", "temperatures °C")
+    return plain_name.replace("_", " ")
 
 
 def code(text: object) -> Markup:

@@ -16,6 +16,7 @@ from edgerep.bench.html_parts import (
     plain,
     section,
     size_text,
+    words,
 )
 from edgerep.bench.markup import Markup, join, tag
 
@@ -24,7 +25,7 @@ def deploy_section(deploy: Fields) -> Markup:
     return section(
         "Deployment",
         "What was asked for, and what it was made from.",
-        facts({name: plain(value) for name, value in deploy.items() if name != "schema"}),
+        facts({words(name): plain(deploy[name]) for name in deploy if name != "schema"}),
     )
 
 

@@ -16,8 +16,9 @@ from edgerep.errors import OnnxError, OptionError
 _PROVIDER = "CPUExecutionProvider"
 _LEVELS = ("disabled", "basic", "extended", "all")
 _FATAL = 4  # of ONNX Runtime's log severities; what it raises, it also logs as an error
-# ONNX Runtime's exceptions have no base of their own.
+# ONNX Runtime's exceptions have no base of their own; bound runs raise a plain RuntimeError.
 _REFUSALS = (
+    RuntimeError,
     ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,

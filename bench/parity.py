@@ -13,6 +13,7 @@ from torch import nn
 
 from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import (
+    UNIT_ROUNDOFF,
     Difference,
     Tolerance,
     compare,
@@ -22,7 +23,7 @@ from edgerep.bench.comparison import (
 from edgerep.bench.probes import Probes, make_probes
 from edgerep.bench.reference import Reference
 from edgerep.bench.session import Array, Session
-from edgerep.errors import EdgerepError, ParityError
+from edgerep.errors import EdgerepError, OptionError, ParityError
 from edgerep.fusion import Fused
 from edgerep.repvgg import BATCHNORM_EPS
 
@@ -133,14 +134,19 @@ def verify(
             module, or a `Fused`, whose unfused source is taken.
         artefacts: Paths, or what the export functions returned.
         batch: Sizes to check instead of those of each artefact's own profile.
-        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W].
+        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W]; weights,
+            which take normalised images of any size, are compared without them.
         bn_eps: As for `edgerep.load`, where `reference` is a checkpoint.
         seed: Of the random images.
         progress: Called with each artefact's result as soon as it is there.
 
     Raises:
-        EdgerepError: The reference or an artefact cannot be read, or a runtime breaks down.
+        EdgerepError: The reference or an artefact cannot be read or compared, or a runtime breaks
+            down.
+        OptionError: A batch size is below 1, or the reference is in training mode.
     """
+    if any(size < 1 for size in batch):
+        raise OptionError(f"batch {list(batch)}: every size must be at least 1")
     truth = Reference(reference, bn_eps=bn_eps)
     cache: dict[object, _Answers] = {}
     results = []
@@ -174,7 +180,8 @@ def _answers(
             f"{artefact.path} takes {', '.join(i.name for i in artefact.inputs)}: only artefacts "
             f"with one image input [N, C, H, W] can be compared"
         )
-    probes = make_probes(artefact.inputs[0], calibration, seed=seed)
+    own_images = None if artefact.kind == "weights" else calibration
+    probes = make_probes(artefact.inputs[0], own_images, seed=seed)
     finish = _softmax if artefact.probabilities else _as_they_are
     truth = finish(reference.outputs64(probes.images, artefact.preprocessing))
     own = finish(reference.outputs32(probes.images, artefact.preprocessing).astype(np.float64))
@@ -187,6 +194,11 @@ def _answers(
 
 
 def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> ArtefactParity:
+    if artefact.precision not in UNIT_ROUNDOFF:
+        raise EdgerepError(
+            f"{artefact.path} is {artefact.precision}, whose error rounding does not bound: only "
+            f"{' and '.join(UNIT_ROUNDOFF)} artefacts can be compared"
+        )
     tolerance = tolerance_for(artefact.precision, answers.truth, answers.own_float32)
     results = []
     with artefact.open() as session:
@@ -215,7 +227,15 @@ def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> Ar
 def _run_all(session: Session, images: Array, size: int) -> tuple[Array, NDArray[np.int64]]:
     """Every image once at least, in batches of `size`; and which image each output belongs to."""
     batches = list(_orders(len(images), size))
-    outputs = [session.run(images[order])[0] for order in batches]
+    outputs = []
+    for order in batches:
+        found = session.run(images[order])
+        if len(found) != 1:
+            raise EdgerepError(
+                f"the artefact gives {len(found)} outputs ({session.how}): only artefacts with "
+                f"one output can be compared"
+            )
+        outputs.append(found[0])
     return np.concatenate(outputs), np.concatenate(batches)
 
 
@@ -244,11 +264,7 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
         return
     bounds = artefact.tolerance
     if not bounds.decidable:
-        yield (
-            f"{artefact.path}: the network multiplies rounding errors {bounds.amplification:.0f} "
-            f"times, so no end-to-end comparison in {artefact.precision} says anything; "
-            f"the certificate of the fusion checks it block by block"
-        )
+        yield f"{artefact.path}: {undecidable(bounds)}"
         return
     for batch in artefact.batches:
         if not batch.passed:
@@ -258,6 +274,15 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
                 f"(bound {bounds.rel_l2:.2e}), max abs {found.max_abs:.2e} "
                 f"(bound {bounds.max_abs:.2e})"
             )
+
+
+def undecidable(tolerance: Tolerance) -> str:
+    """Why nothing can be said end to end about a network, in one sentence."""
+    return (
+        f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
+        f"end-to-end comparison in {tolerance.precision} says anything; the certificate of the "
+        f"fusion checks it block by block"
+    )
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgerep.bench.parity import ArtefactParity, ParityReport
+from edgerep.bench.parity import ArtefactParity, ParityReport, undecidable
 from edgerep.tables import table
 
 
@@ -14,7 +14,7 @@ def one_line(result: ArtefactParity) -> str:
     if not result.ran:
         return f"{name}: not run ({result.runtime}): {result.why_not}"
     worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
-    verdict = "agrees" if result.passed else "DISAGREES"
+    verdict = _verdict(result, result.passed)
     bound = result.tolerance.rel_l2 if result.tolerance else 0.0
     return (
         f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
@@ -45,13 +45,21 @@ def parity_table(report: ParityReport) -> str:
                     f"{found.sqnr_db:.1f}",
                     f"{found.cosine:.6f}",
                     f"{100 * found.top1_agreement:.1f}%",
-                    "agrees" if batch.passed else "DISAGREES",
+                    _verdict(result, batch.passed),
                 )
             )
-    notes = [
-        f"{Path(result.path).name}: {result.how if result.ran else f'not run: {result.why_not}'}"
-        for result in report.artefacts
-    ]
+    notes = []
+    for result in report.artefacts:
+        name = Path(result.path).name
+        notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
+        if result.tolerance is not None and not result.tolerance.decidable:
+            notes.append(f"{name}: {undecidable(result.tolerance)}")
     return "\n".join(
         [f"Against {report.reference}, unfused, in float64", "", table(headers, rows), "", *notes]
     )
+
+
+def _verdict(result: ArtefactParity, passed: bool) -> str:
+    if result.tolerance is not None and not result.tolerance.decidable:
+        return "UNDECIDABLE"
+    return "agrees" if passed else "DISAGREES"

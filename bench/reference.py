@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgerep.bench.session import Array
+from edgerep.errors import OptionError
 from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.loading import load
@@ -24,12 +25,21 @@ class Reference:
 
     Attributes:
         name: For reports: the file, the architecture, or the module's class.
+
+    Raises:
+        CheckpointError: As `edgerep.load`.
+        OptionError: The module is in training mode.
     """
 
     def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float = BATCHNORM_EPS):
         if isinstance(source, Fused):
             source = source.reference
         self._module = source if isinstance(source, nn.Module) else load(source, bn_eps=bn_eps)
+        if any(module.training for module in self._module.modules()):
+            raise OptionError(
+                f"{type(self._module).__name__} is in training mode, in which its answers depend "
+                f"on the batch: call .eval() first"
+            )
         origin = getattr(self._module, "origin", None)
         self.name = type(self._module).__name__
         if isinstance(origin, Origin):

@@ -192,6 +192,8 @@ def _of_artefact(path: Path, no_memory: str) -> Subject:
 
         artefact = open_artefact(path)
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("edgerep"):
+            raise  # our own mistake, not a missing runtime
         raise MissingRuntimeError(
             f"the Python package `{error.name}` is not installed: `edgerep doctor` says how to "
             f"get what {path.name} needs"

@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgerep.batches import BatchProfile
-from edgerep.bench.engine_loading import (
-    cuda_memory,
-    deserialize,
-    ordered,
-    tensor_spec,
-    why_not,
-)
+from edgerep.bench.engine_conditions import why_not
+from edgerep.bench.engine_loading import cuda_memory, deserialize, ordered, tensor_spec
 from edgerep.bench.session import Array, OwnedSession
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError

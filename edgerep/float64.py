@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -27,23 +27,26 @@ class Float64Arithmetic(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
-        if _has_float64((args, named)):
+        tensors = list(_tensors((args, named)))
+        if any(t.dtype == torch.float64 for t in tensors) and any(map(_is_narrow, tensors)):
             args, named = tree_map_only(Tensor, _widen, (args, named))
         return func(*args, **named)
 
 
-def _has_float64(tree: object) -> bool:
-    found = False
+def _tensors(tree: object) -> Iterator[Tensor]:
+    """The tensors among a call's arguments, also inside sequences and mappings."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for item in tree:
+            yield from _tensors(item)
+    elif isinstance(tree, dict):
+        yield from _tensors(list(tree.values()))
 
-    def look(tensor: Tensor) -> Tensor:
-        nonlocal found
-        found = found or tensor.dtype == torch.float64
-        return tensor
 
-    tree_map_only(Tensor, look, tree)
-    return found
+def _is_narrow(tensor: Tensor) -> bool:
+    return tensor.dtype != torch.float64 and tensor.is_floating_point()
 
 
 def _widen(tensor: Tensor) -> Tensor:
-    narrow = tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.double() if narrow else tensor
+    return tensor.double() if _is_narrow(tensor) else tensor

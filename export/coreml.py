@@ -129,7 +129,12 @@ def _converted(
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         # Lets coremltools' temporary folder go now, not at some later collection of garbage.
         traceback.clear_frames(error.__traceback__)
-        raise CoremlError(f"coremltools {ct.__version__} refuses the program: {error}") from error
+        raise CoremlError(
+            f"coremltools {ct.__version__} cannot make the package: {error} (it works in the "
+            f"system's temporary folder, which may be full)"
+            if isinstance(error, RuntimeError)
+            else f"coremltools {ct.__version__} refuses the program: {error}"
+        ) from error
 
 
 def _input_type(spec: TensorSpec, batch: BatchProfile, image_input: bool) -> Any:

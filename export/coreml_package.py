@@ -174,10 +174,11 @@ def _require_known_colours(spec: Spec, path: Path) -> None:
 def _note(spec: Spec, path: Path) -> dict[str, Any]:
     text = spec.description.metadata.userDefined.get(NOTE_KEY, "{}")
     try:
-        note: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise CoremlError(f"{path}: its metadata `{NOTE_KEY}` is not JSON: {error}") from error
-    return note
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise CoremlError(
+            f"{path}: its metadata `{NOTE_KEY}` is not what edgerep writes ({error}). Make it again"
+        ) from error
 
 
 def _block(spec: Spec) -> Any:

@@ -164,7 +164,7 @@ def _read(source: Graph | str | Path) -> tuple[Graph, onnx.ModelProto]:
 def _require_consistent(graph: Graph, options: EngineOptions) -> None:
     dynamic = any(None in spec.shape for spec in graph.inputs)
     fixed = {spec.shape[0] for spec in graph.inputs if spec.shape}
-    if not dynamic and fixed != {graph.batch.optimum}:
+    if not dynamic and fixed != set(graph.batch.sizes):
         raise OptionError(
             f"{graph.path.name} has a static batch, {', '.join(sorted(map(str, fixed)))}, and "
             f"{graph.batch} is wanted: export it with that batch"

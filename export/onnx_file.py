@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper
 
 from edgerep.batches import BatchProfile
-from edgerep.errors import OnnxError
+from edgerep.errors import OnnxError, OptionError
 from edgerep.files import sha256_of
 
 METADATA_KEY = "edgerep"
@@ -126,18 +126,17 @@ def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_spec(i, path) for i in model.graph.input if i.name not in constants)
     outputs = tuple(_spec(o, path) for o in model.graph.output)
-    note = _metadata(model, path)
-    profile = note.get("batch")
+    note = _provenance(model, path)
     return Graph(
         path=path,
         sha256=sha256_of(path),
         precision=precision_of(model),
-        form=note.get("form", "unknown"),
-        batch=BatchProfile(*profile) if profile else _batch_of(inputs),
+        form=note.form,
+        batch=note.batch or _batch_of(inputs),
         inputs=inputs,
         outputs=outputs,
-        made_from=tuple(note.get("made_from", ())),
-        options=note.get("options", {}),
+        made_from=note.made_from,
+        options=note.options,
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
         operators=count_operators(model),
     )
@@ -167,14 +166,33 @@ def set_metadata(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(note, sort_keys=True))
 
 
-def _metadata(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
-    for prop in model.metadata_props:
-        if prop.key == METADATA_KEY:
-            try:
-                return cast(dict[str, Any], json.loads(prop.value))
-            except ValueError as error:
-                raise OnnxError(f"{path}: its edgerep metadata is not JSON: {error}") from error
-    return {}
+@dataclass(frozen=True, slots=True)
+class _Provenance:
+    """What `set_metadata` wrote; the defaults are those of a file that edgerep did not write."""
+
+    form: str = "unknown"
+    batch: BatchProfile | None = None
+    made_from: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _provenance(model: onnx.ModelProto, path: Path) -> _Provenance:
+    text = next((prop.value for prop in model.metadata_props if prop.key == METADATA_KEY), None)
+    if text is None:
+        return _Provenance()
+    try:
+        note = json.loads(text)
+        return _Provenance(
+            form=str(note["form"]),
+            batch=BatchProfile(*map(int, note["batch"])),
+            made_from=tuple(dict(entry) for entry in note["made_from"]),
+            options=dict(note["options"]),
+        )
+    except (ValueError, KeyError, TypeError, OptionError) as error:
+        raise OnnxError(
+            f"{path}: its metadata `{METADATA_KEY}` is not what edgerep writes ({error!r}): "
+            f"export the file again"
+        ) from error
 
 
 def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
@@ -183,7 +201,8 @@ def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
     if dtype is None:
         name = TensorProto.DataType.Name(tensor.elem_type)
         raise OnnxError(f"{path}: `{value.name}` has element type {name}, which is not supported")
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    # Some exporters write 0 or -1 for a dimension that is not known.
+    shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
     if None in shape[1:]:
         raise OnnxError(
             f"{path}: `{value.name}` has dynamic dimensions besides the batch, {shape}: "
@@ -205,14 +224,30 @@ def _elements(dims: Iterable[int]) -> int:
     return count
 
 
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every constant of a graph: initializers, and those in attributes and sub-graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
     folder = path.parent.resolve()
     broken = []
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model.graph):
         if not external_data_helper.uses_external_data(tensor):
             continue
-        info = external_data_helper.ExternalDataInfo(tensor)
-        file = (folder / info.location).resolve()
+        try:
+            info = external_data_helper.ExternalDataInfo(tensor)
+            file = (folder / info.location).resolve()
+        except ValueError as error:
+            broken.append(f"{tensor.name}: {error}")
+            continue
         if not file.is_relative_to(folder):
             broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")
         elif not file.is_file():

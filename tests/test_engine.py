@@ -192,7 +192,7 @@ def test_the_parsers_own_words_name_every_node_it_refuses(tmp_path: Path) -> Non
         opset_imports=[helper.make_opsetid("", 17)],
     )  # fmt: skip
     onnx.save(model, tmp_path / "det.onnx")
-    with pytest.raises(EngineError, match="ONNX parser refuses det.onnx") as caught:
+    with pytest.raises(EngineError, match=r"ONNX parser refuses det\.onnx") as caught:
         build_engine(tmp_path / "det.onnx", tmp_path / "a.engine", runtime="tensorrt-rtx")
     message = str(caught.value)
     assert all(word in message for word in ("first", "second", "Det", "UNSUPPORTED_NODE"))
@@ -217,7 +217,7 @@ def test_what_is_no_graph_is_refused_before_any_runtime_is_loaded(
 ) -> None:
     monkeypatch.setattr("edgerep.export.engine.load_runtime", lambda _: pytest.fail("loaded"))
     (tmp_path / "bad.onnx").write_bytes(b"garbage, and not a graph")
-    with pytest.raises(OnnxError, match="bad.onnx"):
+    with pytest.raises(OnnxError, match=r"bad\.onnx"):
         build_engine(tmp_path / "bad.onnx", tmp_path / "a.engine")
     with pytest.raises(OptionError, match="is a folder"):
         build_engine(tmp_path / "bad.onnx", tmp_path)

@@ -10,10 +10,12 @@ import click
 
 from edgerep.bench.cases import write_result
 from edgerep.bench.harness import run_bench
+from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.tables import bench_tables
 from edgerep.commands.console import Console
 from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
 from edgerep.commands.options import console_options, network_options
+from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
 from edgerep.files import require_writable
 from edgerep.fusion import Fused
@@ -26,7 +28,7 @@ _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
 @click.argument("subjects", nargs=-1, required=True)
 @click.option(
     "--rounds",
-    type=click.IntRange(min=5),
+    type=click.IntRange(min=MIN_ROUNDS),
     default=30,
     show_default=True,
     help="Turns of each case, interleaved in random order.",
@@ -98,6 +100,8 @@ def command(
     if output is not None:
         write_result(result, output)
     console.finish(result.to_json(), bench_tables(result))
+    if not result.cases:
+        raise MissingRuntimeError("none of the subjects can be timed here; each says why above")
 
 
 def forms_of(model: RepVGG, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:

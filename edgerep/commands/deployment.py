@@ -18,6 +18,7 @@ from edgerep.bench.accuracy import Accuracy, accuracy_table, artefact_accuracy, 
 from edgerep.bench.artefacts import open_artefact
 from edgerep.bench.cases import BenchResult
 from edgerep.bench.harness import run_bench
+from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.html_report import render_html
 from edgerep.bench.parity import ParityReport
 from edgerep.bench.parity_text import parity_table
@@ -103,7 +104,11 @@ class Deployment:
     "--bench/--no-bench", default=True, show_default=True, help="Measure latency and memory."
 )
 @click.option(
-    "--rounds", type=click.IntRange(min=5), default=30, show_default=True, help="Of the bench."
+    "--rounds",
+    type=click.IntRange(min=MIN_ROUNDS),
+    default=30,
+    show_default=True,
+    help="Of the bench.",
 )
 @network_options
 @calibration_option

@@ -1,0 +1,39 @@
+# `make demo` and `make test` set up what they need in a virtual environment of their own.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := docs/demo
+
+.PHONY: demo test lint bench clean
+
+# A trained checkpoint, all the way to artefacts, a parity table, a benchmark and a report in demo/.
+demo: $(INSTALLED)
+	$(BIN)/edgerep deploy $(DEMO)/digits-repvgg.pth -o demo --size 32 --batch 1:8:32 \
+		--input uint8 --mean 0.3059 --std 0.324 --precision fp32 --precision fp16 \
+		--calibration $(DEMO)/calibration.npz --evaluate $(DEMO)/test.npz
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy $(DEMO)/train_digits.py tests/speed
+
+# Fusing against the peers' converters, and where the time of the whole path goes. Minutes.
+bench: $(INSTALLED)
+	$(BIN)/python tests/speed/fuse_against_peers.py
+	$(BIN)/python tests/speed/whole_path.py
+	$(BIN)/python tests/speed/start_up.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
+
+$(INSTALLED): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt pip
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt --editable '.[all]' --group dev
+	touch $@
