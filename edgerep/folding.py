@@ -125,7 +125,7 @@ def fold_into(branches: Sequence[Branch], conv: nn.Conv2d) -> None:
     if conv.bias is None:
         raise ValueError("the convolution that takes the folded branches needs a bias")
     for rows in output_slices(conv.weight.shape):
-        conv.weight[rows] = fold_slice(branches, rows).to(conv.weight.dtype)
+        conv.weight[rows].copy_(fold_slice(branches, rows))
     conv.bias.copy_(fold_bias(branches))
 
 
@@ -135,5 +135,6 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def _scaled(weight: Tensor, affine: Affine, rows: slice) -> Tensor:
-    part = weight.detach()[rows].to(affine.scale.device, torch.float64)
+    """A new float64 tensor: the product of any floating type with a float64 tensor is float64."""
+    part = weight.detach()[rows].to(affine.scale.device)
     return part * affine.scale[rows].reshape(-1, 1, 1, 1)

@@ -12,9 +12,9 @@ from edgerep.bench.cases import write_result
 from edgerep.bench.harness import run_bench
 from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.tables import bench_tables
-from edgerep.commands.console import Console
+from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
-from edgerep.commands.options import console_options, network_options
+from edgerep.commands.options import network_options
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
 from edgerep.files import require_writable

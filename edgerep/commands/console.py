@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,16 @@ class Console:
             click.echo(json.dumps(result, indent=2, allow_nan=False))
         elif text:
             click.echo(text)
+
+
+def console_options(command: F) -> F:
+    """`--json`, `--quiet` and `--verbose`; the command gets them as one `console`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON result on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+    @click.option("--verbose", is_flag=True, help="Logs and tracebacks on stderr.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        return command(*args, console=Console(as_json, quiet, verbose), **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # click rewrites the signature

@@ -18,14 +18,14 @@ from edgerep.bench.accuracy import Accuracy, accuracy_table, artefact_accuracy, 
 from edgerep.bench.artefacts import open_artefact
 from edgerep.bench.cases import BenchResult
 from edgerep.bench.harness import run_bench
-from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.html_report import render_html
+from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.parity import ParityReport
 from edgerep.bench.parity_text import parity_table
 from edgerep.bench.probes import Samples, read_samples, require_fitting
 from edgerep.bench.tables import bench_tables
 from edgerep.commands.benchmark import forms_of
-from edgerep.commands.console import Console
+from edgerep.commands.console import Console, console_options
 from edgerep.commands.engine_build import describe_engine
 from edgerep.commands.making import (
     Wanted,
@@ -36,7 +36,7 @@ from edgerep.commands.making import (
     read_network,
     wanted_from,
 )
-from edgerep.commands.options import calibration_option, console_options, network_options
+from edgerep.commands.options import calibration_option, network_options
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx

@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from edgerep import __version__
-from edgerep.commands.console import Console
-from edgerep.commands.options import console_options
+from edgerep.commands.console import Console, console_options
 from edgerep.devices import first_cuda_device
 from edgerep.tables import table
 

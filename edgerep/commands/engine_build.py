@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgerep.commands.console import Console
+from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import (
     check,
     graph_beside,
@@ -19,7 +19,6 @@ from edgerep.commands.making import (
 )
 from edgerep.commands.options import (
     calibration_option,
-    console_options,
     keep_onnx_option,
     network_options,
     output_option,

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from edgerep.certificate import Certificate
-from edgerep.commands.console import Console
-from edgerep.commands.options import bn_eps_option, console_options, output_option
+from edgerep.commands.console import Console, console_options
+from edgerep.commands.options import bn_eps_option, output_option
 from edgerep.errors import OptionError
 from edgerep.files import require_writable
 from edgerep.fusion import fuse

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from edgerep.commands.console import Console
-from edgerep.commands.options import console_options
+from edgerep.commands.console import Console, console_options
 from edgerep.errors import EdgerepError
 from edgerep.files import sha256_of, size_of
 from edgerep.records import Record, read_record, record_path

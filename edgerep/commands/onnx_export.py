@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgerep.commands.console import Console
+from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import (
     check,
     describe_graph,
@@ -18,7 +18,6 @@ from edgerep.commands.making import (
 )
 from edgerep.commands.options import (
     calibration_option,
-    console_options,
     network_options,
     output_option,
     precision_option,

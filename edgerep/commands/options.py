@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,6 @@ from typing import Any, TypeVar
 import click
 
 from edgerep.batches import BatchProfile, batch_profile
-from edgerep.commands.console import Console
 from edgerep.errors import OptionError
 from edgerep.preprocessing import INPUT_KINDS
 
@@ -61,19 +59,6 @@ class NumbersType(click.ParamType[tuple[float, ...]]):
             return tuple(float(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not numbers with commas between them", param, ctx)
-
-
-def console_options(command: F) -> F:
-    """`--json`, `--quiet` and `--verbose`; the command gets them as one `console`."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON result on stdout.")
-    @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-    @click.option("--verbose", is_flag=True, help="Logs and tracebacks on stderr.")
-    @functools.wraps(command)
-    def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
-        return command(*args, console=Console(as_json, quiet, verbose), **kwargs)
-
-    return wrapped  # type: ignore[return-value]  # click rewrites the signature
 
 
 def output_option(what: str) -> Callable[[F], F]:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from edgerep.bench.html_report import render_html
-from edgerep.commands.console import Console
-from edgerep.commands.options import console_options, output_option
+from edgerep.commands.console import Console, console_options
+from edgerep.commands.options import output_option
 from edgerep.errors import DataError, OptionError
 from edgerep.files import write_text
 

@@ -9,8 +9,8 @@ import click
 from edgerep.bench.parity import verify
 from edgerep.bench.parity_text import one_line, parity_table
 from edgerep.bench.probes import read_samples
-from edgerep.commands.console import Console
-from edgerep.commands.options import bn_eps_option, calibration_option, console_options
+from edgerep.commands.console import Console, console_options
+from edgerep.commands.options import bn_eps_option, calibration_option
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 
