@@ -64,7 +64,10 @@ def fuse(model: nn.Module, *, certify: bool = True) -> Fused:
     certificates: dict[str, BlockCertificate] = {}
     for name, block in blocks.items():
         fused_block = _plain_shell(block)
-        branches = branches_of(block)
+        try:
+            branches = branches_of(block)
+        except ValueError as error:
+            raise FusionError(f"{name or type(block).__name__}: {error}") from error
         fold_into(branches, fused_block.rbr_reparam)
         fused_blocks[id(block)] = fused_block
         if certify:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from edgerep.files import replacing, sha256_of
 from edgerep.fusion import Fused
@@ -24,7 +24,8 @@ def save_weights(fused: Fused, path: str | Path) -> Record:
         for name, tensor in fused.module.state_dict().items()
     }
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+        # Not save_file: it reports a full disk as an error of its own, and makes the file private.
+        partial.write_bytes(save(tensors, metadata={"format": "pt"}))
     certificate = fused.certificate.to_json() if fused.certificate else None
     record = Record(
         kind="weights",
