@@ -2,7 +2,7 @@
 
 Rounds are interleaved in random order; times are ratios within a round. Peak memory is that of a
 fresh process per case, above what it held with the train-form model loaded, over the size of the
-fused weights.
+fused weights; torch's own first calls (about 40 MiB of libraries) come before.
 
     python tests/speed/fuse_against_peers.py --official PATH_TO_A_CHECKOUT_OF_DingXiaoH/RepVGG
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
+import gc
 import importlib
 import io
 import json
@@ -95,6 +97,9 @@ def measure_peak(network: str, peer: str, official: str | None) -> int:
 
 def child(request: str) -> None:
     peer, network, official = json.loads(request)
+    fuser(peer, NETWORKS[0], official)()  # what torch itself takes at its first calls
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     call = fuser(peer, network, official)
     if not reset_peak():
         raise SystemExit("this system cannot reset a process's peak memory: use Linux")
