@@ -149,8 +149,8 @@ def _weights(path: Path) -> Artefact:
 
     model = load(path)
     # A network of convolutions runs at any size; this one keeps the comparison short.
-    channels = model.architecture.image_channels
-    side = 2 * model.architecture.stride + 1
+    channels = model.image_channels
+    side = 2 * model.stride + 1
     return Artefact(
         kind="weights",
         path=path,

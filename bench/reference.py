@@ -14,8 +14,9 @@ from edgerep.errors import OptionError
 from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.loading import load
+from edgerep.network import origin_of
 from edgerep.preprocessing import Preprocessing
-from edgerep.repvgg import BATCHNORM_EPS, Origin
+from edgerep.repvgg import BATCHNORM_EPS
 
 _IMAGES_AT_ONCE = 8  # bounds the memory of the float64 activations
 
@@ -40,10 +41,8 @@ class Reference:
                 f"{type(self._module).__name__} is in training mode, in which its answers depend "
                 f"on the batch: call .eval() first"
             )
-        origin = getattr(self._module, "origin", None)
-        self.name = type(self._module).__name__
-        if isinstance(origin, Origin):
-            self.name = origin.source
+        origin = origin_of(self._module)
+        self.name = origin.source if origin else type(self._module).__name__
 
     def outputs64(self, images: Array, preprocessing: Preprocessing) -> NDArray[np.float64]:
         """Outputs [N, ...] in float64 for images as the artefact takes them."""

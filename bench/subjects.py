@@ -111,13 +111,14 @@ def _module_form(module: nn.Module) -> str:
 
 def _of_module(module: nn.Module, form: str, options: Options) -> Subject:
     from edgerep.bench.torch_session import TorchSession, module_precision
+    from edgerep.examples import image_channels
 
     precision = module_precision(module)
     dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}[precision]
     origin = getattr(module, "origin", None)
 
     def inputs(batch: int) -> tuple[ArraySpec, ...]:
-        return (ArraySpec((batch, _channels(module), *options.size)),)
+        return (ArraySpec((batch, image_channels(module), *options.size)),)
 
     def memory(batch: int) -> Memory:
         if options.device != "cpu":
@@ -220,17 +221,6 @@ def _specs(inputs: Sequence[TensorSpec], batch: int) -> tuple[ArraySpec, ...]:
 
 def _network(made_from: Sequence[Any]) -> str | None:
     return made_from[-1].get("sha256") if made_from else None
-
-
-def _channels(module: nn.Module) -> int:
-    """Image channels: those of the architecture, else of the first convolution, else 3."""
-    from torch import nn
-
-    architecture = getattr(module, "architecture", None)
-    if architecture is not None:
-        return int(architecture.image_channels)
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
 
 
 _BY_SUFFIX: dict[str, Callable[[Path, Options], Subject]] = {

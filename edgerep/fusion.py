@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,10 @@ from edgerep.certificate import (
     certify_network,
 )
 from edgerep.errors import FusionError
+from edgerep.examples import example_inputs
 from edgerep.folding import Branch, fold_batchnorm, fold_bias, fold_into, fold_slice
-from edgerep.repvgg import Origin, PlainBlock, RepVGG, TrainBlock
+from edgerep.network import Origin, origin_of, title_of
+from edgerep.repvgg import PlainBlock, RepVGG, TrainBlock
 
 _NETWORK_PROBE = (2, 65, 63)  # images, height, width: small, odd, not square
 
@@ -33,19 +35,27 @@ class Fused:
         certificate: What was folded, and how exactly; None if it was not asked for.
         reference: The unfused network, untouched.
         origin: Where the unfused network came from; None for a module of the user's own.
+        inputs: Example inputs that it was run on, in its own type; what it takes.
     """
 
     module: nn.Module
     certificate: Certificate | None
     reference: nn.Module
     origin: Origin | None
+    inputs: tuple[Tensor, ...]
 
 
-def fuse(model: nn.Module, *, certify: bool = True) -> Fused:
+def fuse(
+    model: nn.Module,
+    *,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+    certify: bool = True,
+) -> Fused:
     """Fuse every block that has branches; the input model is left untouched.
 
     Args:
         model: A network in eval mode with `TrainBlock`s in it, such as `edgerep.load` returns.
+        inputs: Example inputs; if omitted, one image input is assumed and its size found by trying.
         certify: Check every block and the network, in float64. Costs about as much as fusing.
 
     Raises:
@@ -80,8 +90,11 @@ def fuse(model: nn.Module, *, certify: bool = True) -> Fused:
         for name in plain:
             certificates[name] = BlockCertificate(name, 1, 0, "3x3", 0.0, 0.0, 0.0)
         certificate = _certificate(model, module, blocks, certificates)
-    origin = getattr(model, "origin", None)
-    return Fused(module, certificate, model, origin if isinstance(origin, Origin) else None)
+    if inputs is None:
+        examples = example_inputs(model)
+    else:
+        examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    return Fused(module, certificate, model, origin_of(model), examples)
 
 
 def branches_of(block: TrainBlock) -> tuple[Branch, ...]:
@@ -163,10 +176,10 @@ def _certificate(
 ) -> Certificate:
     order = [name for name, _ in model.named_modules() if name in certificates]
     norms = [bn for block in blocks.values() for bn in _batchnorms(block)]
-    origin = getattr(model, "origin", None)
+    origin = origin_of(model)
     return Certificate(
-        architecture=model.architecture.name if isinstance(model, RepVGG) else type(model).__name__,
-        source_format=origin.format if isinstance(origin, Origin) else "torch module",
+        architecture=title_of(model),
+        source_format=origin.format if origin else "torch module",
         bn_eps=tuple(sorted({bn.eps for bn in norms})),
         blocks=tuple(certificates[name] for name in order),
         network=_network_certificate(model, module, blocks),

@@ -11,11 +11,12 @@ from torch import Tensor
 from edgerep.architecture import VARIANTS, variant_named
 from edgerep.checkpoint import Checkpoint, read_checkpoint
 from edgerep.errors import CheckpointError, OptionError
+from edgerep.network import Network, Origin
 from edgerep.recognition import recognise
-from edgerep.repvgg import BATCHNORM_EPS, Origin, RepVGG, random_repvgg
+from edgerep.repvgg import BATCHNORM_EPS, RepVGG, random_repvgg
 
 
-def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
+def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> Network:
     """Load a network; its architecture is inferred from the tensors.
 
     Args:
@@ -25,7 +26,7 @@ def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
         bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; 1e-5 is the format's.
 
     Returns:
-        The network in eval mode on the CPU, float32, with `architecture` and `origin`.
+        The network in eval mode on the CPU, float32, with `title` and `origin`.
 
     Raises:
         CheckpointError: The file is unreadable, unsafe, or not a complete RepVGG: every missing,
@@ -45,7 +46,7 @@ def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
     return network_of(read_checkpoint(path), bn_eps=bn_eps)
 
 
-def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> RepVGG:
+def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Network:
     """The network whose weights a checkpoint holds; errors as `load`."""
     name = checkpoint.path.name
     found = recognise(checkpoint.tensors, name)

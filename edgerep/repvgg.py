@@ -7,13 +7,13 @@ goes in and out unchanged.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgerep.architecture import SQUEEZE_RATIO, Architecture, BlockPlan
+from edgerep.network import Network, Origin
 
 BATCHNORM_EPS = 1e-5  # torch's default, and what every official RepVGG was trained with
 
@@ -93,17 +93,7 @@ class PlainBlock(nn.Module):
         return functional.relu(y)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a network came from, carried along to every artefact that is made of it."""
-
-    source: str  # file name, or the name of the architecture
-    sha256: str | None  # of the file; None for random weights
-    format: str  # "official train form", "random weights", ...
-    notes: tuple[str, ...] = ()  # what was decided while reading, to be said aloud
-
-
-class RepVGG(nn.Module):
+class RepVGG(Network):
     """A RepVGG classifier: images [N, C, H, W] to logits [N, classes].
 
     Args:
@@ -121,6 +111,9 @@ class RepVGG(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.title = architecture.name
+        self.image_channels = architecture.image_channels
+        self.stride = architecture.stride
         self.eps = eps
         self.origin = Origin(architecture.name, None, "random weights")
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from edgerep.batches import BatchProfile, batch_profile
 from edgerep.errors import OnnxError, OptionError
+from edgerep.examples import image_channels
 from edgerep.export.onnx_file import Graph
 from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
 from edgerep.fusion import Fused
@@ -63,7 +64,8 @@ def export_onnx(
         precision: "fp32"; or "fp16" for a typed float16 graph with float32 input and output.
         batch: One size for a static batch, or (min, opt, max) for a dynamic one.
         size: Height and width of the image in pixels, or one number for both.
-        channels: Of the image; known for a RepVGG, otherwise 3.
+        channels: Of the image; if omitted, as the network says, or those of its first
+            convolution.
         preprocessing: Normalisation to put into the graph.
         fold_batchnorm: Let the exporter fold each BatchNorm of an unfused network into its
             convolution, as exporters do by default. Without it the graph is the network as
@@ -187,11 +189,10 @@ def _example_shape(
 ) -> tuple[int, int, int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     _require(height > 0 and width > 0, f"size {size} is not positive")
-    if isinstance(module, RepVGG):
-        channels = module.architecture.image_channels
+    channels = channels or image_channels(module)
     # A dynamic batch is traced with 2: torch.export takes 0 and 1 for constants.
     count = profile.smallest if profile.is_static else 2
-    return (count, channels or 3, height, width)
+    return (count, channels, height, width)
 
 
 def _is_plain(module: nn.Module) -> bool:

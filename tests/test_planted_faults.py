@@ -69,6 +69,7 @@ class Subject:
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     folder = tmp_path_factory.mktemp("honest")
     digits = edgerep.load(CHECKPOINT)
+    assert isinstance(digits, RepVGG)
     with np.load(DEMO / "calibration.npz") as file:
         images = file["images"][:6]
     colours = smooth_images(64)

@@ -19,7 +19,7 @@ from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
 from edgerep.files import require_writable
 from edgerep.fusion import Fused
-from edgerep.repvgg import RepVGG
+from edgerep.network import Network
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
 
@@ -104,9 +104,9 @@ def command(
         raise MissingRuntimeError("none of the subjects can be timed here; each says why above")
 
 
-def forms_of(model: RepVGG, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
+def forms_of(model: Network, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
     """A network in every form that is worth timing, its ONNX files written into `folder`."""
-    stem = model.architecture.name.replace(" ", "_") if model.origin.sha256 is None else "network"
+    stem = model.title.replace(" ", "_") if model.origin.sha256 is None else "network"
     graphs = [
         export_onnx(
             network,

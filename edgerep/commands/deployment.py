@@ -43,8 +43,8 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
 from edgerep.files import sha256_of, size_of, write_text
 from edgerep.fusion import Fused
+from edgerep.network import Network
 from edgerep.records import read_record, utc_now
-from edgerep.repvgg import RepVGG
 from edgerep.weights import save_weights
 
 
@@ -233,7 +233,7 @@ def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
 
 
 def _accuracies(
-    model: RepVGG, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
+    model: Network, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
 ) -> list[Accuracy]:
     found = [
         module_accuracy(model, samples, wanted.preprocessing, form="unfused"),
@@ -247,7 +247,7 @@ def _accuracies(
 
 
 def _timed(
-    model: RepVGG,
+    model: Network,
     fused: Fused,
     deployment: Deployment,
     wanted: Wanted,

@@ -34,7 +34,7 @@ def command(source: str, output: Path, bn_eps: float, console: Console) -> None:
     model = load(source, bn_eps=bn_eps)
     for note in model.origin.notes:
         console.progress("read", note)
-    console.progress("read", f"{model.origin.source}: {model.architecture.name}")
+    console.progress("read", f"{model.origin.source}: {model.title}")
     fused = fuse(model)
     if fused.certificate is None:
         raise AssertionError("fuse certifies unless told not to")

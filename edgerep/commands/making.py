@@ -20,9 +20,9 @@ from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.onnx_writer import adapt_onnx
 from edgerep.fusion import Fused, fuse
 from edgerep.loading import load
+from edgerep.network import Network
 from edgerep.preprocessing import Preprocessing
 from edgerep.records import add_parity
-from edgerep.repvgg import RepVGG
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,19 @@ class Made:
     """A graph, and the network it can be compared with; None where the source was an ONNX file."""
 
     graph: Graph
-    reference: RepVGG | None
+    reference: Network | None
 
 
-def read_network(source: str, wanted: Wanted, console: Console) -> RepVGG:
+def read_network(source: str, wanted: Wanted, console: Console) -> Network:
     model = load(source, bn_eps=wanted.bn_eps)
     for note in model.origin.notes:
         console.progress("read", note)
-    console.progress("read", f"{model.origin.source}: {model.architecture.name}, "
+    console.progress("read", f"{model.origin.source}: {model.title}, "
                      f"{model.origin.format}")  # fmt: skip
     return model
 
 
-def fuse_network(model: RepVGG, console: Console) -> Fused:
+def fuse_network(model: Network, console: Console) -> Fused:
     fused = fuse(model)
     proof = fused.certificate
     if proof is not None and proof.network is not None:
@@ -149,7 +149,7 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
 
 
 def check(
-    reference: RepVGG | None,
+    reference: Network | None,
     artefacts: Sequence[Any],
     calibration: Path | None,
     console: Console,
