@@ -109,7 +109,7 @@ class LinearMap:
 
 
 def identity_map(channels: int, axes: int) -> LinearMap:
-    """y = x, for images with this many channels and spatial axes."""
+    """The identity, for images with this many channels and spatial axes."""
     return diagonal_map(None, None, channels, axes)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgerep.float64 import as_stored
 from edgerep.linear_map import Axes, LinearMap
 
 _LAYERS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
@@ -136,7 +137,8 @@ class ExactLayer(nn.Module):
         self.settled = settled
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply_exactly(self.settled, x)
+        with as_stored():
+            return apply_exactly(self.settled, x)
 
 
 def apply_exactly(settled: Settled, x: Tensor) -> Tensor:
