@@ -17,10 +17,11 @@ from torch import Tensor, fx, nn
 from edgerep.certificate import relative_l2
 from edgerep.graph_values import Constants, Recorder
 from edgerep.linear_map import LinearMap
-from edgerep.operations import Step, Sum, View, is_batchnorm
+from edgerep.operations import Step, Sum, View, has_hooks, is_batchnorm
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
 from edgerep.tracing import (
+    PLAIN_FORWARDS,
     Arguments,
     Trace,
     Untraceable,
@@ -110,7 +111,11 @@ def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
 
 
 def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    return root.get_submodule(path).named_children()
+    """Children of a module that have code of their own; torch's own layers have none to look into."""
+    for name, child in root.get_submodule(path).named_children():
+        if type(child).__module__.startswith("torch.nn.") and not list(child.children()):
+            continue
+        yield name, child
 
 
 def _unit(
@@ -148,7 +153,7 @@ def _checked(
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Untraceable(f"its code, recorded, cannot be run: {text}") from error
         same = len(found) == len(wanted) and all(
-            f.shape == w.shape and relative_l2(f, w) <= _SAME_ANSWER or torch.equal(f, w)
+            (f.shape == w.shape and relative_l2(f, w) <= _SAME_ANSWER) or torch.equal(f, w)
             for f, w in zip(found, wanted, strict=True)
         )
         if not same:
@@ -232,11 +237,20 @@ def _left_in(unit: Unit) -> list[tuple[str, str]]:
         if node in folded:
             continue
         operation = unit.findings.operations.get(node)
-        if is_batchnorm(unit.view, node):
+        if _is_hooked(unit, node):
+            left.append((_path(unit, node), "it has hooks, which folding would lose: remove them"))
+        elif is_batchnorm(unit.view, node):
             left.append((_path(unit, node), _why(unit, node)))
         elif isinstance(operation, Sum) and len(operation.terms) > 1 and node in refused:
             left.append((_path(unit, node), f"sum: {refused[node]}"))
     return left
+
+
+def _is_hooked(unit: Unit, node: fx.Node) -> bool:
+    if node.op != "call_module":
+        return False
+    module = unit.view.module.get_submodule(str(node.target))
+    return type(module).forward in PLAIN_FORWARDS and has_hooks(module)
 
 
 def _why(unit: Unit, node: fx.Node) -> str:
@@ -254,4 +268,3 @@ def _why(unit: Unit, node: fx.Node) -> str:
 def _path(unit: Unit, node: fx.Node) -> str:
     place = place_of(node)
     return joined(unit.prefix, place[0] if place else node.name) or node.name
-

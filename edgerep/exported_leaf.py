@@ -89,7 +89,9 @@ def _bordered(view: View, node: fx.Node) -> Step | None:
         fill = value
         covered[axis, side[0]] = side[1]
         node = target
-    if fill is None or node.target is not aten.constant_pad_nd.default:
+    if fill is None or node.target not in (aten.constant_pad_nd.default, aten.pad.default):
+        return None
+    if len(node.args) > 2 or node.kwargs:  # a mode, or a value of its own
         return None
     padded: Any = node.args[0]
     flat = list(node.args[1])  # type: ignore[arg-type]

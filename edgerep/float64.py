@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-
 _suspended: ContextVar[bool] = ContextVar("suspended", default=False)
 
 

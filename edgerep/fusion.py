@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from edgerep.examples import example_inputs, other_inputs
 from edgerep.graph_values import Fact
 from edgerep.layer_calls import count_layer_calls
 from edgerep.network import Origin, origin_of, title_of
+from edgerep.operations import has_hooks
 from edgerep.plain_layer import empty_layer, write_numbers
 from edgerep.proof import certify_network, certify_site, exact_network
 from edgerep.rewriting import as_layer, replace_module, rewritten, shared_copy, with_own_tensors
@@ -73,7 +74,7 @@ def fuse(
         examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     tree = shared_copy(model)
     analysis = analyse(tree, [examples, *other_inputs(model, examples)])
-    sites, left = _applicable(analysis)
+    sites = _applicable(analysis)
     layers = {site.name: empty_layer(site.settled, _like(site.like)) for site in sites}
     for site in sites:
         write_numbers(site.settled, layers[site.name])
@@ -82,20 +83,23 @@ def fuse(
     certificate = None
     if certify:
         done = [site for site in sites if site.name not in failed]
-        reasons = (*analysis.left, *left, *failed.items())
+        reasons = (*analysis.left, *failed.items())
         certificate = _certificate(model, module, analysis, done, layers, reasons, examples)
     return Fused(module, certificate, model, origin_of(model), examples)
 
 
-def _applicable(analysis: Analysis) -> tuple[list[Site], list[tuple[str, str]]]:
-    """The sites, those of a module that is called several times once, if all its calls agree."""
+def _applicable(analysis: Analysis) -> list[Site]:
+    """The sites, each in a module that is called once.
+
+    A module that is called several times takes a site if all of its calls fold alike, and then
+    once. Otherwise the site goes into the code around it that is called once.
+    """
     kept: list[Site] = []
-    left: list[tuple[str, str]] = []
     for unit in analysis.units:
         shared: dict[tuple[object, ...], list[Site]] = {}
         for site in unit.sites:
             calls = _calls_of(unit, site.module)
-            if calls == 1 or site.how == "chain":
+            if calls == 1:
                 kept.append(site)
                 continue
             places = tuple(
@@ -103,12 +107,19 @@ def _applicable(analysis: Analysis) -> tuple[list[Site], list[tuple[str, str]]]:
                 for path, number, index in site.places
             )
             shared.setdefault((site.module, places), []).append(site)
-        for (path, _), same in shared.items():
-            if len(same) == _calls_of(unit, str(path)):
+        for same in shared.values():
+            if len(same) == _calls_of(unit, same[0].module):
                 kept.append(same[0])
             else:
-                left.append((str(path), "it is called several times, in ways that fold differently"))
-    return kept, left
+                kept += [_moved_out(unit, site) for site in same]
+    return kept
+
+
+def _moved_out(unit: Unit, site: Site) -> Site:
+    module = parent_of(site.module)
+    while module != unit.prefix and _calls_of(unit, module) != 1:
+        module = parent_of(module)
+    return replace(site, how="inside", module=module)
 
 
 def _calls_of(unit: Unit, path: str) -> int:
@@ -231,11 +242,11 @@ def _certificate(
         convolutions_after=after.convolutions,
         batchnorms_left=after.batchnorms,
         left_unfused=tuple(left),
-        notes=_notes(model, sites),
+        notes=_notes(model, module, sites),
     )
 
 
-def _notes(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
+def _notes(model: nn.Module, module: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     """Ties and hooks of folded modules, which do not survive."""
     folded = {place for site in sites for place, _, _ in site.places}
     names: dict[int, list[str]] = {}
@@ -246,7 +257,10 @@ def _notes(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
         for tied in names.values()
         if len(tied) > 1 and any(parent_of(name) in folded for name in tied)
     ]
-    for name, part in model.named_modules():
-        if name in folded and (part._forward_hooks or part._forward_pre_hooks):
-            notes.append(f"hooks on {name} are gone: the module is folded")
+    kept = {name for name, part in module.named_modules() if has_hooks(part)}
+    notes += [
+        f"hooks on {name or type(model).__name__} are gone: the module is folded"
+        for name, part in model.named_modules()
+        if has_hooks(part) and name not in kept
+    ]
     return tuple(notes)

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
+from edgerep.float64 import Float64Arithmetic
 from edgerep.graph_values import Constants, Fact, named_arguments
 from edgerep.linear_map import (
     LinearMap,
@@ -129,18 +131,18 @@ def _module(view: View, node: Node) -> Operation | None:
     path = str(node.target)
     module: Any = view.module.get_submodule(path)
     kind = PLAIN_FORWARDS.get(type(module).forward)
-    if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]):
+    if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]) or has_hooks(module):
         return None
     source: Any = node.args[0]
     if kind == "convolution":
         if module.padding_mode != "zeros":
             return None
         return _convolved(
-            view, source, module.weight, module.bias, module.stride, module.padding,
-            module.dilation, module.groups,
+            view, source, *_weights(module), module.stride, module.padding, module.dilation,
+            module.groups,
         )  # fmt: skip
     if kind == "linear":
-        return _linear_step(view, source, module.weight, module.bias)
+        return _linear_step(view, source, *_weights(module))
     if kind == "batchnorm":
         return _normalised(
             view, source, module.running_mean, module.running_var, module.weight, module.bias,
@@ -158,6 +160,19 @@ def _module(view: View, node: Node) -> Operation | None:
         return _padded(view, source, module.padding, module.value)
     found = view.leaf(path)
     return None if found is None else Step(source, found, is_layer=True)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether code of somebody else's runs when a module is called: it may change what it gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias; those that a parametrisation computes, computed in float64."""
+    if parametrize.is_parametrized(module):
+        with Float64Arithmetic(), torch.no_grad():
+            return module.weight, module.bias  # type: ignore[return-value]
+    return module.weight, module.bias  # type: ignore[return-value]
 
 
 def _convolved(
@@ -191,9 +206,7 @@ def _convolved(
 def _linear_step(view: View, source: Node, weight: Tensor, bias: Tensor | None) -> Step | None:
     if view.axes(source) != 0:
         return None
-    made = convolution_map(
-        weight, bias, stride=(), before=(), after=(), dilation=(), groups=1
-    )
+    made = convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
     return Step(source, made, is_layer=True)
 
 
@@ -320,7 +333,7 @@ def _linear(view: View, node: Node) -> Operation | None:
 
 
 def _addmm(view: View, node: Node) -> Operation | None:
-    """aten's linear layer: bias + input @ weight.T, the transposition a node of its own."""
+    """Aten's linear layer: bias + input @ weight.T, the transposition a node of its own."""
     given = named_arguments(node, ("bias", "input", "mat2"), {})
     weight, bias = (_constant_tensor(view, given[name]) for name in ("mat2", "bias"))
     if weight is None or bias is None or bias.ndim != 1 or not view.is_image(given["input"]):
@@ -359,7 +372,11 @@ def _first_of_tuple(view: View, node: Node) -> Operation | None:
     source, index = node.args
     if not isinstance(source, fx.Node):
         return None
-    if _FUNCTIONS.get(source.target) is _native_batch_norm if source.op == "call_function" else False:
+    if (
+        _FUNCTIONS.get(source.target) is _native_batch_norm
+        if source.op == "call_function"
+        else False
+    ):
         return _native_batch_norm(view, source) if index == 0 else None
     if not view.is_image(source):
         return None
@@ -536,7 +553,7 @@ _FUNCTIONS: dict[Any, Reader] = {
     operator.getitem: _first_of_tuple,
     **dict.fromkeys((functional.avg_pool2d, functional.avg_pool1d, functional.avg_pool3d,
                      aten.avg_pool2d.default), _avg_pool),
-    functional.pad: _pad,
+    **dict.fromkeys((functional.pad, aten.pad.default), _pad),
     aten.constant_pad_nd.default: _aten_pad,
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),
     **dict.fromkeys((torch.clone, torch.detach, aten.clone.default, aten.alias.default,

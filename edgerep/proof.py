@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -155,8 +154,7 @@ def _probed(
 def _sizes(settled: Settled, traced: Sequence[int]) -> Iterator[tuple[int, ...]]:
     source = settled.source
     least = [
-        max(1, stride - extent)
-        for stride, extent in zip(source.stride, source.extent, strict=True)
+        max(1, stride - extent) for stride, extent in zip(source.stride, source.extent, strict=True)
     ]  # gives two places along each axis
     yield tuple(least)
     yield tuple(size + max(source.size, default=1) for size in least)
@@ -209,5 +207,3 @@ def _joined(outputs: Any) -> Tensor:
     if not parts:
         raise FusionError("the network gives no tensor: there is nothing to compare")
     return torch.cat(parts)
-
-

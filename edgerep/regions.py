@@ -100,9 +100,7 @@ def find_regions(view: View, graph: fx.Graph) -> Findings:
 class _Reading:
     """Who reads what in a graph, nodes that hand their input on and guards left out."""
 
-    def __init__(
-        self, view: View, graph: fx.Graph, operations: Mapping[Node, Operation]
-    ) -> None:
+    def __init__(self, view: View, graph: fx.Graph, operations: Mapping[Node, Operation]) -> None:
         self._operations = operations
         self.order = {node: index for index, node in enumerate(graph.nodes)}
         watching = guards(graph)

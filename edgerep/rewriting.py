@@ -107,9 +107,7 @@ def _opened(path: str, sites: Sequence[Site]) -> Collection[str]:
     return found
 
 
-def _by_place(
-    recorded: Trace, path: str, earlier: Callable[[str], int]
-) -> dict[Place, fx.Node]:
+def _by_place(recorded: Trace, path: str, earlier: Callable[[str], int]) -> dict[Place, fx.Node]:
     found = {}
     for node in recorded.graph.nodes:
         place = place_of(node)
@@ -132,8 +130,11 @@ def _fold(graph: fx.Graph, region: Sequence[fx.Node], site: Site, name: str) -> 
     with graph.inserting_before(first):
         call = graph.call_module(name, (base,))
     region[-1].replace_all_uses_with(call)
+    feeding = [source for node in region for source in node.all_input_nodes]
     for node in reversed([node for node in graph.nodes if node in inside]):
         _erase_with_users(graph, node)  # what only handed a value on, or asserted something of it
+    for node in feeding:
+        _erase_unused(graph, node)
 
 
 def _leads_to(node: fx.Node, base: fx.Node, region: Collection[fx.Node]) -> bool:
@@ -151,6 +152,16 @@ def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
     graph.erase_node(node)
 
 
+def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase what nothing reads any more, and then what only that read: constants of the region."""
+    if node.users or node.op in ("placeholder", "output") or node not in graph.nodes:
+        return
+    sources = node.all_input_nodes
+    graph.erase_node(node)
+    for source in sources:
+        _erase_unused(graph, source)
+
+
 def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
     owner, _, last = name.rpartition(".")
     module.get_submodule(owner)._modules[last] = layer
@@ -158,13 +169,6 @@ def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
 
 def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:
     """Take out what the new code does not mention: folded layers and their BatchNorms."""
-    changed = True
-    while changed:
-        changed = False
-        for node in reversed(graph.nodes):
-            if node.op == "get_attr" and not node.users:
-                graph.erase_node(node)
-                changed = True
     used = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
     for path, _ in list(module.named_modules()):
         around = any(

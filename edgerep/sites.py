@@ -70,7 +70,9 @@ def locate(
         findings: Its regions.
         taken: Names of fused layers given so far; added to.
     """
-    return [_site(root, prefix, trace, view, findings, region, taken) for region in findings.regions]
+    return [
+        _site(root, prefix, trace, view, findings, region, taken) for region in findings.regions
+    ]
 
 
 def joined(prefix: str, path: str) -> str:
@@ -180,8 +182,7 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
 
 def _is_chain(trace: Trace, region: Region) -> bool:
     return all(
-        node.op == "call_module" and trace.count(str(node.target)) == 1
-        for node in region.nodes
+        node.op == "call_module" and trace.count(str(node.target)) == 1 for node in region.nodes
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import inspect
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -98,9 +98,7 @@ class _Hole:
     """Stands where a tensor goes."""
 
 
-def arguments_of(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Arguments:
+def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
     """What `module(*args, **kwargs)` is called with."""
     signature = inspect.signature(module.forward)
     leaves, spec = tree_flatten(_bound(signature, args, kwargs))
@@ -108,9 +106,7 @@ def arguments_of(
     for name, leaf in zip(owner, leaves, strict=True):
         if isinstance(leaf, Tensor | fx.Proxy | fx.Node):
             names.append(name if name not in names else f"{name}_{len(names)}")
-    holes = [
-        _Hole() if isinstance(leaf, Tensor | fx.Proxy | fx.Node) else leaf for leaf in leaves
-    ]
+    holes = [_Hole() if isinstance(leaf, Tensor | fx.Proxy | fx.Node) else leaf for leaf in leaves]
     return Arguments(tuple(holes), spec, tuple(names), signature)
 
 
@@ -199,6 +195,16 @@ def trace(
     return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
 
 
+class _Stand(fx.Proxy):
+    """What stands for a tensor while a module is recorded; code that asks whether it is one, hears so."""
+
+    _is_param = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return Tensor
+
+
 @dataclass
 class _Frame:
     path: str
@@ -217,12 +223,16 @@ class _Tracer(fx.Tracer):
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Stand(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
-        values = [
-            self.create_proxy("placeholder", name, (), {}) for name in self.arguments.names
-        ]
+        values = [self.create_proxy("placeholder", name, (), {}) for name in self.arguments.names]
         args, kwargs = self.arguments.filled(values)
         root = self.root
 
@@ -244,9 +254,7 @@ class _Tracer(fx.Tracer):
             return True
         return not self.inside(path) or super().is_leaf_module(m, path)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
-    ) -> Any:
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
         number, moment = len(self.moments.get(path, ())), self.clock
         self.moments.setdefault(path, []).append(moment)
