@@ -14,23 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.certificate import relative_l2
 from edgerep.graph_values import Constants, Recorder
 from edgerep.linear_map import LinearMap
-from edgerep.operations import Step, Sum, View, has_hooks, is_batchnorm
+from edgerep.node_reading import has_hooks, is_batchnorm
+from edgerep.operations import Step, Sum, View
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
-from edgerep.tracing import (
-    PLAIN_FORWARDS,
-    Arguments,
-    Trace,
-    Untraceable,
-    arguments_of,
-    detached,
-    place_of,
-    tensors_in,
-    trace,
-)
+from edgerep.tracing import PLAIN_FORWARDS, Trace, UntraceableError, place_of, trace
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
 
@@ -96,7 +88,7 @@ def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
         for prefix, samples in waiting.items():
             try:
                 unit, opaque = _unit(root, prefix, samples, taken)
-            except Untraceable as why:
+            except UntraceableError as why:
                 left.append((prefix or type(root).__name__, str(why)))
                 pieces += [joined(prefix, name) for name, _ in _children(root, prefix)]
                 continue
@@ -111,7 +103,7 @@ def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
 
 
 def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """Children of a module that have code of their own; torch's own layers have none to look into."""
+    """Children with code of their own: there is nothing to find inside torch's own layers."""
     for name, child in root.get_submodule(path).named_children():
         if type(child).__module__.startswith("torch.nn.") and not list(child.children()):
             continue
@@ -139,7 +131,7 @@ def _checked(
     """Run the trace and the module on the same inputs; the first run's shapes and types.
 
     Raises:
-        Untraceable: They disagree.
+        UntraceableError: They disagree.
     """
     recorder = Recorder(module, recorded.graph)
     for index, sample in enumerate(samples):
@@ -151,13 +143,13 @@ def _checked(
             found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
         except Exception as error:  # the recorded code may have frozen what depends on the size
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise Untraceable(f"its code, recorded, cannot be run: {text}") from error
+            raise UntraceableError(f"its code, recorded, cannot be run: {text}") from error
         same = len(found) == len(wanted) and all(
             (f.shape == w.shape and relative_l2(f, w) <= _SAME_ANSWER) or torch.equal(f, w)
             for f, w in zip(found, wanted, strict=True)
         )
         if not same:
-            raise Untraceable(
+            raise UntraceableError(
                 "its code, recorded, gives other answers than when it is run: it changes a tensor "
                 "in place, or asks what type or size an argument has"
             )

@@ -21,8 +21,10 @@ from torch.export import export
 
 from edgerep.graph_values import Constants, Recorder
 from edgerep.linear_map import LinearMap, identity_map, shifted_map
-from edgerep.map_algebra import after, inexact, total
-from edgerep.operations import Same, Step, Sum, View, read_operation
+from edgerep.map_sequence import after, inexact
+from edgerep.map_sum import constant, total
+from edgerep.node_reading import read_operation
+from edgerep.operations import Same, Step, Sum, View
 
 aten = torch.ops.aten
 
@@ -68,7 +70,7 @@ def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, Linea
             shift = operation.shift
             terms = [(by, found[source]) for by, source in operation.terms]
             try:
-                found[node] = total(terms, None if shift is None else (lambda s=shift: s))
+                found[node] = total(terms, constant(shift))
             except ValueError:
                 continue
     return found

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.analysis import Analysis, Unit, analyse
+from edgerep.call_arguments import Arguments, arguments_of
 from edgerep.certificate import Certificate
 from edgerep.errors import FusionError
 from edgerep.examples import example_inputs, other_inputs
 from edgerep.graph_values import Fact
 from edgerep.layer_calls import count_layer_calls
 from edgerep.network import Origin, origin_of, title_of
-from edgerep.operations import has_hooks
+from edgerep.node_reading import has_hooks
 from edgerep.plain_layer import empty_layer, write_numbers
 from edgerep.proof import certify_network, certify_site, exact_network
 from edgerep.rewriting import as_layer, replace_module, rewritten, shared_copy, with_own_tensors
 from edgerep.sites import Site, parent_of
-from edgerep.tracing import Arguments, Untraceable, arguments_of
+from edgerep.tracing import UntraceableError
 
 _BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -148,7 +149,7 @@ def _built(
         try:
             module = tree.get_submodule(path)
             new = rewritten(module, path, arguments, [*own, *inner], layers, earlier)
-        except Untraceable as why:
+        except UntraceableError as why:
             failed |= {site.name: f"its module cannot be recorded by itself: {why}" for site in own}
             waiting = [site for site in waiting if site not in own]
             continue

@@ -248,3 +248,14 @@ def widened(tensor: Tensor) -> Tensor:
 def float64_device(device: torch.device) -> torch.device:
     """`device`, or the CPU where it has no float64 (Apple's GPUs)."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def columns_within(part: LinearMap, groups: int, rows: slice) -> Tensor:
+    """Where the columns of a map stand once it is written with fewer groups, [rows, columns]."""
+    group = torch.arange(rows.start, rows.stop) // (part.outputs // groups)
+    return part.input_channels(rows) - group[:, None] * (part.inputs // groups)
+
+
+def per_axis(function: Callable[..., int], *values: Axes) -> Axes:
+    """The function of each axis's numbers, axis by axis."""
+    return tuple(function(*each) for each in zip(*values, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
 from edgerep.float64 import Float64Arithmetic
@@ -17,7 +18,6 @@ from edgerep.operations import View
 from edgerep.plain_layer import ExactLayer, Settled, apply_exactly
 from edgerep.regions import Findings, Region
 from edgerep.sites import Site, source_of
-from edgerep.tracing import tensors_in
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
 # this and right far below it. The sites measured so far stay under 1e-13.
@@ -170,9 +170,9 @@ def _probes(channels: int, image: Sequence[int]) -> Tensor:
     random, impulse, border = torch.randn(
         3, channels, *image, generator=generator, dtype=torch.float64
     )
-    middle = tuple(size // 2 for size in image)
+    middle: Any = (slice(None), *(size // 2 for size in image))
     alone = torch.zeros_like(impulse)
-    alone[(slice(None), *middle)] = impulse[(slice(None), *middle)]
+    alone[middle] = impulse[middle]
     for axis, size in enumerate(image, start=1):
         for end in (0, size - 1):
             border.select(axis, end).mul_(_BORDER)

@@ -17,8 +17,10 @@ from torch import fx
 
 from edgerep.graph_values import guards
 from edgerep.linear_map import LinearMap, identity_map
-from edgerep.map_algebra import after, inexact, total
-from edgerep.operations import Operation, Same, Step, Sum, View, read_operation
+from edgerep.map_sequence import after, inexact
+from edgerep.map_sum import constant, total
+from edgerep.node_reading import read_operation
+from edgerep.operations import Operation, Same, Step, Sum, View
 from edgerep.plain_layer import Settled, settle
 
 Node = fx.Node
@@ -201,8 +203,6 @@ def _sum_forms(
     refused: dict[Node, str],
 ) -> dict[Node, _Form]:
     found = {}
-    shift = operation.shift
-    constant = None if shift is None else (lambda: shift)
     terms = [(by, reading.origin(source)) for by, source in operation.terms]
     bases = [[source, *forms.get(source, {})] for _, source in terms]
     for base in bases[0]:
@@ -217,7 +217,7 @@ def _sum_forms(
                 parts.append((by, forms[source][base].map))
                 nodes |= forms[source][base].nodes
         try:
-            found[base] = _Form(total(parts, constant), nodes)
+            found[base] = _Form(total(parts, constant(operation.shift)), nodes)
         except ValueError as why:
             refused.setdefault(node, str(why))
     return found

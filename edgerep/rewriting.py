@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from edgerep.call_arguments import Arguments
 from edgerep.sites import Site, joined, parent_of
-from edgerep.tracing import Arguments, Place, Trace, place_of, trace
+from edgerep.tracing import Place, Trace, place_of, trace
 
 # Attributes of a module that becomes a layer which its surroundings may ask for.
 _OWN_OF_LAYERS = frozenset(dir(nn.Conv2d(1, 1, 1))) | frozenset(dir(nn.Linear(1, 1)))
@@ -82,7 +83,7 @@ def rewritten(
         earlier: How often a sub-module had been called before this call of the module.
 
     Raises:
-        Untraceable: The module cannot be recorded by itself.
+        UntraceableError: The module cannot be recorded by itself.
     """
     opened = _opened(path, sites)
     recorded = trace(module, arguments, inside=lambda child: joined(path, child) in opened)
@@ -201,6 +202,18 @@ def _is_plain_call(arguments: Arguments) -> bool:
     ) and list(arguments.signature.parameters) == list(arguments.names)
 
 
+def _checking(
+    recorded: Callable[..., Any], arguments: Arguments, original: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Recorded code behind the signature of the original."""
+
+    @functools.wraps(original)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return recorded(self, *arguments.tensors_of(args, kwargs))
+
+    return forward
+
+
 def _revived(
     base: type[nn.Module],
     source: str,
@@ -218,16 +231,9 @@ def _revived(
         for name, value in space.items()
     }
     exec(compile(source, f"<fused {base.__name__}>", "exec"), space)
-    recorded: Callable[..., Any] = space["forward"]
-    forward = recorded
+    forward: Callable[..., Any] = space["forward"]
     if arguments is not None:
-        known = arguments
-
-        @functools.wraps(base.forward)
-        def checked(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return recorded(self, *known.tensors_of(args, kwargs))
-
-        forward = checked
+        forward = _checking(forward, arguments, base.forward)
 
     def reduce(self: nn.Module, protocol: object) -> tuple[Any, ...]:
         return _revived, (base, source, kept, arguments, vars(self))

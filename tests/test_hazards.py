@@ -1,4 +1,4 @@
-"""Networks whose Python misleads a tracer: the same answers, or a part left alone; never an error."""
+"""Networks whose Python misleads a tracer: the same answers, or a part left alone."""
 
 from __future__ import annotations
 

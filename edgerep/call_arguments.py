@@ -1,0 +1,95 @@
+"""What a module is called with, tensors apart from flags, sizes and None."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What a module is called with, tensors apart from everything else.
+
+    Attributes:
+        leaves: Every argument, defaults filled in, flattened; `Argument` where a tensor goes.
+        spec: How the leaves make up the arguments by name.
+        names: One per tensor, in order: a parameter's name, or `name_2` within a container.
+    """
+
+    leaves: tuple[Any, ...]
+    spec: TreeSpec
+    names: tuple[str, ...]
+    signature: inspect.Signature
+
+    def tensors_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The tensors of another call.
+
+        Raises:
+            TypeError: The call differs in something else than its tensors.
+        """
+        leaves, spec = tree_flatten(_bound(self.signature, args, kwargs))
+        tensors = []
+        same = spec == self.spec
+        for mine, given in zip(self.leaves, leaves, strict=False) if same else ():
+            if isinstance(mine, _Hole):
+                same = same and isinstance(given, Tensor | fx.Proxy)
+                tensors.append(given)
+            else:
+                same = same and type(mine) is type(given) and bool(mine == given)
+        if not same:
+            raise TypeError(
+                "this module was fused for one kind of call, and is now called with other "
+                "arguments than tensors in the same places: fuse it with such inputs"
+            )
+        return tensors
+
+    def filled(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments, with `values` where the tensors go."""
+        rest = iter(values)
+        leaves = [next(rest) if isinstance(leaf, _Hole) else leaf for leaf in self.leaves]
+        bound = inspect.BoundArguments(self.signature, tree_unflatten(leaves, self.spec))
+        return list(bound.args), dict(bound.kwargs)
+
+
+class _Hole:
+    """Stands where a tensor goes."""
+
+
+def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+    """What `module(*args, **kwargs)` is called with."""
+    signature = inspect.signature(module.forward)
+    leaves, spec = tree_flatten(_bound(signature, args, kwargs))
+    names: list[str] = []
+    owner = list(_owners(_bound(signature, args, kwargs)))
+    for name, leaf in zip(owner, leaves, strict=True):
+        if isinstance(leaf, Tensor | fx.Proxy | fx.Node):
+            names.append(name if name not in names else f"{name}_{len(names)}")
+    holes = [_Hole() if isinstance(leaf, Tensor | fx.Proxy | fx.Node) else leaf for leaf in leaves]
+    return Arguments(tuple(holes), spec, tuple(names), signature)
+
+
+def _owners(bound: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in bound.items() for _ in tree_flatten(value)[0]]
+
+
+def _bound(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of nested sequences and mappings, in order."""
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+
+
+def detached(value: Any) -> Any:
+    """The same structure with tensors that in-place operations on the original do not reach."""
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), value)

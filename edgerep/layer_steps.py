@@ -1,0 +1,121 @@
+"""The steps that torch's layers are, from their weights and options; None for what is no map."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgerep.linear_map import average_map, convolution_map, diagonal_map, shifted_map, widened
+from edgerep.operations import Node, Step, View
+
+
+def convolved(
+    view: View,
+    source: Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Step | None:
+    axes = weight.ndim - 2
+    if view.axes(source) != axes or not 1 <= axes <= 3:
+        return None
+    strides, dilations = each_axis(stride, axes), each_axis(dilation, axes)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(weight.shape[2:], dilations, strict=True)]
+        before = tuple(total // 2 for total in totals)
+        after = tuple(total - total // 2 for total in totals)
+    else:
+        before = after = each_axis(padding, axes)
+    made = convolution_map(
+        weight, bias, stride=strides, before=before, after=after, dilation=dilations, groups=groups
+    )
+    return Step(source, made, is_layer=True)
+
+
+def linear_step(view: View, source: Node, weight: Tensor, bias: Tensor | None) -> Step | None:
+    if view.axes(source) != 0:
+        return None
+    made = convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
+    return Step(source, made, is_layer=True)
+
+
+def normalised(
+    view: View,
+    source: Node,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Step | None:
+    if mean is None or variance is None:
+        return None  # it takes the statistics of the batch: no fixed map
+    known_mean, known_variance = mean, variance
+
+    @functools.cache
+    def scale() -> Tensor:
+        plain = (widened(known_variance) + eps).rsqrt()
+        return plain if weight is None else plain * widened(weight)
+
+    @functools.cache
+    def shift() -> Tensor:
+        moved = -widened(known_mean) * scale()
+        return moved if bias is None else moved + widened(bias)
+
+    made = diagonal_map(scale, shift, view.channels(source), view.axes(source))
+    return Step(source, made, is_batchnorm=True)
+
+
+def averaged(
+    view: View,
+    source: Node,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Step | None:
+    axes = view.axes(source)
+    size = each_axis(kernel_size, axes)
+    strides = size if stride in (None, ()) or stride == [] else each_axis(stride, axes)
+    pads = each_axis(padding, axes)
+    if any(pads) and not count_include_pad and divisor is None:
+        return None  # the border is divided by another number than the inside
+    if ceil_mode and any(step > 1 for step in strides):
+        return None  # depends on the size of the image
+    made = average_map(view.channels(source), size, strides, pads, divisor or math.prod(size))
+    return Step(source, made, is_layer=True)
+
+
+def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
+    axes = view.axes(source)
+    flat = [int(number) for number in padding]
+    if len(flat) % 2 or len(flat) > 2 * axes:
+        return None
+    flat += [0] * (2 * axes - len(flat))
+    before, after = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
+    word = "pad" if min(flat) >= 0 else "crop"
+    channels = view.channels(source)
+    fill = None
+    if value:
+        fill = torch.full((channels,), float(value), dtype=torch.float64)
+    return Step(source, shifted_map(channels, before, after, word), fill=fill)
+
+
+def each_axis(value: Any, axes: int) -> tuple[int, ...]:
+    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(numbers) == 1 and axes > 1:
+        numbers *= axes
+    if len(numbers) != axes or not all(isinstance(number, int) for number in numbers):
+        raise ValueError(f"{value} is not one number, or {axes} of them")
+    return numbers

@@ -1,0 +1,89 @@
+"""Read a node of a traced graph: a module, a function or a method, as an operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from edgerep.float64 import Float64Arithmetic
+from edgerep.function_readers import FUNCTIONS, METHODS, is_batchnorm_function
+from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
+from edgerep.operations import Node, Operation, Same, Step, View
+from edgerep.tracing import PLAIN_FORWARDS
+
+
+def read_operation(view: View, node: Node) -> Operation | None:
+    """The operation of a node whose result is an image; None if the algebra has none for it."""
+    if not view.is_image(node):
+        return None
+    try:
+        if node.op == "call_module":
+            return _module(view, node)
+        if node.op == "call_method":
+            reader = METHODS.get(str(node.target))
+        elif node.op == "call_function":
+            reader = FUNCTIONS.get(node.target)
+        else:
+            return None
+        return reader(view, node) if reader else None
+    except ValueError:  # arguments that the algebra has no word for
+        return None
+
+
+def is_batchnorm(view: View, node: Node) -> bool:
+    """Whether a node is a BatchNorm, foldable or not."""
+    if node.op == "call_module":
+        module = view.module.get_submodule(str(node.target))
+        return PLAIN_FORWARDS.get(type(module).forward) == "batchnorm"
+    return node.op == "call_function" and is_batchnorm_function(node.target)
+
+
+def _module(view: View, node: Node) -> Operation | None:
+    path = str(node.target)
+    module: Any = view.module.get_submodule(path)
+    kind = PLAIN_FORWARDS.get(type(module).forward)
+    if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]) or has_hooks(module):
+        return None
+    source: Any = node.args[0]
+    if kind == "convolution":
+        if module.padding_mode != "zeros":
+            return None
+        return convolved(
+            view, source, *_weights(module), module.stride, module.padding, module.dilation,
+            module.groups,
+        )  # fmt: skip
+    if kind == "linear":
+        return linear_step(view, source, *_weights(module))
+    if kind == "batchnorm":
+        return normalised(
+            view, source, module.running_mean, module.running_var, module.weight, module.bias,
+            module.eps,
+        )  # fmt: skip
+    if kind == "same":
+        return Same(source)
+    if kind == "average":
+        divisor = getattr(module, "divisor_override", None)
+        return averaged(
+            view, source, module.kernel_size, module.stride, module.padding, module.ceil_mode,
+            module.count_include_pad, divisor,
+        )  # fmt: skip
+    if kind == "pad":
+        return padded(view, source, module.padding, module.value)
+    found = view.leaf(path)
+    return None if found is None else Step(source, found, is_layer=True)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether code of somebody else's runs when a module is called: it may change what it gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias; those that a parametrisation computes, computed in float64."""
+    if parametrize.is_parametrized(module):
+        with Float64Arithmetic(), torch.no_grad():
+            return module.weight, module.bias  # type: ignore[return-value]
+    return module.weight, module.bias  # type: ignore[return-value]
