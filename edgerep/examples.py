@@ -33,8 +33,10 @@ def example_inputs(
     if shapes is not None:
         return tuple(_random(module, shape, seed + index) for index, shape in enumerate(shapes))
     channels = image_channels(module)
+    if isinstance(module, Network):  # which runs on any size
+        return (_random(module, (_IMAGES, channels, module.stride + 1, module.stride + 1), seed),)
     tried = ""
-    for size in _first_sizes(module):
+    for size in _SIZES:
         images = _random(module, (_IMAGES, channels, size, size), seed)
         try:
             with torch.inference_mode():
@@ -55,19 +57,19 @@ def other_inputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[Tens
 
     What a trace froze of the first size shows on the second.
     """
-    images = [x for x in inputs if x.ndim == 4 and x.is_floating_point()]
-    count = len(inputs[0]) if inputs and inputs[0].ndim else 1
-    batch = count - 1 if count > 1 else 2
-    side = module.stride if isinstance(module, Network) else _OTHER_SIZE
-    for more in ((side, 0), (side, side), (0, 0)) if images else ((0, 0),):
-        shapes = [
-            (batch, *x.shape[1:-2], x.shape[-2] + more[0], x.shape[-1] + more[1])
-            if x.ndim == 4
-            else (batch, *x.shape[1:])
-            for x in inputs
-        ]
+    if isinstance(module, Network):
+        # Half the height: cheap, and odd in another way.
+        shape = (1, module.image_channels, module.stride // 2 + 1, module.stride + 1)
+        return [(_random(module, shape, 1).to(inputs[0]),)]
+    batch = len(inputs[0]) - 1 if inputs and inputs[0].ndim and len(inputs[0]) > 1 else 2
+    images = any(x.ndim == 4 for x in inputs)
+    for grows in ((True, False), (True, True), (False, False)) if images else ((False, False),):
+        shapes = [(batch, *x.shape[1:-2], *_grown(x.shape[-2:], grows))
+                  if x.ndim == 4 else (batch, *x.shape[1:]) for x in inputs]  # fmt: skip
         others = tuple(
             _random(module, shape, index + 1).to(x)
+            if x.is_floating_point()
+            else x[torch.arange(batch) % len(x)]  # indices, say: other numbers may be none
             for index, (shape, x) in enumerate(zip(shapes, inputs, strict=True))
         )
         try:
@@ -79,16 +81,16 @@ def other_inputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[Tens
     return []
 
 
+def _grown(size: Sequence[int], grows: Sequence[bool]) -> list[int]:
+    return [side + min(side, _OTHER_SIZE) * more for side, more in zip(size, grows, strict=True)]
+
+
 def image_channels(module: nn.Module) -> int:
     """Channels of the images a network takes: as it says, or those of its first convolution."""
     if isinstance(module, Network):
         return module.image_channels
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     return 3 if first is None else first.in_channels
-
-
-def _first_sizes(module: nn.Module) -> tuple[int, ...]:
-    return (module.stride + 1,) if isinstance(module, Network) else _SIZES
 
 
 def _random(module: nn.Module, shape: Sequence[int], seed: int) -> Tensor:

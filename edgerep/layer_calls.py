@@ -1,13 +1,13 @@
-"""Count the convolutions, linear layers and BatchNorms that one run of a network calls."""
+"""Count the convolutions, linear layers and BatchNorms that a run of a network calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -25,12 +25,11 @@ class LayerCalls:
     batchnorms: int = 0
 
 
-def count_layer_calls(module: nn.Module, inputs: Sequence[Tensor]) -> LayerCalls:
-    """Run a network once and count, whether a layer is a module or a function."""
-    mode = _Counting()
-    with torch.no_grad(), mode:
-        module(*inputs)
-    return mode.calls
+@contextlib.contextmanager
+def counted() -> Iterator[LayerCalls]:
+    """Count the calls made inside the block, whether a layer is a module or a function."""
+    with _Counting() as mode:
+        yield mode.calls
 
 
 class _Counting(TorchFunctionMode):

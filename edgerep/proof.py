@@ -13,6 +13,7 @@ from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
 from edgerep.float64 import Float64Arithmetic
+from edgerep.layer_calls import LayerCalls, counted
 from edgerep.linear_map import float64_device
 from edgerep.operations import View
 from edgerep.plain_layer import ExactLayer, Settled, apply_exactly
@@ -70,8 +71,8 @@ def certify_site(
 @torch.no_grad()
 def certify_network(
     unfused: nn.Module, fused: nn.Module, exact: nn.Module, inputs: Sequence[Tensor]
-) -> NetworkCertificate:
-    """Compare the whole network before and after on one batch.
+) -> tuple[NetworkCertificate, LayerCalls, LayerCalls]:
+    """Compare the whole network before and after on one batch; also count its layers, likewise.
 
     Args:
         unfused: As it was trained, in eval mode.
@@ -92,12 +93,17 @@ def certify_network(
             f"{type(unfused).__name__}: the fused network differs by {relative:.1e} from the "
             f"unfused one (relative L2, both in float64)"
         )
-    return NetworkCertificate(
+    with counted() as before:
+        unfused_outputs = _joined(unfused(*inputs))
+    with counted() as after:
+        fused_outputs = _joined(fused(*inputs))
+    certificate = NetworkCertificate(
         float64_rel=relative,
-        fused_float32_rel=relative_l2(_joined(fused(*inputs)), truth),
-        unfused_float32_rel=relative_l2(_joined(unfused(*inputs)), truth),
+        fused_float32_rel=relative_l2(fused_outputs, truth),
+        unfused_float32_rel=relative_l2(unfused_outputs, truth),
         batch_shape=tuple(inputs[0].shape),
     )
+    return certificate, before, after
 
 
 def exact_network(fused: nn.Module, layers: Mapping[int, Settled]) -> nn.Module:

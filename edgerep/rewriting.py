@@ -44,18 +44,6 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
     return module
 
 
-def replace_module(root: nn.Module, path: str, new: nn.Module) -> nn.Module:
-    """Put a module in the place of another; the new root."""
-    if not path:
-        return new
-    old = root.get_submodule(path)
-    for part in list(root.modules()):
-        for name, child in part._modules.items():
-            if child is old:
-                part._modules[name] = new
-    return root
-
-
 def as_layer(module: nn.Module, layer: nn.Module) -> nn.Module:
     """The layer that a whole module becomes, with the attributes that a parent may read of it."""
     for name, value in vars(module).items():
@@ -64,7 +52,7 @@ def as_layer(module: nn.Module, layer: nn.Module) -> nn.Module:
     return layer
 
 
-def rewritten(
+def rewrite(
     module: nn.Module,
     path: str,
     arguments: Arguments,
@@ -72,10 +60,10 @@ def rewritten(
     layers: Mapping[str, nn.Module],
     earlier: Callable[[str], int],
 ) -> nn.Module:
-    """The module with the sites in its code folded.
+    """Fold the sites in a module's code.
 
     Args:
-        module: At `path`; not changed.
+        module: At `path`; it is taken apart, and what it holds goes into the new one.
         path: Of the module in the whole network.
         arguments: Of the call that its code is recorded for.
         sites: In the code of this module and of those children that have nodes of these sites.
@@ -85,19 +73,18 @@ def rewritten(
     Raises:
         UntraceableError: The module cannot be recorded by itself.
     """
-    opened = _opened(path, sites)
+    opened = opened_paths(path, sites)
     recorded = trace(module, arguments, inside=lambda child: joined(path, child) in opened)
     nodes = _by_place(recorded, path, earlier)
-    new = shared_copy(module)
     for site in sites:
         name = site.name[len(path) + 1 :] if path else site.name
-        _put(new, name, layers[site.name])
+        _put(module, name, layers[site.name])
         _fold(recorded.graph, [nodes[place] for place in site.places], site, name)
-    _drop_unused(recorded.graph, new)
-    return _with_code(new, type(module), recorded.graph, recorded.arguments)
+    _drop_unused(recorded.graph, module)
+    return _with_code(module, recorded.graph, recorded.arguments)
 
 
-def _opened(path: str, sites: Sequence[Site]) -> Collection[str]:
+def opened_paths(path: str, sites: Sequence[Site]) -> frozenset[str]:
     """Paths of the modules between `path` and the nodes of the sites: recorded from the inside."""
     found = set()
     for site in sites:
@@ -105,7 +92,7 @@ def _opened(path: str, sites: Sequence[Site]) -> Collection[str]:
             while place and place != path:
                 found.add(place)
                 place = parent_of(place)
-    return found
+    return frozenset(found)
 
 
 def _by_place(recorded: Trace, path: str, earlier: Callable[[str], int]) -> dict[Place, fx.Node]:
@@ -186,12 +173,9 @@ def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:
             holder._modules.pop(last, None)
 
 
-def _with_code(
-    shell: nn.Module, base: type[nn.Module], graph: fx.Graph, arguments: Arguments
-) -> nn.Module:
-    code = graph.python_code("self")
-    plain = _is_plain_call(arguments)
-    return _revived(base, code.src, code.globals, None if plain else arguments, vars(shell))
+def _with_code(module: nn.Module, graph: fx.Graph, arguments: Arguments) -> nn.Module:
+    code, known = graph.python_code("self"), None if _is_plain_call(arguments) else arguments
+    return _revived(type(module), code.src, code.globals, known, vars(module))
 
 
 def _is_plain_call(arguments: Arguments) -> bool:

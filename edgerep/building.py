@@ -1,0 +1,180 @@
+"""Make the fused network out of the sites that were found: outermost modules first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from edgerep.analysis import Analysis, Unit
+from edgerep.call_arguments import Arguments, arguments_of
+from edgerep.regions import Region
+from edgerep.rewriting import as_layer, opened_paths, rewrite
+from edgerep.sites import Site, parent_of
+from edgerep.tracing import UntraceableError
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A site, the region that it was found as, and the unit that both are of."""
+
+    unit: Unit
+    site: Site
+    region: Region
+
+
+def placed_sites(analysis: Analysis) -> list[Placed]:
+    """Every site, in a module that is called once.
+
+    A module that is called several times takes a site if all of its calls fold alike, and then
+    once. Otherwise the site goes into the code around it that is called once.
+    """
+    kept: list[Placed] = []
+    for unit in analysis.units:
+        shared: dict[tuple[object, ...], list[Placed]] = {}
+        for site, region in zip(unit.sites, unit.findings.regions, strict=True):
+            placed = Placed(unit, site, region)
+            calls = _calls_of(unit, site.module)
+            if calls == 1:
+                kept.append(placed)
+                continue
+            places = tuple(
+                (path, number % max(1, _calls_of(unit, path) // calls), index)
+                for path, number, index in site.places
+            )
+            shared.setdefault((site.module, places), []).append(placed)
+        for same in shared.values():
+            if len(same) == _calls_of(unit, same[0].site.module):
+                kept.append(same[0])
+            else:
+                kept += [_moved_out(placed) for placed in same]
+    return kept
+
+
+def build(
+    tree: nn.Module, placed: Sequence[Placed], layers: Mapping[str, nn.Module]
+) -> tuple[nn.Module, dict[str, str]]:
+    """Fold every site into a network.
+
+    Args:
+        tree: A copy of the network that may be taken apart.
+        placed: The sites.
+        layers: Of each site, by name.
+
+    Returns:
+        The fused network, and by name why sites could not be folded.
+    """
+    failed: dict[str, str] = {}
+    done: set[str] = set()
+    names = _names_of_each(tree)
+    under = _by_surroundings(placed)
+    for path in sorted({p.site.module for p in placed if p.site.how == "inside"}, key=_depth):
+        near = [p for p in under[path] if p.site.name not in done]
+        own = [p for p in near if p.site.how == "inside" and p.site.module == path]
+        if not own:
+            continue  # folded within a module around it
+        opened = opened_paths(path, [p.site for p in own])
+        inner = [p for p in near if p not in own and _stands_in(p.site, path, opened)]
+        sites = [p.site for p in (*own, *inner)]
+        arguments, earlier = _call_of(own[0].unit, path)
+        try:
+            module = tree.get_submodule(path)
+            new = rewrite(module, path, arguments, sites, layers, earlier)
+        except UntraceableError as why:
+            done |= {p.site.name for p in own}
+            failed |= {p.site.name: f"its module cannot be recorded by itself: {why}" for p in own}
+            continue
+        tree = _exchanged(tree, names, path, new)
+        done |= {site.name for site in sites}
+    for one in placed:
+        if one.site.name not in done:
+            tree = _exchange_modules(tree, names, one.site, layers[one.site.name])
+    return tree, failed
+
+
+def _exchange_modules(
+    tree: nn.Module, names: Mapping[str, Sequence[str]], site: Site, layer: nn.Module
+) -> nn.Module:
+    if site.how == "whole":
+        layer = as_layer(tree.get_submodule(site.module), layer)
+    tree = _exchanged(tree, names, site.module, layer)
+    for path in site.identities:
+        tree = _exchanged(tree, names, path, nn.Identity())
+    return tree
+
+
+def _exchanged(
+    tree: nn.Module, names: Mapping[str, Sequence[str]], path: str, new: nn.Module
+) -> nn.Module:
+    """Put a module in the place of another, under every name that it has; the new tree."""
+    if not path:
+        return new
+    for name in names[path]:
+        owner, _, last = name.rpartition(".")
+        try:
+            tree.get_submodule(owner)._modules[last] = new
+        except AttributeError:
+            continue  # its owner is folded
+    return tree
+
+
+def _names_of_each(tree: nn.Module) -> dict[str, list[str]]:
+    """By each path, every path of the same module."""
+    names: dict[int, list[str]] = {}
+    for path, module in tree.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(path)
+    return {path: paths for paths in names.values() for path in paths}
+
+
+def _by_surroundings(placed: Sequence[Placed]) -> dict[str, list[Placed]]:
+    """Sites by every path around them."""
+    under: dict[str, list[Placed]] = {}
+    for one in placed:
+        around = {one.site.module, *(place for place, _, _ in one.site.places)}
+        for path in list(around):
+            while path:
+                path = parent_of(path)
+                around.add(path)
+        for path in around:
+            under.setdefault(path, []).append(one)
+    return under
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + bool(path)
+
+
+def _stands_in(site: Site, path: str, opened: frozenset[str]) -> bool:
+    """Whether a site's nodes are in the code of a module whose children in `opened` are inlined."""
+    at = parent_of(site.module) if site.how == "chain" else site.module
+    return at == path or at in opened or any(place in opened for place, _, _ in site.places)
+
+
+def _moved_out(placed: Placed) -> Placed:
+    unit, module = placed.unit, parent_of(placed.site.module)
+    while module != unit.prefix and _calls_of(unit, module) != 1:
+        module = parent_of(module)
+    return replace(placed, site=replace(placed.site, how="inside", module=module))
+
+
+def _calls_of(unit: Unit, path: str) -> int:
+    """How often a module is called when its unit runs."""
+    return 1 if path == unit.prefix else unit.trace.count(_within(unit, path))
+
+
+def _call_of(unit: Unit, path: str) -> tuple[Arguments, Callable[[str], int]]:
+    """What a module is called with, and how often a sub-module had been called before that."""
+    if path == unit.prefix:
+        return unit.trace.arguments, lambda inner: 0
+    call = unit.trace.first_call(_within(unit, path))
+    module = unit.view.module.get_submodule(call.path)
+
+    def earlier(inner: str) -> int:
+        return unit.trace.count_before(_within(unit, inner), call.moment)
+
+    return arguments_of(module, call.args, call.kwargs), earlier
+
+
+def _within(unit: Unit, path: str) -> str:
+    return path[len(unit.prefix) + 1 :] if unit.prefix else path

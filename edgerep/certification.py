@@ -1,0 +1,82 @@
+"""Prove a fusion: every site, then the whole network, and say what stayed and what went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from edgerep.building import Placed
+from edgerep.certificate import Certificate
+from edgerep.network import origin_of, title_of
+from edgerep.node_reading import has_hooks
+from edgerep.proof import certify_network, certify_site, exact_network
+from edgerep.sites import parent_of
+
+BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def certify_fusion(
+    model: nn.Module,
+    module: nn.Module,
+    placed: Sequence[Placed],
+    layers: Mapping[str, nn.Module],
+    left: Sequence[tuple[str, str]],
+    inputs: Sequence[Tensor],
+) -> Certificate:
+    """Compare a fused network with the one it was made from.
+
+    Args:
+        model: The network as it was trained.
+        module: The fused one.
+        placed: What was folded.
+        layers: The fused layers by name.
+        left: What was not, and why.
+        inputs: Of one run.
+
+    Raises:
+        FusionError: A site or the network differs from what it was by more than its bound.
+    """
+    blocks = [
+        certify_site(one.site, one.unit.view, one.unit.findings, one.region, layers[one.site.name])
+        for one in placed
+    ]
+    exact = exact_network(module, {id(layers[p.site.name]): p.site.settled for p in placed})
+    network, before, after = certify_network(model, module, exact, inputs)
+    origin = origin_of(model)
+    norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]
+    return Certificate(
+        architecture=title_of(model),
+        source_format=origin.format if origin else "torch module",
+        bn_eps=tuple(sorted({norm.eps for norm in norms})),
+        blocks=tuple(blocks),
+        network=network,
+        parameters_before=sum(p.numel() for p in model.parameters()),
+        parameters_after=sum(p.numel() for p in module.parameters()),
+        convolutions_before=before.convolutions,
+        convolutions_after=after.convolutions,
+        batchnorms_left=after.batchnorms,
+        left_unfused=tuple(left),
+        notes=(*_parted_ties(model, placed), *_lost_hooks(model, module)),
+    )
+
+
+def _parted_ties(model: nn.Module, placed: Sequence[Placed]) -> list[str]:
+    folded = {place for one in placed for place, _, _ in one.site.places}
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [
+        f"{' and '.join(tied)} are one tensor, and are separate numbers once fused"
+        for tied in names.values()
+        if len(tied) > 1 and any(parent_of(name) in folded for name in tied)
+    ]
+
+
+def _lost_hooks(model: nn.Module, module: nn.Module) -> list[str]:
+    kept = {name for name, part in module.named_modules() if has_hooks(part)}
+    return [
+        f"hooks on {name or type(model).__name__} are gone: the module is folded"
+        for name, part in model.named_modules()
+        if has_hooks(part) and name not in kept
+    ]
