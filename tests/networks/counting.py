@@ -29,7 +29,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: Counter[str] = Counter()
-        self.multiplications = 0  # of convolutions that are not transposed
+        self.multiplications: int = 0  # of convolutions that are not transposed
 
     def __torch_dispatch__(
         self,
@@ -61,4 +61,4 @@ def count_multiplications(function: Callable[..., object], *inputs: object) -> i
     """Multiply-adds of the convolutions of one forward pass, zeros in kernels counted too."""
     with torch.no_grad(), _Recorder() as recorder:
         function(*inputs)
-    return recorder.multiplications
+    return int(recorder.multiplications)
