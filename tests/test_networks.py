@@ -7,7 +7,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from networks.counting import Calls, count_calls
+from networks.counting import Calls, count_calls, count_multiplications
+from networks.hazards import HAZARDS
+from networks.hazards import SHAPES as HAZARD_SHAPES
+from networks.limits import LIMITS
+from networks.limits import SHAPES as LIMIT_SHAPES
 from networks.randomising import randomise
 from networks.zoo import BLOCKS, LARGE, NETWORKS, Entry
 
@@ -19,6 +23,10 @@ def on_meta(entry: Entry) -> nn.Module:
     """The network without its numbers: shapes, calls and sizes only."""
     with torch.device("meta"):
         return entry.build().eval()
+
+
+def seeded(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("name", [*RUNNABLE, *LARGE])
@@ -41,15 +49,43 @@ def test_a_network_has_the_published_size(name: str) -> None:
 def test_a_randomised_network_keeps_its_activations_near_one(name: str) -> None:
     entry = RUNNABLE[name]
     traced, other = entry.shapes()
-    model = randomise(entry.build(), 0, (torch.randn(traced),))
+    model = randomise(entry.build(), 0, (seeded(traced),))
     for shape in (traced, other):
         with torch.inference_mode():
-            outputs = tree_leaves(model(torch.randn(shape)))
+            outputs = tree_leaves(model(seeded(shape)))
         assert outputs
         for output in outputs:
             assert output.shape[0] == shape[0]
             assert output.isfinite().all()
             assert 0.1 < output.std() < 10
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_randomised_network_is_well_conditioned(name: str) -> None:
+    """Otherwise a comparison of a fused network with it to 1e-12 would say nothing."""
+    entry = RUNNABLE[name]
+    x = seeded(entry.shapes()[0])
+    model = randomise(entry.build(), 0, (x,)).double()
+    expected = tree_leaves(model(x.double()))
+    for parameter in model.parameters():
+        parameter.mul_(1 + 2e-16 * torch.randn_like(parameter).sign())
+    for found, right in zip(tree_leaves(model(x.double())), expected, strict=True):
+        assert (found - right).abs().max() <= 1e-13 * right.abs().max()
+
+
+@pytest.mark.parametrize("name", [*HAZARDS, *LIMITS])
+def test_a_tiny_network_runs_at_both_of_its_sizes(name: str) -> None:
+    case, shapes = (
+        (HAZARDS[name], HAZARD_SHAPES) if name in HAZARDS else (LIMITS[name], LIMIT_SHAPES)
+    )
+    model = randomise(case.build(), 0, (seeded(shapes[0]),))
+    for shape in shapes:
+        x = seeded(shape)
+        assert all(output.isfinite().all() for output in tree_leaves(model(x.clone())))
+        calls = count_calls(model, x)
+        assert calls.conv >= case.convs  # the bound can be missed
+        assert calls.bn >= case.norms
 
 
 def test_randomising_depends_on_the_seed_alone() -> None:
@@ -76,3 +112,9 @@ def test_counting_sees_modules_functions_and_operators_alike() -> None:
 
     assert count_calls(forward) == Calls(conv=1, bn=1, add=4)
     assert count_calls(nn.Conv2d(4, 4, 1), x) == Calls(conv=1, bn=0, add=0)
+
+
+def test_multiplications_are_those_of_the_kernels_that_run() -> None:
+    x = torch.randn(2, 4, 8, 8)
+    assert count_multiplications(nn.Conv2d(4, 6, 3), x) == 2 * 6 * 6 * 6 * (4 * 9)
+    assert count_multiplications(nn.Conv2d(4, 6, 3, groups=2), x) == 2 * 6 * 6 * 6 * (2 * 9)

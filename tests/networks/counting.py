@@ -1,4 +1,4 @@
-"""How many convolutions, BatchNorms and sums a network executes, whatever it is written as."""
+"""What a network executes: convolutions, BatchNorms, sums and multiplications."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: Counter[str] = Counter()
+        self.multiplications: int = 0  # of convolutions that are not transposed
 
     def __torch_dispatch__(
         self,
@@ -37,8 +38,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        self.calls[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        self.calls[name] += 1
+        result = func(*args, **(kwargs or {}))
+        if name in CONVOLUTIONS:
+            self.multiplications += result.numel() * args[1][0].numel()
+        return result
 
 
 def count_calls(function: Callable[..., object], *inputs: object) -> Calls:
@@ -50,3 +55,10 @@ def count_calls(function: Callable[..., object], *inputs: object) -> Calls:
         return sum(recorder.calls[name] for name in names)
 
     return Calls(total(CONVOLUTIONS), total(BATCHNORMS), total(SUMS))
+
+
+def count_multiplications(function: Callable[..., object], *inputs: object) -> int:
+    """Multiply-adds of the convolutions of one forward pass, zeros in kernels counted too."""
+    with torch.no_grad(), _Recorder() as recorder:
+        function(*inputs)
+    return int(recorder.multiplications)

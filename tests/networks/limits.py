@@ -137,8 +137,8 @@ BORDERS = {
         1, 0, lambda x, a, b: a(x)[:, :, 1:, :-1] + b(x),
         normed(3, C, 2, padding=1), normed(3, C, 1),
     ),
-    "even kernel, padded the same": limit(
-        1, 0, lambda x, a, b: a(x) + b(x), conv(3, C, 4, padding="same"), normed(3, C, 1)
+    "padded by name": limit(
+        1, 0, lambda x, a, b: a(x) + b(x), conv(3, C, 5, padding="same"), normed(3, C, 1)
     ),
     "transposed": limit(
         1, 1, lambda x, t, n: n(t(x)), partial(nn.ConvTranspose2d, 3, C, 2, 2), norm(C)
@@ -147,7 +147,7 @@ BORDERS = {
 
 READERS = {
     "BatchNorm read twice": limit(
-        1, 1, lambda x, n, a: a(n(x)) + functional.relu(n(x)), norm(3), conv(3, 3, 1)
+        1, 1, lambda x, n, a: (lambda y: a(y) + functional.relu(y))(n(x)), norm(3), conv(3, 3, 1)
     ),
     "branch read twice": limit(
         2, 0, lambda x, a, b: (lambda y: y + b(x) + functional.relu(y))(a(x)),
