@@ -100,11 +100,11 @@ def flat_outputs(outputs: object) -> tuple[Tensor, ...]:
     leaves = [leaf for leaf in tree_leaves(outputs) if leaf is not None]
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
     if not tensors or len(tensors) < len(leaves):
-        found = sorted({type(x).__name__ for x in leaves if not isinstance(x, Tensor)})
+        found = sorted({type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)})
         raise NetworkError(
-            f"the network returned a {' and a '.join(found) or 'structure without a tensor'}: edgerep takes tensors, "
-            f"and tuples, lists and dictionaries of them; wrap the network in one that returns "
-            f"those"
+            f"the network returned a {' and a '.join(found) or 'structure without a tensor'}: "
+            f"edgerep takes tensors, and tuples, lists and dictionaries of them; wrap the network "
+            f"in one that returns those"
         )
     return tensors
 
@@ -117,7 +117,9 @@ def output_names(outputs: Sequence[int], inputs: Sequence[InputShape]) -> tuple[
     if is_classifier(outputs, inputs):
         return ("logits",)
     taken = {spec.name for spec in inputs}
-    stem = next(s for s in ("output", "result", "answer") if not any(n.startswith(s) for n in taken))
+    stem = next(
+        s for s in ("output", "result", "answer") if not any(n.startswith(s) for n in taken)
+    )
     return tuple(f"{stem}_{index}" for index in range(len(outputs)))
 
 

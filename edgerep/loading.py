@@ -13,7 +13,7 @@ from edgerep.architecture import VARIANTS, variant_named
 from edgerep.checkpoint import Checkpoint, read_checkpoint
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.network import Network, Origin
-from edgerep.own_network import own_network
+from edgerep.own_network import AS_BUILT, own_network
 from edgerep.recognition import recognise
 from edgerep.repvgg import BATCHNORM_EPS, RepVGG, random_repvgg
 
@@ -64,6 +64,8 @@ def load(
         raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
     if model is not None:
         return own_network(model, source, bn_eps=bn_eps)
+    if str(source) == AS_BUILT:
+        raise OptionError(f"{source} stands for the weights that --model builds: give a --model")
     bn_eps = BATCHNORM_EPS if bn_eps is None else bn_eps
     path = Path(source)
     if not path.exists():

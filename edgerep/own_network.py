@@ -1,8 +1,9 @@
-"""A network of the user's own: built by calling their code, weights from a checkpoint or as built."""
+"""A network of the user's own: built by their code, weights from a checkpoint or as built."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -66,9 +67,7 @@ def _imported(spec: str) -> Callable[[], nn.Module]:
     place, colon, attribute = spec.partition(":")
     parts = [*place.split("."), *attribute.split(".")]
     if not colon or not all(part.isidentifier() for part in parts):
-        raise OptionError(
-            f"{spec!r} is not package.module:callable, such as mynets.detector:build"
-        )
+        raise OptionError(f"{spec!r} is not package.module:callable, such as mynets.detector:build")
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -87,11 +86,16 @@ def _imported(spec: str) -> Callable[[], nn.Module]:
         raise NetworkError(f"{spec}: importing {place} fails: {_words(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            there = ", ".join(n for n, v in vars(found).items() if _is_builder(n, v, place))
-            raise NetworkError(f"{spec}: there is no `{part}`; {place} has {there or 'no callable'}")
+            inside = getattr(found, "__dict__", {})
+            there = ", ".join(n for n, v in inside.items() if _is_builder(n, v, place))
+            raise NetworkError(
+                f"{spec}: there is no `{part}`; {place} has {there or 'no callable'}"
+            )
         found = getattr(found, part)
     if not callable(found):
-        raise NetworkError(f"{spec} is a {type(found).__name__}, not a callable that builds a network")
+        raise NetworkError(
+            f"{spec} is a {type(found).__name__}, not a callable that builds a network"
+        )
     if isinstance(found, nn.Module):
         raise NetworkError(
             f"{spec} is a network already, and calling it would run it: name a function that "
@@ -126,7 +130,9 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
     wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     bare = _bare_names(wanted, checkpoint.tensors)  # the network's own names to the checkpoint's
     optional = {key for key in wanted if key.endswith("num_batches_tracked")}
-    given = {key: checkpoint.tensors[bare[key]] for key in wanted if bare[key] in checkpoint.tensors}
+    given = {
+        key: checkpoint.tensors[bare[key]] for key in wanted if bare[key] in checkpoint.tensors
+    }
     known = set(bare.values())
     problems = [
         *(f"missing: {key} {list(wanted[key].shape)}"
@@ -166,11 +172,11 @@ def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> di
     Reading removes the names of wrappers, and a prefix such as `backbone.` that every key has: a
     network whose every key begins like that has it in its own names too.
     """
-    plain = {
-        key: [part for part in key.split(".") if part not in _WRAPPER_PARTS] for key in wanted
-    }
-    shared = len(os.path.commonprefix(list(plain.values()))) if plain else 0
-    depths = range(min(shared, min(map(len, plain.values()), default=1) - 1) + 1)
+    plain = {key: [part for part in key.split(".") if part not in _WRAPPER_PARTS] for key in wanted}
+    alike = itertools.takewhile(
+        lambda parts: len(set(parts)) == 1, zip(*(p[:-1] for p in plain.values()), strict=False)
+    )
+    depths = range(sum(1 for _ in alike) + 1)
     candidates = [{key: ".".join(p[depth:]) for key, p in plain.items()} for depth in depths]
     return max(candidates, key=lambda names: len(there.keys() & names.values()), default={})
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import onnx
-import torch
 from onnx import version_converter
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -87,6 +86,12 @@ def export_onnx(
         shapes=input_shapes,
         known=source.inputs if isinstance(source, Fused) else (),
     )
+    one_image = len(interface) == 1 and interface[0].is_image
+    _require(
+        one_image or preprocessing.is_identity,
+        "mean, std and uint8 input need a network that takes one image [N, C, H, W]; this one "
+        f"takes {', '.join(f'{spec.name} {list(spec.shape)}' for spec in interface)}",
+    )
     # A dynamic batch is traced with 2: torch.export takes 0 and 1 for constants.
     count = profile.smallest if profile.is_static else 2
     examples = example_inputs(module, [(count, *spec.shape) for spec in interface])
@@ -114,7 +119,7 @@ def export_onnx(
     options = {
         "precision": precision,
         "batch": [profile.smallest, profile.optimum, profile.largest],
-        "size": list(interface[0].shape[1:]) if interface[0].is_image else None,
+        "size": list(interface[0].shape[1:]) if one_image else None,
         "input_shapes": {spec.name: list(spec.shape) for spec in interface},
         "preprocessing": asdict(preprocessing),
         "opset": opset,

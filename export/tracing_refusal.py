@@ -27,7 +27,7 @@ def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) 
     name = type(module).__name__
     for cause in _causes(error):
         if found := _OPERATOR.search(str(cause)):
-            operator = found[1].replace(".", "::", 1)
+            operator = found[1]
             place = _part_with(operator, module, examples)
             return (
                 f"{name} cannot be exported to ONNX: {place or 'a part of it'} uses {operator}, "
@@ -58,8 +58,7 @@ def _part_with(operator: str, module: nn.Module, examples: Sequence[Tensor]) -> 
     except Exception:  # it was traceable a moment ago; then the message does without the place
         return None
     for node in nodes:
-        target = node.target
-        if isinstance(target, torch._ops.OpOverload) and target.name().split(".")[0] == operator:
+        if str(node.target).rpartition(".")[0] == operator:
             stack = node.meta.get("nn_module_stack") or {}
             for path, kind in reversed(list(stack.values())):
                 place = re.sub(r"\['?([^'\]]+)'?\]", r".\1", path).removeprefix("L.self").strip(".")

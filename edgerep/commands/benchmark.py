@@ -70,9 +70,10 @@ def command(
 ) -> None:
     """Time SUBJECTS against each other.
 
-    A checkpoint, the name of a published RepVGG, or with --model a checkpoint of that network or -
-    for its weights as built, is timed unfused and fused, by PyTorch and as ONNX graphs: as trained, with BatchNorm folded by the exporter, and fused. An artefact (.onnx,
-    .engine, .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
+    A checkpoint, or the name of a published RepVGG, is timed unfused and fused, by PyTorch and as
+    ONNX graphs: as trained, with BatchNorm folded by the exporter, and fused. So is a checkpoint
+    of the network that --model names, or - for its weights as built. An artefact (.onnx, .engine,
+    .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
     """
     if output is not None:
         require_writable(output)

@@ -44,7 +44,8 @@ def command(
         raise EdgerepError(f"{', '.join(missing)}: no such file")
     images = read_samples(calibration).images if calibration else None
     report = verify(
-        reference if model is None
+        reference
+        if model is None
         else read_network(reference, console, model=model, bn_eps=bn_eps),
         artefacts,
         batch=sizes,
