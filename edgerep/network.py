@@ -17,6 +17,7 @@ class Origin:
     sha256: str | None  # of the file; None for random weights
     format: str  # "official RepVGG, train form", "random weights", ...
     notes: tuple[str, ...] = ()  # what was decided while reading, to be said aloud
+    network: str | None = None  # `package.module:callable` that built a user's own network
 
 
 class Network(nn.Module):

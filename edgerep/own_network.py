@@ -51,13 +51,14 @@ def own_network(
                 part.eps = bn_eps
     if str(source) == AS_BUILT:
         _require_sound_values(module, name)
-        set_origin(module, Origin(name, None, "own network, weights as its callable built them"))
+        origin = Origin(name, None, "own network, weights as it builds them", network=name)
+        set_origin(module, origin)
         return module
     checkpoint = read_checkpoint(Path(source))
     notes = [*checkpoint.notes, *_load_weights(module, checkpoint, name)]
     _require_sound_values(module, checkpoint.path.name)
     origin = Origin(
-        checkpoint.path.name, checkpoint.sha256, f"weights of the network {name}", tuple(notes)
+        checkpoint.path.name, checkpoint.sha256, f"own network {name}", tuple(notes), network=name
     )
     set_origin(module, origin)
     return module

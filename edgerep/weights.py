@@ -48,9 +48,11 @@ def origin_entry(source: Fused | torch.nn.Module) -> dict[str, object]:
         origin, module = origin_of(source), source
     if origin is None:
         return {"kind": "torch module", "name": type(module).__name__, "sha256": None}
+    own = {"network": origin.network} if origin.network else {}
     return {
-        "kind": "checkpoint" if origin.sha256 else "architecture",
+        "kind": "checkpoint" if origin.sha256 else "network" if own else "architecture",
         "name": origin.source,
         "sha256": origin.sha256,
         "format": origin.format,
+        **own,
     }

@@ -14,7 +14,9 @@ import onnx
 import onnxscript.optimizer
 import onnxscript.rewriter
 import torch
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript.rewriter.rules.common import (
+    materialize_reshape_shape_rule,
     remove_optional_bias_from_conv_rule,
     remove_optional_bias_from_gemm_rule,
 )
@@ -25,7 +27,11 @@ from edgerep.export.tracing_refusal import refusal_of
 from edgerep.interface import InputShape, is_classifier, output_names, takes_rest
 
 EXPORTER_LOWEST_OPSET = 18
-_TIDY_RULES = [remove_optional_bias_from_conv_rule, remove_optional_bias_from_gemm_rule]
+_TIDY_RULES = [
+    remove_optional_bias_from_conv_rule,
+    remove_optional_bias_from_gemm_rule,
+    materialize_reshape_shape_rule,
+]
 _NOISY_LOGGERS = (
     "torch.onnx",
     "torch.export",
@@ -89,6 +95,9 @@ def trace(
                 onnxscript.optimizer.fold_constants(program.model)
                 onnxscript.rewriter.rewrite(program.model, _TIDY_RULES)
                 onnxscript.optimizer.remove_unused_nodes(program.model)
+                LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(
+                    program.model
+                )
             _name_ends(program.model, interface)
             return Traced(program.model_proto, program.exported_program)
     except torch.onnx.errors.OnnxExporterError as error:

@@ -15,7 +15,13 @@ from typing import Any
 import click
 from torch import nn
 
-from edgerep.bench.accuracy import Accuracy, accuracy_table, artefact_accuracy, module_accuracy
+from edgerep.bench.accuracy import (
+    Accuracy,
+    accuracy_table,
+    artefact_accuracy,
+    module_accuracy,
+    require_classifier,
+)
 from edgerep.bench.artefacts import open_artefact
 from edgerep.bench.cases import BenchResult
 from edgerep.bench.harness import run_bench
@@ -140,6 +146,8 @@ def command(
     deployment = Deployment(output)
     with deployment.stage("read"):
         model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    if samples is not None:
+        require_classifier(model, samples, wanted.preprocessing)
     with deployment.stage("fuse"):
         fused = fuse_network(model, wanted, console)
         save_weights(fused, output / "fused.safetensors")
