@@ -83,10 +83,11 @@ def interface_of(
     return tuple(InputShape(name, shape) for name, shape in zip(names, ordered, strict=False))
 
 
-def takes_rest(module: nn.Module) -> bool:
-    """Whether `forward` has a `*parameter`, which takes any number of inputs."""
-    kinds = {p.kind for p in inspect.signature(module.forward).parameters.values()}
-    return inspect.Parameter.VAR_POSITIONAL in kinds
+def starred_place(module: nn.Module) -> int | None:
+    """Which of `forward`'s parameters is the `*parameter` that takes any number of inputs."""
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    starred = inspect.Parameter.VAR_POSITIONAL
+    return kinds.index(starred) if starred in kinds else None
 
 
 def flat_outputs(outputs: object) -> tuple[Tensor, ...]:

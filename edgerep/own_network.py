@@ -117,7 +117,7 @@ def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     except (Exception, SystemExit) as error:  # whatever a user's own code raises
         raise NetworkError(f"calling {name} without arguments fails: {_words(error)}") from error
     if not isinstance(module, nn.Module):
-        raise NetworkError(f"{name} returned a {type(module).__name__}, not a torch.nn.Module")
+        raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(module).__name__}")
     if lazy := [key for key, value in module.state_dict().items() if is_lazy(value)]:
         raise NetworkError(
             f"{name} returned a network whose shapes are not decided yet ({', '.join(lazy)}): run "

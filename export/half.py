@@ -46,7 +46,7 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         if not made_in_front.intersection(node.output):
             _retype_attributes(node)
-    wide = made_in_front | {value.name for value in (*graph.input, *graph.output)}
+    wide = made_in_front | kept | {value.name for value in (*graph.input, *graph.output)}
     for value in graph.value_info:
         if value.name not in wide and value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from edgerep.errors import OnnxError
 from edgerep.export.tracing_refusal import refusal_of
-from edgerep.interface import InputShape, is_classifier, output_names, takes_rest
+from edgerep.interface import InputShape, is_classifier, output_names, starred_place
 
 EXPORTER_LOWEST_OPSET = 18
 _TIDY_RULES = [
@@ -32,14 +32,6 @@ _TIDY_RULES = [
     remove_optional_bias_from_gemm_rule,
     materialize_reshape_shape_rule,
 ]
-_NOISY_LOGGERS = (
-    "torch.onnx",
-    "torch.export",
-    "torch.fx",
-    "onnxscript",
-    "onnx_ir",
-    "onnx_diagnostic",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +90,7 @@ def trace(
                 LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(
                     program.model
                 )
+            _require_batch_first(program.model, module, len(examples[0]), dynamic)
             _name_ends(program.model, interface)
             return Traced(program.model_proto, program.exported_program)
     except torch.onnx.errors.OnnxExporterError as error:
@@ -108,7 +101,26 @@ def trace(
 
 def _dynamic_shapes(module: nn.Module, count: int) -> Any:
     shapes = tuple({0: torch.export.Dim("batch")} for _ in range(count))
-    return (shapes,) if takes_rest(module) else shapes
+    place = starred_place(module)  # torch.export has what a `*parameter` takes in one tuple
+    return shapes if place is None else (*shapes[:place], shapes[place:])
+
+
+def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: bool) -> None:
+    """Refuse outputs that do not begin with the batch: nothing behind the graph could use them."""
+    wrong = []
+    for index, value in enumerate(model.graph.outputs):
+        shape = None if value.shape is None else list(value.shape)
+        if shape is None:
+            continue
+        fixed = not shape or (isinstance(shape[0], int) and (dynamic or shape[0] != batch))
+        if fixed:
+            wrong.append(f"output {index} is [{', '.join(map(str, shape))}]")
+    if wrong:
+        kind = "an open batch" if dynamic else f"a batch of {batch}"
+        raise OnnxError(
+            f"{type(module).__name__} gives for {kind} outputs without the batch first: "
+            f"{', '.join(wrong)}; let `forward` return [N, ...] each"
+        )
 
 
 def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
@@ -123,14 +135,11 @@ def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Silence the exporter for this call: no torchvision, its deprecations, listings of graphs."""
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+        logging.disable(logging.CRITICAL)  # torch sets the levels of its loggers one by one
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(before)

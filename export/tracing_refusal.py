@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from edgerep.errors import NetworkError
+from edgerep.interface import flat_outputs
+
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 _TORCH = str(Path(torch.__file__).parent)
 _LONGEST = 300  # characters of somebody else's message
@@ -21,8 +24,8 @@ def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) 
     Args:
         error: What `torch.onnx.export` raised.
         module: What was exported.
-        examples: On which inputs; the module is traced on them once more, to find which of its
-            parts has the operator.
+        examples: On which inputs. The module is traced on them once more, to find which of its
+            parts has the operator, or run, to find whether it can be.
     """
     name = type(module).__name__
     for cause in _causes(error):
@@ -34,12 +37,22 @@ def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) 
                 f"for which torch {torch.__version__} has no ONNX operator: take it out of the "
                 f"network, and do its work outside"
             )
-    root = list(_causes(error))[-1]
     shapes = ", ".join(str(list(example.shape)) for example in examples)
+    try:
+        with torch.no_grad():
+            flat_outputs(module(*examples))
+    except NetworkError as odd:
+        return f"{name} cannot be exported to ONNX: {odd}"
+    except Exception as own:  # whatever a user's own forward raises
+        return (
+            f"{name} does not run on inputs {shapes}: {_first_line(own)}{_line(own)}. Say what it "
+            f"takes with --input-shape, or `input_shapes`"
+        )
+    root = list(_causes(error))[-1]
     return (
-        f"{name} cannot be traced for ONNX on inputs {shapes}: {_first_line(root)}{_line(root)}. "
-        f"What it takes is said with --input-shape; Python that depends on the numbers in a tensor "
-        f"cannot become a graph"
+        f"{name} runs on inputs {shapes} and cannot be traced for ONNX: "
+        f"{_first_line(root)}{_line(root)}. Python that depends on the numbers in a tensor, or on "
+        f"the batch, cannot become a graph"
     )
 
 

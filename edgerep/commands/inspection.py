@@ -160,8 +160,9 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
     lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
     for entry in record.made_from:
         digest = entry.get("sha256") or "no file"
-        network = f" of {entry['network']}" if entry.get("network") else ""
-        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}{network}, {digest[:16]}")
+        network = entry.get("network")
+        of = f" of {network}" if network and network != entry["name"] else ""
+        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}{of}, {digest[:16]}")
     if record.parity is not None:
         verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
         lines.append(f"{'parity':<16} {verdict} ({record.parity.get('runtime')})")
