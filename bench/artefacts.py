@@ -14,6 +14,7 @@ from edgerep.bench.session import Session
 from edgerep.errors import EdgerepError
 from edgerep.export.onnx_file import Graph, TensorSpec, open_graph
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.records import read_record
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -152,6 +153,12 @@ def _weights(path: Path) -> Artefact:
     from edgerep.bench.torch_session import TorchSession
     from edgerep.loading import load
 
+    record = read_record(path)
+    if record is not None and any(entry.get("network") for entry in record.made_from):
+        raise EdgerepError(
+            f"{path} holds fused weights of an own network, and only that network, fused again, "
+            f"can be given them: compare what was exported from it (.onnx, .engine, .mlpackage)"
+        )
     model = load(path)
     # A network of convolutions runs at any size; this one keeps the comparison short.
     channels = model.image_channels

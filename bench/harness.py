@@ -84,7 +84,7 @@ def run_bench(
         "batch": list(batches),
         "rounds": rounds,
         "threads": options.threads,
-        "size": list(options.size),
+        "size": None if input_shapes else list(options.size),
         "input_shapes": input_shapes,
         "device": device,
         "memory": memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgerep.bench.comparison import Tolerance
-from edgerep.bench.parity import ArtefactParity, BatchParity, ParityReport, undecidable
+from edgerep.bench.parity_report import ArtefactParity, BatchParity, ParityReport, undecidable
 from edgerep.tables import table
 
 

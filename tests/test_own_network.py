@@ -377,6 +377,12 @@ def test_accuracy_is_for_classifiers(folder: Path, tmp_path: Path) -> None:
         assert done.returncode == 3
         assert "accuracy needs a" in done.stderr
         assert not (tmp_path / "out").exists()
+    several = command(
+        folder, "deploy", "-", "--model", "ownnets.zoo:two", *SHAPES["two"],
+        "-o", tmp_path / "out", "--evaluate", tmp_path / "labelled.npz",
+    )  # fmt: skip
+    assert several.returncode == 2
+    assert "takes one image" in several.stderr
 
 
 def test_fuse_takes_a_checkpoint_of_an_own_network(folder: Path, tmp_path: Path) -> None:
@@ -389,6 +395,9 @@ def test_fuse_takes_a_checkpoint_of_an_own_network(folder: Path, tmp_path: Path)
     )
     assert refused.returncode == 3
     assert "missing: backbone.0.rbr_dense.conv.weight" in refused.stderr
+    compared = command(folder, "verify", "-", path, "--model", "ownnets.zoo:small")
+    assert compared.returncode == 3
+    assert "fused weights of an own network" in compared.stderr
 
 
 WRONG_USES: dict[str, tuple[tuple[str, ...], int, str]] = {

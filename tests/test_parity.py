@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import edgerep
+from edgerep.bench.html_report import render_html
 from edgerep.bench.parity_text import one_line, parity_table
 from edgerep.bench.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.reference import Reference
@@ -74,6 +75,8 @@ def test_every_output_is_held_to_its_own_scale(network: Detector, graph: Graph) 
     fields = result.to_json()
     assert [output["name"] for output in fields["outputs"]] == ["output_0", "output_1", "output_2"]
     assert [batch["batch"] for batch in fields["outputs"][1]["batches"]] == [1, 2, 3]
+    page = render_html({"title": "detector", "verify": {"reference": "", "artefacts": [fields]}})
+    assert page.count("a.onnx: output_1") == 3
 
 
 @pytest.mark.parametrize(("layer", "output"), [

@@ -232,10 +232,13 @@ def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
     samples = read_samples(evaluate)
     if samples.labels is None:
         raise OptionError(f"{evaluate} has no array `labels`: accuracy needs one label an image")
-    if samples.images.shape[2:] != wanted.size:
+    if wanted.image_size is None:
+        raise OptionError("accuracy needs a network that takes one image [C, H, W]: set no "
+                          "--evaluate, or one --input-shape")  # fmt: skip
+    if samples.images.shape[2:] != wanted.image_size:
         raise OptionError(
             f"{evaluate} has images of {'x'.join(map(str, samples.images.shape[2:]))} and the "
-            f"network is exported for {'x'.join(map(str, wanted.size))}: set --size"
+            f"network is exported for {'x'.join(map(str, wanted.image_size))}: set --size"
         )
     if str(samples.images.dtype) != wanted.preprocessing.dtype:
         raise OptionError(
@@ -297,7 +300,9 @@ def _result(
             "created": utc_now(),
             "precision": list(precisions),
             "batch": str(wanted.batch),
-            "size": list(wanted.size),
+            "model": wanted.model,
+            "size": list(wanted.image_size) if wanted.image_size else None,
+            "input_shapes": wanted.input_shapes,
             "input": wanted.preprocessing.input,
             "skipped": deployment.skipped,
             "stage_seconds": {one["name"]: one["seconds"] for one in deployment.stages},

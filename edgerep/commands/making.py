@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,18 @@ class Wanted:
     batch: BatchProfile
     preprocessing: Preprocessing
     bn_eps: float | None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the image; None where the network takes something else than one."""
+        if self.input_shapes is None:
+            return self.size
+        given = self.input_shapes
+        shapes = [*(given.values() if isinstance(given, Mapping) else given)]
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            return None
+        _, height, width = shapes[0]
+        return height, width
 
 
 def wanted_from(options: dict[str, Any]) -> Wanted:
