@@ -71,7 +71,9 @@ class Reference:
     ) -> tuple[Array, ...]:
         if not preprocessing.is_identity:
             inputs = [preprocessing.apply(array) for array in inputs]
-        inputs = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
+        inputs = [
+            array.astype(dtype if array.dtype.kind == "f" else array.dtype) for array in inputs
+        ]
         parts = []
         with torch.inference_mode(), Float64Arithmetic():
             for start in range(0, len(inputs[0]), _SAMPLES_AT_ONCE):

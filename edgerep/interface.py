@@ -62,6 +62,8 @@ def interface_of(
             given = [(channels, height, width)]
     elif channels is not None:
         raise OptionError("`channels` and `input_shapes` say the same thing: give one of them")
+    elif any(isinstance(part, int) for part in shapes):
+        raise OptionError(f"{shapes}: give one shape for each input, such as [(3, 224, 224)]")
     else:
         given = shapes
     names, required = _parameters(module, len(given))

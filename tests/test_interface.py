@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -63,11 +64,10 @@ def test_a_starred_parameter_takes_any_number() -> None:
     (Three(), {"image": (3, 4, 4), "gain": (1,)}, "none left out before the last"),
     (Three(), [(1, 0), (2,)], "1x0"),
     (Three(), [], "no shape at all"),
+    (Three(), (3, 4, 4), "one shape for each input"),
     (Keyword(), [(3, 4, 4)], "the keyword `mask`"),
 ])  # fmt: skip
-def test_shapes_that_do_not_fit_are_refused(
-    module: nn.Module, shapes: InputShapes | None, words: str
-) -> None:
+def test_shapes_that_do_not_fit_are_refused(module: nn.Module, shapes: Any, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         interface_of(module, size=4, shapes=shapes)
 

@@ -111,8 +111,9 @@ def network_options(command: F) -> F:
 
 
 bn_eps_option = click.option(
-    "--bn-eps", type=float, show_default="1e-5; with --model the network's own",
-    help="eps of every BatchNorm: a checkpoint does not carry it.",
+    "--bn-eps", type=float,
+    help="eps of every BatchNorm: a checkpoint does not carry it. [default: 1e-5; with --model "
+    "the network's own]",
 )  # fmt: skip
 
 model_option = click.option(
