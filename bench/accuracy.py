@@ -38,6 +38,30 @@ class Accuracy:
         return {**asdict(self), "top1": self.top1}
 
 
+def require_classifier(module: nn.Module, samples: Samples, preprocessing: Preprocessing) -> None:
+    """Run a network on one labelled image, before hours go into what cannot be evaluated.
+
+    Raises:
+        DataError: It does not take the images, or gives anything but one row of numbers for each.
+    """
+    image = preprocessing.apply(samples.images[:1]).astype(np.float32)
+    with TorchSession(module) as session:
+        try:
+            outputs = session.run(image)
+        except Exception as error:  # whatever a user's own forward raises
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(
+                f"accuracy needs a network that takes one image, and {type(module).__name__} does "
+                f"not run on {list(image.shape)}: {first}"
+            ) from error
+    if len(outputs) != 1 or outputs[0].shape[:1] != (1,) or outputs[0].size < 2:
+        found = ", ".join(str(list(output.shape)) for output in outputs)
+        raise DataError(
+            f"accuracy needs a classifier, one output [N, classes]; {type(module).__name__} gives "
+            f"{found}"
+        )
+
+
 def module_accuracy(
     module: nn.Module, samples: Samples, preprocessing: Preprocessing, *, form: str
 ) -> Accuracy:

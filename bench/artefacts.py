@@ -14,6 +14,7 @@ from edgerep.bench.session import Session
 from edgerep.errors import EdgerepError
 from edgerep.export.onnx_file import Graph, TensorSpec, open_graph
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.records import read_record
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -30,6 +31,7 @@ class Artefact:
         precision: "fp32" or "fp16".
         batch: The sizes it is made for.
         inputs: As it takes them.
+        outputs: As it gives them; empty where only running it tells.
         preprocessing: What is inside it.
         probabilities: It ends in a softmax that the network does not have.
         why_not: Why it cannot be run here, in one sentence; None where it can.
@@ -42,6 +44,7 @@ class Artefact:
     precision: str
     batch: BatchProfile
     inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing
     probabilities: bool
     why_not: str | None
@@ -98,6 +101,7 @@ def _onnx(graph: Graph) -> Artefact:
         precision=graph.precision,
         batch=graph.batch,
         inputs=graph.inputs,
+        outputs=graph.outputs,
         preprocessing=preprocessing_from(graph.options),
         probabilities=False,
         why_not=_missing("onnxruntime", "bench"),
@@ -117,6 +121,7 @@ def _engine(path: Path) -> Artefact:
         precision=engine.precision,
         batch=engine.batch,
         inputs=engine.inputs,
+        outputs=engine.outputs,
         preprocessing=preprocessing_of(engine.made_from),
         probabilities=False,
         why_not=why_not(path),
@@ -136,6 +141,7 @@ def _package(path: Path) -> Artefact:
         precision=package.precision,
         batch=package.batch,
         inputs=package.inputs,
+        outputs=package.outputs,
         preprocessing=preprocessing_of(package.made_from),
         probabilities=package.softmax == "appended",
         why_not=None,
@@ -147,6 +153,12 @@ def _weights(path: Path) -> Artefact:
     from edgerep.bench.torch_session import TorchSession
     from edgerep.loading import load
 
+    record = read_record(path)
+    if record is not None and any(entry.get("network") for entry in record.made_from):
+        raise EdgerepError(
+            f"{path} holds fused weights of an own network, and only that network, fused again, "
+            f"can be given them: compare what was exported from it (.onnx, .engine, .mlpackage)"
+        )
     model = load(path)
     # A network of convolutions runs at any size; this one keeps the comparison short.
     channels = model.image_channels
@@ -158,6 +170,7 @@ def _weights(path: Path) -> Artefact:
         precision="fp32",
         batch=BatchProfile(1, 1, 1),
         inputs=(TensorSpec("image", "float32", (None, channels, side, side)),),
+        outputs=(),
         preprocessing=NO_PREPROCESSING,
         probabilities=False,
         why_not=None,

@@ -138,6 +138,11 @@ def tolerance_for(
     return Tolerance(precision, relative, relative * rms * PEAK_OVER_RMS, amplification, decidable)
 
 
+def exact(precision: str) -> Tolerance:
+    """The bounds for integers, which rounding leaves alone or makes wrong."""
+    return Tolerance(precision, rel_l2=0.0, max_abs=0.0, amplification=0.0, decidable=True)
+
+
 def finite_json(value: Any) -> Any:
     """The same structure with NaN and infinities as None, which JSON has no word for."""
     if isinstance(value, float):

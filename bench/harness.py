@@ -24,6 +24,7 @@ from edgerep.bench.session import Array, Session
 from edgerep.bench.subjects import Given, Options, Subject, subject_of
 from edgerep.bench.timing import Samples, measure
 from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.interface import InputShapes
 
 Progress = Callable[[str], None]
 _MAX_BUSY = 0.5  # load average per core at the start, above which the machine was not ours
@@ -36,6 +37,7 @@ def run_bench(
     rounds: int = 30,
     threads: int = 0,
     size: int | tuple[int, int] = 224,
+    input_shapes: InputShapes | None = None,
     device: str = "cpu",
     memory: bool = True,
     seed: int = 0,
@@ -57,6 +59,8 @@ def run_bench(
         threads: CPU cores for one operation, for every backend alike; 0 takes all cores that this
             process may run on.
         size: Side, or height and width, of the images for torch modules.
+        input_shapes: Of torch modules that take something else than one image, without the batch:
+            in the order of `forward`, or by the names of its parameters.
         device: Where torch modules run: "cpu", "cuda", "mps".
         memory: Measure memory too, in one fresh process per case.
         seed: Of the inputs (standard normal), of the order of turns, and of the bootstrap.
@@ -73,13 +77,15 @@ def run_bench(
         size=(size, size) if isinstance(size, int) else size,
         threads=threads or allowed_cores(),
         device=device,
+        input_shapes=input_shapes,
     )
     _require_sane(subjects, batches, rounds, options)
     settings = {
         "batch": list(batches),
         "rounds": rounds,
         "threads": options.threads,
-        "size": list(options.size),
+        "size": None if input_shapes else list(options.size),
+        "input_shapes": input_shapes,
         "device": device,
         "memory": memory,
         "seed": seed,

@@ -106,21 +106,26 @@ def parity_section(verify: Fields) -> Markup:
         start = (code(one.get("path")), one.get("runtime", NONE), one.get("precision", NONE))
         if not one.get("ran"):
             rows.append((*start, *[NONE] * 6, badge("not run", "wait")))
-        bound = (one.get("tolerance") or {}).get("rel_l2")
-        for batch in one.get("batches", ()):
-            agrees = batch.get("passed")
-            rows.append(
-                (
-                    *start,
-                    number(batch.get("batch"), "d"),
-                    number(batch.get("max_abs"), ".1e"),
-                    f"{number(batch.get('rel_l2'), '.1e')} of {number(bound, '.1e')}",
-                    number(batch.get("sqnr_db"), ".1f"),
-                    number(batch.get("cosine"), ".6f"),
-                    number(batch.get("top1_agreement"), ".1%"),
-                    badge("agrees", "good") if agrees else badge("disagrees", "bad"),
+        several = one.get("outputs") or ()
+        for output in several if len(several) > 1 else (one,):
+            named = code(f"{one.get('path')}: {output['name']}") if len(several) > 1 else start[0]
+            bound = (output.get("tolerance") or {}).get("rel_l2")
+            for batch in output.get("batches", ()):
+                rows.append(
+                    (
+                        named,
+                        *start[1:],
+                        number(batch.get("batch"), "d"),
+                        number(batch.get("max_abs"), ".1e"),
+                        f"{number(batch.get('rel_l2'), '.1e')} of {number(bound, '.1e')}",
+                        number(batch.get("sqnr_db"), ".1f"),
+                        number(batch.get("cosine"), ".6f"),
+                        number(batch.get("top1_agreement"), ".1%"),
+                        badge("agrees", "good")
+                        if batch.get("passed")
+                        else badge("disagrees", "bad"),
+                    )
                 )
-            )
     return section(
         "Parity",
         f"Each artefact against {verify.get('reference') or 'the reference'}: the unfused network "

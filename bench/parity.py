@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,106 +15,18 @@ from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import (
     UNIT_ROUNDOFF,
     Difference,
-    Tolerance,
     compare,
-    finite_json,
+    exact,
     tolerance_for,
 )
+from edgerep.bench.parity_report import ArtefactParity, BatchParity, OutputParity, ParityReport
 from edgerep.bench.probes import Probes, make_probes
 from edgerep.bench.reference import Reference
 from edgerep.bench.session import Array, Session
-from edgerep.errors import EdgerepError, OptionError, ParityError
+from edgerep.errors import EdgerepError, OptionError
 from edgerep.fusion import Fused
-from edgerep.repvgg import BATCHNORM_EPS
 
-
-@dataclass(frozen=True, slots=True)
-class BatchParity:
-    """The comparison at one batch size."""
-
-    batch: int
-    difference: Difference
-    passed: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return {"batch": self.batch, **asdict(self.difference), "passed": self.passed}
-
-
-@dataclass(frozen=True, slots=True)
-class ArtefactParity:
-    """One artefact against the reference.
-
-    Attributes:
-        runtime: What ran it, or would have.
-        ran: False for an artefact that cannot be run on this machine: it has not passed.
-        why_not: The reason.
-        how: What computed the answers, in one sentence.
-        probes: How many images of each kind were used.
-    """
-
-    path: str
-    runtime: str
-    precision: str
-    ran: bool
-    why_not: str | None
-    how: str
-    tolerance: Tolerance | None
-    batches: tuple[BatchParity, ...]
-    probes: dict[str, int]
-
-    @property
-    def passed(self) -> bool:
-        return self.ran and all(batch.passed for batch in self.batches)
-
-    def to_json(self) -> dict[str, Any]:
-        fields = asdict(self)
-        fields["batches"] = [batch.to_json() for batch in self.batches]
-        fields["passed"] = self.passed if self.ran else None
-        return fields
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """The comparison of several artefacts with one reference."""
-
-    reference: str
-    artefacts: tuple[ArtefactParity, ...]
-
-    @property
-    def ran(self) -> bool:
-        """Whether anything could be run at all."""
-        return any(artefact.ran for artefact in self.artefacts)
-
-    @property
-    def passed(self) -> bool:
-        """Everything that could be run here passed, and something could."""
-        return self.ran and all(artefact.passed for artefact in self.artefacts if artefact.ran)
-
-    def require(self) -> None:
-        """Raise unless the report passed.
-
-        Raises:
-            ParityError: Naming each artefact and batch that failed, with its error and bound.
-        """
-        if self.passed:
-            return
-        lines = [line for artefact in self.artefacts for line in _failures(artefact)]
-        raise ParityError(
-            f"not in agreement with {self.reference}:\n  " + "\n  ".join(lines or ["nothing ran"])
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields of `edgerep verify --json`."""
-        tolerances = {a.precision: asdict(a.tolerance) for a in self.artefacts if a.tolerance}
-        fields = {
-            "schema": 1,
-            "passed": self.passed,
-            "reference": self.reference,
-            "artefacts": [artefact.to_json() for artefact in self.artefacts],
-            "tolerance": tolerances,
-        }
-        result: dict[str, Any] = finite_json(fields)
-        return result
+__all__ = ["ArtefactParity", "ParityReport", "verify"]
 
 
 def verify(
@@ -123,19 +35,23 @@ def verify(
     *,
     batch: Sequence[int] = (),
     calibration: Array | None = None,
-    bn_eps: float = BATCHNORM_EPS,
+    bn_eps: float | None = None,
     seed: int = 0,
     progress: Callable[[ArtefactParity], None] = lambda result: None,
 ) -> ParityReport:
     """Run each artefact on random, edge and calibration images and compare; a failure is a result.
+
+    Every input is probed. Every output is compared against its own scale, integers for equality;
+    nested outputs of the reference are flattened as `edgerep.export_onnx` does.
 
     Args:
         reference: The network as it was trained: a checkpoint, the name of an architecture, a
             module, or a `Fused`, whose unfused source is taken.
         artefacts: Paths, or what the export functions returned.
         batch: Sizes to check instead of those of each artefact's own profile.
-        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W]; weights,
-            which take normalised images of any size, are compared without them.
+        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
+            artefacts of one input; weights, which take normalised images of any size, are
+            compared without them.
         bn_eps: As for `edgerep.load`, where `reference` is a checkpoint.
         seed: Of the random images.
         progress: Called with each artefact's result as soon as it is there.
@@ -165,32 +81,35 @@ def verify(
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """The reference's outputs for a set of images, in float64, and its own float32 error."""
+    """The reference's outputs for a set of samples, and each output's own float32 error.
+
+    `truth` is in float64, or integers as the network gives them; those have no error of their own.
+    """
 
     probes: Probes
-    truth: NDArray[np.float64]
-    own_float32: Difference
+    truth: tuple[Array, ...]
+    own_float32: tuple[Difference | None, ...]
 
 
 def _answers(
     reference: Reference, artefact: Artefact, calibration: Array | None, seed: int
 ) -> _Answers:
-    if len(artefact.inputs) != 1 or len(artefact.inputs[0].shape) != 4:
-        raise EdgerepError(
-            f"{artefact.path} takes {', '.join(i.name for i in artefact.inputs)}: only artefacts "
-            f"with one image input [N, C, H, W] can be compared"
-        )
     own_images = None if artefact.kind == "weights" else calibration
-    probes = make_probes(artefact.inputs[0], own_images, seed=seed)
+    probes = make_probes(artefact.inputs, own_images, seed=seed)
     finish = _softmax if artefact.probabilities else _as_they_are
-    truth = finish(reference.outputs64(probes.images, artefact.preprocessing))
-    own = finish(reference.outputs32(probes.images, artefact.preprocessing).astype(np.float64))
-    if not np.isfinite(truth).all():
+    truth = tuple(map(finish, reference.outputs64(probes.inputs, artefact.preprocessing)))
+    narrow = tuple(map(finish, reference.outputs32(probes.inputs, artefact.preprocessing)))
+    names = _names(artefact, len(truth))
+    if bad := [n for n, t in zip(names, truth, strict=True) if not np.isfinite(t).all()]:
         raise EdgerepError(
-            f"the reference {reference.name} gives NaN or infinity in float64: there is nothing "
-            f"to compare {artefact.path} with"
+            f"the reference {reference.name} gives NaN or infinity in float64 ({', '.join(bad)}): "
+            f"there is nothing to compare {artefact.path} with"
         )
-    return _Answers(probes, truth, compare(own, truth))
+    own = tuple(
+        compare(value.astype(np.float64), wanted) if _is_float(wanted) else None
+        for value, wanted in zip(narrow, truth, strict=True)
+    )
+    return _Answers(probes, truth, own)
 
 
 def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> ArtefactParity:
@@ -199,44 +118,87 @@ def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> Ar
             f"{artefact.path} is {artefact.precision}, whose error rounding does not bound: only "
             f"{' and '.join(UNIT_ROUNDOFF)} artefacts can be compared"
         )
-    tolerance = tolerance_for(artefact.precision, answers.truth, answers.own_float32)
-    results = []
+    tolerances = [
+        tolerance_for(artefact.precision, truth, own) if own else exact(artefact.precision)
+        for truth, own in zip(answers.truth, answers.own_float32, strict=True)
+    ]
+    results: list[list[BatchParity]] = [[] for _ in tolerances]
     with artefact.open() as session:
         for size in sizes:
-            outputs, order = _run_all(session, answers.probes.images, size)
-            if outputs.shape[1:] != answers.truth.shape[1:]:
-                raise EdgerepError(
-                    f"{artefact.path} gives outputs {list(outputs.shape[1:])} and the reference "
-                    f"{list(answers.truth.shape[1:])}: it was not made from this network"
-                )
-            difference = compare(outputs, answers.truth[order])
-            results.append(BatchParity(size, difference, difference.within(tolerance)))
-        return ArtefactParity(
-            path=str(artefact.path),
-            runtime=session.runtime,
-            precision=artefact.precision,
-            ran=True,
-            why_not=None,
-            how=session.how,
-            tolerance=tolerance,
-            batches=tuple(results),
-            probes=answers.probes.describe(),
-        )
-
-
-def _run_all(session: Session, images: Array, size: int) -> tuple[Array, NDArray[np.int64]]:
-    """Every image once at least, in batches of `size`; and which image each output belongs to."""
-    batches = list(_orders(len(images), size))
-    outputs = []
-    for order in batches:
-        found = session.run(images[order])
-        if len(found) != 1:
-            raise EdgerepError(
-                f"the artefact gives {len(found)} outputs ({session.how}): only artefacts with "
-                f"one output can be compared"
+            outputs, order = _run_all(session, answers.probes.inputs, size)
+            _require_shapes(artefact, outputs, answers.truth)
+            for result, output, truth, tolerance in zip(
+                results, outputs, answers.truth, tolerances, strict=True
+            ):
+                difference = compare(output, truth[order].astype(np.float64))
+                result.append(BatchParity(size, difference, difference.within(tolerance)))
+        how, runtime = session.how, session.runtime
+    return _result(
+        artefact,
+        runtime=runtime,
+        how=how,
+        probes=answers.probes.describe(),
+        outputs=tuple(
+            OutputParity(name, tolerance, tuple(batches))
+            for name, tolerance, batches in zip(
+                _names(artefact, len(tolerances)), tolerances, results, strict=True
             )
-        outputs.append(found[0])
-    return np.concatenate(outputs), np.concatenate(batches)
+        ),
+    )
+
+
+def _result(
+    artefact: Artefact,
+    *,
+    runtime: str,
+    how: str,
+    probes: dict[str, int],
+    outputs: tuple[OutputParity, ...],
+) -> ArtefactParity:
+    worst = max(outputs, key=lambda output: output.severity)
+    return ArtefactParity(
+        path=str(artefact.path),
+        runtime=runtime,
+        precision=artefact.precision,
+        ran=True,
+        why_not=None,
+        how=how,
+        tolerance=worst.tolerance,
+        batches=tuple(
+            replace(batch, passed=all(output.batches[index].passed for output in outputs))
+            for index, batch in enumerate(worst.batches)
+        ),
+        probes=probes,
+        outputs=outputs,
+    )
+
+
+def _require_shapes(artefact: Artefact, outputs: Sequence[Array], truth: Sequence[Array]) -> None:
+    found = [list(output.shape[1:]) for output in outputs]
+    wanted = [list(output.shape[1:]) for output in truth]
+    if found != wanted:
+        raise EdgerepError(
+            f"{artefact.path} gives outputs {', '.join(map(str, found))} and the reference "
+            f"{', '.join(map(str, wanted))}: it was not made from this network"
+        )
+    if wrong := [output.shape for output in outputs if len(output) != len(outputs[0])]:
+        raise EdgerepError(f"{artefact.path} gives outputs without the batch first: {wrong}")
+
+
+def _run_all(
+    session: Session, inputs: Sequence[Array], size: int
+) -> tuple[list[Array], NDArray[np.int64]]:
+    """Every sample once at least, in batches of `size`; and which sample each output belongs to."""
+    batches = list(_orders(len(inputs[0]), size))
+    found = [session.run(*(array[order] for array in inputs)) for order in batches]
+    outputs = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    return outputs, np.concatenate(batches)
+
+
+def _names(artefact: Artefact, count: int) -> tuple[str, ...]:
+    if len(artefact.outputs) == count:
+        return tuple(spec.name for spec in artefact.outputs)
+    return ("logits",) if count == 1 else tuple(f"output_{index}" for index in range(count))
 
 
 def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
@@ -255,41 +217,19 @@ def _not_run(artefact: Artefact) -> ArtefactParity:
         tolerance=None,
         batches=(),
         probes={},
+        outputs=(),
     )
 
 
-def _failures(artefact: ArtefactParity) -> Iterator[str]:
-    if artefact.tolerance is None:
-        yield f"{artefact.path}: not run: {artefact.why_not}"
-        return
-    bounds = artefact.tolerance
-    if not bounds.decidable:
-        yield f"{artefact.path}: {undecidable(bounds)}"
-        return
-    for batch in artefact.batches:
-        if not batch.passed:
-            found = batch.difference
-            yield (
-                f"{artefact.path}, batch {batch.batch}: relative L2 {found.rel_l2:.2e} "
-                f"(bound {bounds.rel_l2:.2e}), max abs {found.max_abs:.2e} "
-                f"(bound {bounds.max_abs:.2e})"
-            )
-
-
-def undecidable(tolerance: Tolerance) -> str:
-    """Why nothing can be said end to end about a network, in one sentence."""
-    return (
-        f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
-        f"end-to-end comparison in {tolerance.precision} says anything; the certificate of the "
-        f"fusion checks it block by block"
-    )
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted: NDArray[np.float64] = np.exp(logits - logits.max(1, keepdims=True))
-    result: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
+def _softmax(logits: Array) -> Array:
+    shifted: Array = np.exp(logits - logits.max(1, keepdims=True))
+    result: Array = shifted / shifted.sum(1, keepdims=True)
     return result
 
 
-def _as_they_are(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _as_they_are(outputs: Array) -> Array:
     return outputs
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind == "f"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgerep.bench.parity import ArtefactParity, ParityReport, undecidable
+from edgerep.bench.comparison import Tolerance
+from edgerep.bench.parity_report import ArtefactParity, BatchParity, ParityReport, undecidable
 from edgerep.tables import table
 
 
@@ -14,16 +15,17 @@ def one_line(result: ArtefactParity) -> str:
     if not result.ran:
         return f"{name}: not run ({result.runtime}): {result.why_not}"
     worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
-    verdict = _verdict(result, result.passed)
+    verdict = _verdict(result.tolerance, result.passed)
+    output = f", {result.worst.name}" if result.worst and len(result.outputs) > 1 else ""
     bound = result.tolerance.rel_l2 if result.tolerance else 0.0
     return (
         f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
-        f"of {bound:.1e} allowed, batch {', '.join(str(b.batch) for b in result.batches)}"
+        f"of {bound:.1e} allowed{output}, batch {', '.join(str(b.batch) for b in result.batches)}"
     )
 
 
 def parity_table(report: ParityReport) -> str:
-    """A row per artefact and batch size, then what computed each answer."""
+    """A row per artefact, output and batch size, then what computed each answer."""
     headers = ("artefact", "runtime", "batch", "max abs", "rel L2", "bound", "SQNR dB", "cosine",
                "top-1", "verdict")  # fmt: skip
     rows = []
@@ -32,22 +34,9 @@ def parity_table(report: ParityReport) -> str:
         if not result.ran or result.tolerance is None:
             rows.append((name, result.runtime, *["-"] * 7, "not run"))
             continue
-        for batch in result.batches:
-            found = batch.difference
-            rows.append(
-                (
-                    name,
-                    result.runtime,
-                    str(batch.batch),
-                    f"{found.max_abs:.1e}",
-                    f"{found.rel_l2:.1e}",
-                    f"{result.tolerance.rel_l2:.1e}",
-                    f"{found.sqnr_db:.1f}",
-                    f"{found.cosine:.6f}",
-                    f"{100 * found.top1_agreement:.1f}%",
-                    _verdict(result, batch.passed),
-                )
-            )
+        for output in result.outputs:
+            label = f"{name}: {output.name}" if len(result.outputs) > 1 else name
+            rows += [_row(label, result.runtime, output.tolerance, b) for b in output.batches]
     notes = []
     for result in report.artefacts:
         name = Path(result.path).name
@@ -59,7 +48,23 @@ def parity_table(report: ParityReport) -> str:
     )
 
 
-def _verdict(result: ArtefactParity, passed: bool) -> str:
-    if result.tolerance is not None and not result.tolerance.decidable:
+def _row(label: str, runtime: str, tolerance: Tolerance, batch: BatchParity) -> tuple[str, ...]:
+    found = batch.difference
+    return (
+        label,
+        runtime,
+        str(batch.batch),
+        f"{found.max_abs:.1e}",
+        f"{found.rel_l2:.1e}",
+        f"{tolerance.rel_l2:.1e}",
+        f"{found.sqnr_db:.1f}",
+        f"{found.cosine:.6f}",
+        f"{100 * found.top1_agreement:.1f}%",
+        _verdict(tolerance, batch.passed),
+    )
+
+
+def _verdict(tolerance: Tolerance | None, passed: bool) -> str:
+    if tolerance is not None and not tolerance.decidable:
         return "UNDECIDABLE"
     return "agrees" if passed else "DISAGREES"

@@ -1,8 +1,9 @@
-"""The images on which an artefact is compared with its reference."""
+"""The samples on which an artefact is compared with its reference."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +13,19 @@ from edgerep.bench.session import Array
 from edgerep.errors import DataError
 from edgerep.export.onnx_file import TensorSpec
 
-RANDOM_IMAGES = 4
+RANDOM_SAMPLES = 4
 CALIBRATION_IMAGES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Distinct images, [N, C, H, W] in the artefact's input type, and where each came from."""
+    """Distinct samples, one array [N, ...] per input in its type, and where each came from."""
 
-    images: Array
+    inputs: tuple[Array, ...]
     kinds: tuple[str, ...]
 
     def describe(self) -> dict[str, int]:
-        """How many images there are of each kind."""
+        """How many samples there are of each kind."""
         return {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
 
 
@@ -36,38 +37,69 @@ class Samples:
     labels: Array | None
 
 
-def make_probes(spec: TensorSpec, calibration: Array | None = None, *, seed: int = 0) -> Probes:
-    """Random images, edge cases, and the first of the user's own images.
+def make_probes(
+    specs: Sequence[TensorSpec], calibration: Array | None = None, *, seed: int = 0
+) -> Probes:
+    """Random samples, edge cases, and the first of the user's own images.
 
     The edge cases are what wrong padding, wrong borders and lost biases show on: all low, all
-    high, one bright pixel in each of two opposite corners, a checkerboard, a ramp.
+    high, one bright pixel in each of two opposite corners, a checkerboard, a ramp. Of several
+    inputs each has its edge cases, while the others are random.
+
+    Args:
+        specs: What the artefact takes.
+        calibration: Images for its one image input.
+        seed: Of the random samples.
 
     Raises:
         DataError: The user's images do not fit the input.
     """
-    shape = spec.concrete(1)[1:]
     rng = np.random.default_rng(seed)
-    low, high = (0, 255) if spec.dtype == "uint8" else (-1, 1)
+    edges = [_edges(spec) for spec in specs]
+    count = RANDOM_SAMPLES + sum(map(len, edges))
+    inputs = [_random(spec, count, rng) for spec in specs]
+    start = RANDOM_SAMPLES
+    for array, cases in zip(inputs, edges, strict=True):
+        array[start : start + len(cases)] = cases
+        start += len(cases)
+    kinds = ["random"] * RANDOM_SAMPLES + ["edge"] * (count - RANDOM_SAMPLES)
+    if calibration is not None:
+        if len(specs) != 1:
+            names = ", ".join(spec.name for spec in specs)
+            raise DataError(f"images of your own need a model with one input; this takes {names}")
+        require_fitting(calibration, specs[0])
+        chosen = calibration[:CALIBRATION_IMAGES]
+        inputs = [np.concatenate([inputs[0], chosen])]
+        kinds += ["calibration"] * len(chosen)
+    return Probes(
+        tuple(a.astype(spec.dtype) for a, spec in zip(inputs, specs, strict=True)), tuple(kinds)
+    )
+
+
+def _random(spec: TensorSpec, count: int, rng: np.random.Generator) -> Array:
+    """Standard normal; pixels uniform; of other integers 0 and 1, which any table has."""
+    shape = (count, *spec.concrete(1)[1:])
+    if np.dtype(spec.dtype).kind == "f":
+        return rng.standard_normal(shape)
+    return rng.integers(0, 256 if spec.dtype == "uint8" else 2, shape)
+
+
+def _edges(spec: TensorSpec) -> Array:
+    """The edge cases of one input, [6, ...]; its last two dimensions are taken for an image."""
+    shape = spec.concrete(1)[1:]
+    low, high = {"f": (-1, 1)}.get(np.dtype(spec.dtype).kind, (0, 1))
     if spec.dtype == "uint8":
-        random: Array = rng.integers(0, 256, (RANDOM_IMAGES, *shape))
-    else:
-        random = rng.standard_normal((RANDOM_IMAGES, *shape))
-    height, width = shape[-2:]
-    rows, columns = np.indices((height, width))
-    first_corner, last_corner = (np.full(shape, low, np.float64) for _ in range(2))
+        high = 255
+    grid = (*(1,) * (2 - len(shape)), *shape)  # [..., H, W]
+    rows, columns = np.indices(grid[-2:])
+    first_corner, last_corner = (np.full(grid, low, np.float64) for _ in range(2))
     first_corner[..., 0, 0] = high
     last_corner[..., -1, -1] = high
-    board = np.broadcast_to(np.where((rows + columns) % 2, high, low), shape)
-    ramp = np.broadcast_to(low + (high - low) * (rows + columns) / (height + width), shape)
-    edges = [np.full(shape, low), np.full(shape, high), first_corner, last_corner, board, ramp]
-    parts = [random, np.stack(edges)]
-    kinds = ["random"] * RANDOM_IMAGES + ["edge"] * len(edges)
-    if calibration is not None:
-        require_fitting(calibration, spec)
-        chosen = calibration[:CALIBRATION_IMAGES]
-        parts.append(chosen)
-        kinds += ["calibration"] * len(chosen)
-    return Probes(np.concatenate(parts).astype(spec.dtype), tuple(kinds))
+    board = np.broadcast_to(np.where((rows + columns) % 2, high, low), grid)
+    slope = (rows + columns) / (grid[-2] + grid[-1])
+    ramp = np.broadcast_to(low + (high - low) * slope, grid)
+    edges = [np.full(grid, low), np.full(grid, high), first_corner, last_corner, board, ramp]
+    return np.stack(edges).reshape(-1, *shape)
 
 
 def require_fitting(images: Array, spec: TensorSpec) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from edgerep.bench.session import Array
-from edgerep.errors import OptionError
+from edgerep.errors import NetworkError, OptionError
 from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
+from edgerep.interface import flat_outputs
 from edgerep.loading import load
 from edgerep.network import origin_of
-from edgerep.preprocessing import Preprocessing
-from edgerep.repvgg import BATCHNORM_EPS
+from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 
-_IMAGES_AT_ONCE = 8  # bounds the memory of the float64 activations
+_SAMPLES_AT_ONCE = 8  # bounds the memory of the float64 activations
 
 
 class Reference:
@@ -32,7 +33,7 @@ class Reference:
         OptionError: The module is in training mode.
     """
 
-    def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float = BATCHNORM_EPS):
+    def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float | None = None):
         if isinstance(source, Fused):
             source = source.reference
         self._module = source if isinstance(source, nn.Module) else load(source, bn_eps=bn_eps)
@@ -44,19 +45,61 @@ class Reference:
         origin = origin_of(self._module)
         self.name = origin.source if origin else type(self._module).__name__
 
-    def outputs64(self, images: Array, preprocessing: Preprocessing) -> NDArray[np.float64]:
-        """Outputs [N, ...] in float64 for images as the artefact takes them."""
-        truth: NDArray[np.float64] = self._run(preprocessing.apply(images))
-        return truth
+    def outputs64(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[Array, ...]:
+        """Outputs [N, ...], each in float64 or integers, for inputs as the artefact takes them.
 
-    def outputs32(self, images: Array, preprocessing: Preprocessing) -> Array:
+        Args:
+            inputs: In the order of `forward`, [N, ...] each.
+            preprocessing: What the artefact does to its one image.
+
+        Raises:
+            NetworkError: The network fails on these inputs, or an output is no tensor with the
+                batch first.
+        """
+        return self._run(inputs, preprocessing, np.dtype(np.float64))
+
+    def outputs32(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[Array, ...]:
         """The same in float32: the error that the network has anyway."""
-        return self._run(preprocessing.apply(images).astype(np.float32))
+        return self._run(inputs, preprocessing, np.dtype(np.float32))
 
-    def _run(self, images: Array) -> Array:
+    def _run(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing, dtype: np.dtype[Any]
+    ) -> tuple[Array, ...]:
+        if not preprocessing.is_identity:
+            inputs = [preprocessing.apply(array) for array in inputs]
+        inputs = [
+            array.astype(dtype if array.dtype.kind == "f" else array.dtype) for array in inputs
+        ]
         parts = []
         with torch.inference_mode(), Float64Arithmetic():
-            for start in range(0, len(images), _IMAGES_AT_ONCE):
-                batch = torch.from_numpy(images[start : start + _IMAGES_AT_ONCE])
-                parts.append(self._module(batch).numpy())
-        return np.concatenate(parts)
+            for start in range(0, len(inputs[0]), _SAMPLES_AT_ONCE):
+                batch = [torch.from_numpy(a[start : start + _SAMPLES_AT_ONCE]) for a in inputs]
+                parts.append(self._outputs(batch))
+        return tuple(np.concatenate(output) for output in zip(*parts, strict=True))
+
+    def _outputs(self, batch: Sequence[Tensor]) -> list[Array]:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in batch)
+        try:
+            answer = self._module(*batch)
+        except Exception as error:  # whatever a user's own forward raises
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise NetworkError(
+                f"{self.name} does not run on inputs {shapes}: {type(error).__name__}: {first}"
+            ) from error
+        outputs = flat_outputs(answer)
+        count = len(batch[0])
+        wrong = [
+            f"output {index} is {list(output.shape)}" for index, output in enumerate(outputs)
+            if output.shape[:1] != (count,)
+        ]  # fmt: skip
+        if wrong:
+            raise NetworkError(
+                f"{self.name} gives for a batch of {count} outputs without the batch first, which "
+                f"cannot be compared sample by sample: {', '.join(wrong)}; let `forward` return "
+                f"[N, ...] each"
+            )
+        return [output.numpy() for output in outputs]

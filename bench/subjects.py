@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgerep.export.onnx_file import Graph, TensorSpec
+    from edgerep.fusion import Fused
+    from edgerep.interface import InputShapes
 
 Given: TypeAlias = Any  # an nn.Module, a Fused, a Graph, a path, or a result that has a `path`
 
@@ -28,14 +30,16 @@ class Options:
     """What every subject is opened with.
 
     Attributes:
-        size: Height and width of the images for networks that do not state theirs.
+        size: Height and width of the images for networks that take one image.
         threads: CPU cores for one operation.
         device: Where torch modules run.
+        input_shapes: Of networks that take something else, as for `edgerep.export_onnx`.
     """
 
     size: tuple[int, int]
     threads: int
     device: str
+    input_shapes: InputShapes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ def _of_object(given: Given, options: Options) -> Subject:
     from edgerep.fusion import Fused
 
     if isinstance(given, Fused):
-        return _of_module(given.module, "fused", options)
+        return _of_module(given.module, "fused", options, given)
     if isinstance(given, nn.Module):
         return _of_module(given, _module_form(given), options)
     raise OptionError(
@@ -109,16 +113,25 @@ def _module_form(module: nn.Module) -> str:
     return "fused" if PlainBlock in parts and TrainBlock not in parts else "unfused"
 
 
-def _of_module(module: nn.Module, form: str, options: Options) -> Subject:
+def _of_module(
+    module: nn.Module, form: str, options: Options, fused: Fused | None = None
+) -> Subject:
     from edgerep.bench.torch_session import TorchSession, module_precision
-    from edgerep.examples import image_channels
+    from edgerep.interface import interface_of
+    from edgerep.network import origin_of
 
     precision = module_precision(module)
     dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}[precision]
-    origin = getattr(module, "origin", None)
+    origin = fused.origin if fused else origin_of(module)
+    interface = interface_of(
+        module,
+        size=options.size,
+        shapes=options.input_shapes,
+        known=fused.inputs if fused else (),
+    )
 
     def inputs(batch: int) -> tuple[ArraySpec, ...]:
-        return (ArraySpec((batch, image_channels(module), *options.size)),)
+        return tuple(ArraySpec((batch, *spec.shape)) for spec in interface)
 
     def memory(batch: int) -> Memory:
         if options.device != "cpu":
@@ -128,11 +141,11 @@ def _of_module(module: nn.Module, form: str, options: Options) -> Subject:
         return module_memory(quiet, inputs(batch), threads=options.threads)
 
     return Subject(
-        name=getattr(origin, "source", None) or type(module).__name__,
+        name=origin.source if origin else type(module).__name__,
         form=form,
         backend=TorchSession.runtime,
         precision=precision,
-        network=getattr(origin, "sha256", None),
+        network=origin.sha256 if origin else None,
         batches=None,
         inputs=inputs,
         open=lambda: TorchSession(

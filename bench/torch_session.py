@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgerep.bench.session import Array, OwnedSession
 from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.interface import flat_outputs
 
 _DTYPES = {
     "float16": torch.float16,
@@ -67,7 +68,7 @@ class TorchSession(OwnedSession):
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         tensors = self._place(inputs)
         with torch_threads(self._threads), torch.inference_mode():
-            outputs = tuple(_flatten(self._module(*tensors)))
+            outputs = flat_outputs(self._module(*tensors))
         # `array` copies: a module may hand its input back, and the caller owns the outputs.
         return tuple(np.array(_numpy(output)) for output in outputs)
 
@@ -183,19 +184,3 @@ def _numpy(tensor: Tensor) -> Array:
         tensor = tensor.float()
     array: Array = tensor.numpy()
     return array
-
-
-def _flatten(value: object) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _flatten(part)
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _flatten(part)
-    else:
-        raise TypeError(
-            f"the module returned a {type(value).__name__}: tensors, or sequences and mappings "
-            f"of tensors, can be compared and timed; wrap the module in one that returns those"
-        )

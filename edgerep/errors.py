@@ -2,6 +2,7 @@
 
 EdgerepError                    3  an input is unreadable, malformed, unsafe or unsupported
   + CheckpointError             3  file, format, keys, values
+  + NetworkError                3  the user's own network cannot be imported, built or run
   + FusionError                 3  names the block
   + OnnxError                   3  a graph cannot be made or read
   + EngineError                 3  TensorRT refused
@@ -29,6 +30,10 @@ class EdgerepError(Exception):
 
 class CheckpointError(EdgerepError):
     """A checkpoint cannot be read, or is not the network it should be."""
+
+
+class NetworkError(EdgerepError):
+    """A network of the user's own cannot be imported, built or run."""
 
 
 class FusionError(EdgerepError):

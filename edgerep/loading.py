@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgerep.architecture import VARIANTS, variant_named
 from edgerep.checkpoint import Checkpoint, read_checkpoint
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.network import Network, Origin
+from edgerep.own_network import AS_BUILT, own_network
 from edgerep.recognition import recognise
 from edgerep.repvgg import BATCHNORM_EPS, RepVGG, random_repvgg
 
 
-def load(source: str | Path, *, bn_eps: float = BATCHNORM_EPS) -> Network:
-    """Load a network; its architecture is inferred from the tensors.
+@overload
+def load(source: str | Path, *, model: None = None, bn_eps: float | None = None) -> Network: ...
+
+
+@overload
+def load(
+    source: str | Path,
+    *,
+    model: str | Callable[[], nn.Module] | None,
+    bn_eps: float | None = None,
+) -> nn.Module: ...
+
+
+def load(
+    source: str | Path,
+    *,
+    model: str | Callable[[], nn.Module] | None = None,
+    bn_eps: float | None = None,
+) -> nn.Module:
+    """Load a network; its architecture is inferred from the tensors, or built by `model`.
 
     Args:
         source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) in the official
             format, in train form, fused form or partly fused; or the name of a published variant
-            (`repvgg_a0`), which gives random weights.
-        bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; 1e-5 is the format's.
+            (`repvgg_a0`), which gives random weights. With `model`, any checkpoint of that
+            network, or "-" for the weights that `model` gave it.
+        model: What builds a network of your own when called without arguments, or its place,
+            "package.module:callable", which is imported: that runs the module's code.
+        bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; None is 1e-5, the
+            format's, and with `model` whatever each BatchNorm has.
 
     Returns:
-        The network in eval mode on the CPU, float32, with `title` and `origin`.
+        The network in eval mode on the CPU, with the origin that `edgerep.network.origin_of`
+        gives; without `model`, in float32 and with a `title`.
 
     Raises:
-        CheckpointError: The file is unreadable, unsafe, or not a complete RepVGG: every missing,
-            unexpected and misshapen tensor is listed, and every tensor with NaN or infinity.
-        OptionError: `bn_eps` is negative.
+        CheckpointError: The file is unreadable, unsafe, or not a complete RepVGG (or not of the
+            network that `model` builds): every missing, unexpected and misshapen tensor is
+            listed, and every tensor with NaN or infinity.
+        NetworkError: `model` cannot be imported, or does not build a network.
+        OptionError: `bn_eps` is negative, or `model` is malformed.
     """
-    if not bn_eps >= 0:
+    if bn_eps is not None and not bn_eps >= 0:
         raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
+    if model is not None:
+        return own_network(model, source, bn_eps=bn_eps)
+    if str(source) == AS_BUILT:
+        raise OptionError(f"{source} stands for the weights that --model builds: give a --model")
+    bn_eps = BATCHNORM_EPS if bn_eps is None else bn_eps
     path = Path(source)
     if not path.exists():
         if architecture := variant_named(str(source)):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+_FOREIGN = "_edgerep_origin"  # `origin` might be an attribute of a user's own class
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -15,6 +17,7 @@ class Origin:
     sha256: str | None  # of the file; None for random weights
     format: str  # "official RepVGG, train form", "random weights", ...
     notes: tuple[str, ...] = ()  # what was decided while reading, to be said aloud
+    network: str | None = None  # `package.module:callable` that built a user's own network
 
 
 class Network(nn.Module):
@@ -35,8 +38,16 @@ class Network(nn.Module):
 
 def origin_of(module: nn.Module) -> Origin | None:
     """Where a network came from; None for a module that edgerep did not load."""
-    found = getattr(module, "origin", None)
-    return found if isinstance(found, Origin) else None
+    for name in ("origin", _FOREIGN):
+        found = getattr(module, name, None)
+        if isinstance(found, Origin):
+            return found
+    return None
+
+
+def set_origin(module: nn.Module, origin: Origin) -> None:
+    """Say where a network of the user's own came from; its attributes stay its own."""
+    setattr(module, _FOREIGN, origin)
 
 
 def title_of(module: nn.Module) -> str:

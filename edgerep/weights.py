@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from edgerep.files import replacing, sha256_of
 from edgerep.fusion import Fused
+from edgerep.network import origin_of
 from edgerep.records import Record, versions_of, write_record
 
 
@@ -44,12 +45,14 @@ def origin_entry(source: Fused | torch.nn.Module) -> dict[str, object]:
     if isinstance(source, Fused):
         origin, module = source.origin, source.reference
     else:
-        origin, module = getattr(source, "origin", None), source
+        origin, module = origin_of(source), source
     if origin is None:
         return {"kind": "torch module", "name": type(module).__name__, "sha256": None}
+    own = {"network": origin.network} if origin.network else {}
     return {
-        "kind": "checkpoint" if origin.sha256 else "architecture",
+        "kind": "checkpoint" if origin.sha256 else "network" if own else "architecture",
         "name": origin.source,
         "sha256": origin.sha256,
         "format": origin.format,
+        **own,
     }

@@ -37,7 +37,7 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = half.graph
     front = [node for value in _images(graph) for node in _normalisation(graph, value.name)]
     made_in_front = {name for node in front for name in node.output}
-    kept = {name for node in front for name in node.input}
+    kept = {name for node in front for name in node.input} | _always_wide(graph)
     _refuse_overflow(graph, kept)
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
@@ -46,13 +46,21 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         if not made_in_front.intersection(node.output):
             _retype_attributes(node)
-    wide = made_in_front | {value.name for value in (*graph.input, *graph.output)}
+    wide = made_in_front | kept | {value.name for value in (*graph.input, *graph.output)}
     for value in graph.value_info:
         if value.name not in wide and value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     _cast_inputs(graph)
     _cast_outputs(graph)
     return half
+
+
+def _always_wide(graph: onnx.GraphProto) -> set[str]:
+    """Constants that ONNX wants in float32 whatever the data is: the scales of a Resize."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return {
+        name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]
+    } & constants  # fmt: skip
 
 
 def _images(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

@@ -38,7 +38,7 @@ def test_pixels_are_normalised_exactly_up_to_the_border(opset: int, tmp_path: Pa
                                "Gemm": 1}  # fmt: skip
     with OnnxRuntimeSession(graph.path) as session:
         (logits,) = session.run(IMAGES)
-    truth = Reference(MODEL).outputs64(IMAGES, PIXELS)
+    (truth,) = Reference(MODEL).outputs64([IMAGES], PIXELS)
     rtol_onnxruntime_vs_unfused_float64 = 2e-6
     assert compare(logits, truth).rel_l2 < rtol_onnxruntime_vs_unfused_float64
 

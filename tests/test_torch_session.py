@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgerep.bench.session import Array
 from edgerep.bench.torch_session import TorchSession, module_precision, torch_threads
-from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.errors import MissingRuntimeError, NetworkError, OptionError
 
 IMAGE: Array = np.random.default_rng(0).standard_normal((2, 3, 8, 8))
 
@@ -98,7 +98,7 @@ def test_other_outputs_are_refused() -> None:
         def forward(self, x: Tensor) -> object:
             return "seven"
 
-    with TorchSession(Text()) as session, pytest.raises(TypeError, match="returned a str"):
+    with TorchSession(Text()) as session, pytest.raises(NetworkError, match="returned a str"):
         session.run(np.zeros(1, np.float32))
 
 

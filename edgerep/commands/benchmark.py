@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from torch import nn
 
 from edgerep.bench.cases import write_result
 from edgerep.bench.harness import run_bench
@@ -19,7 +20,7 @@ from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
 from edgerep.files import require_writable
 from edgerep.fusion import Fused
-from edgerep.network import Network
+from edgerep.network import Network, origin_of, title_of
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
 
@@ -70,8 +71,9 @@ def command(
     """Time SUBJECTS against each other.
 
     A checkpoint, or the name of a published RepVGG, is timed unfused and fused, by PyTorch and as
-    ONNX graphs: as trained, with BatchNorm folded by the exporter, and fused. An artefact (.onnx,
-    .engine, .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
+    ONNX graphs: as trained, with BatchNorm folded by the exporter, and fused. So is a checkpoint
+    of the network that --model names, or - for its weights as built. An artefact (.onnx, .engine,
+    .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
     """
     if output is not None:
         require_writable(output)
@@ -82,16 +84,17 @@ def command(
             if Path(subject).suffix in _ARTEFACTS:
                 given.append(Path(subject))
                 continue
-            model = read_network(subject, wanted, console)
+            model = read_network(subject, console, model=wanted.model, bn_eps=wanted.bn_eps)
             place = Path(folder) / str(index)
             place.mkdir()
-            given += forms_of(model, fuse_network(model, console), place, wanted)
+            given += forms_of(model, fuse_network(model, wanted, console), place, wanted)
         result = run_bench(
             given,
             batch=wanted.batch.sizes,
             rounds=rounds,
             threads=threads,
             size=wanted.size,
+            input_shapes=wanted.input_shapes,
             device=device,
             memory=memory,
             seed=seed,
@@ -104,15 +107,18 @@ def command(
         raise MissingRuntimeError("none of the subjects can be timed here; each says why above")
 
 
-def forms_of(model: Network, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
+def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
     """A network in every form that is worth timing, its ONNX files written into `folder`."""
-    stem = model.title.replace(" ", "_") if model.origin.sha256 is None else "network"
+    origin = origin_of(model)
+    random = isinstance(model, Network) and origin is not None and origin.sha256 is None
+    stem = title_of(model).replace(" ", "_") if random else "network"
     graphs = [
         export_onnx(
             network,
             folder / f"{stem}.{form}.onnx",
             batch=wanted.batch,
             size=wanted.size,
+            input_shapes=wanted.input_shapes,
             fold_batchnorm=form == "unfused-folded",
         )
         for form, network in (("unfused", model), ("unfused-folded", model), ("fused", fused))

@@ -73,7 +73,8 @@ def command(
 ) -> int:
     """Convert SOURCE to a Core ML package, on any system, and compare it.
 
-    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file. On macOS the package
+    SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
+    name of a published RepVGG, or an ONNX file. On macOS the package
     is run by Core ML; elsewhere the saved program is evaluated by a reference interpreter.
     """
     from edgerep.export.coreml import export_coreml

@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from torch import nn
 
-from edgerep.bench.accuracy import Accuracy, accuracy_table, artefact_accuracy, module_accuracy
+from edgerep.bench.accuracy import (
+    Accuracy,
+    accuracy_table,
+    artefact_accuracy,
+    module_accuracy,
+    require_classifier,
+)
 from edgerep.bench.artefacts import open_artefact
 from edgerep.bench.cases import BenchResult
 from edgerep.bench.harness import run_bench
@@ -43,7 +50,7 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
 from edgerep.files import sha256_of, size_of, write_text
 from edgerep.fusion import Fused
-from edgerep.network import Network
+from edgerep.network import origin_of, title_of
 from edgerep.records import read_record, utc_now
 from edgerep.weights import save_weights
 
@@ -128,7 +135,8 @@ def command(
 ) -> int:
     """Fuse SOURCE, export it, build an engine and a Core ML package, compare and time them all.
 
-    SOURCE is a checkpoint, or the name of a published RepVGG. A target whose tools are not
+    SOURCE is a checkpoint, or the name of a published RepVGG; with --model a checkpoint of that
+    network, or - for its weights as built. A target whose tools are not
     installed is left out, and the report says so. Exit code 1 when an artefact disagrees.
     """
     if output.exists() and not output.is_dir():
@@ -137,9 +145,11 @@ def command(
     samples = _samples(evaluate, wanted)
     deployment = Deployment(output)
     with deployment.stage("read"):
-        model = read_network(source, wanted, console)
+        model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    if samples is not None:
+        require_classifier(model, samples, wanted.preprocessing)
     with deployment.stage("fuse"):
-        fused = fuse_network(model, console)
+        fused = fuse_network(model, wanted, console)
         save_weights(fused, output / "fused.safetensors")
     for precision in dict.fromkeys(precisions):
         _make(deployment, fused, wanted, precision, runtime, target, console)
@@ -156,7 +166,9 @@ def command(
             timed = _timed(model, fused, deployment, wanted, rounds, console)
     result = _result(source, fused, deployment, report, accuracies, timed, precisions, wanted)
     write_text(output / "deploy.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
-    write_text(output / "report.html", render_html({"title": f"{model.origin.source}", **result}))
+    origin = origin_of(model)
+    title = origin.source if origin else title_of(model)
+    write_text(output / "report.html", render_html({"title": title, **result}))
     console.progress("report", f"{output / 'report.html'}")
     console.finish(result, _text(report, accuracies, timed, deployment))
     return parity_code(report)
@@ -180,6 +192,7 @@ def _make(
             precision=precision,
             batch=wanted.batch,
             size=wanted.size,
+            input_shapes=wanted.input_shapes,
             preprocessing=wanted.preprocessing,
         )
     console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
@@ -219,10 +232,13 @@ def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
     samples = read_samples(evaluate)
     if samples.labels is None:
         raise OptionError(f"{evaluate} has no array `labels`: accuracy needs one label an image")
-    if samples.images.shape[2:] != wanted.size:
+    if wanted.image_size is None:
+        raise OptionError("accuracy needs a network that takes one image [C, H, W]: set no "
+                          "--evaluate, or one --input-shape")  # fmt: skip
+    if samples.images.shape[2:] != wanted.image_size:
         raise OptionError(
             f"{evaluate} has images of {'x'.join(map(str, samples.images.shape[2:]))} and the "
-            f"network is exported for {'x'.join(map(str, wanted.size))}: set --size"
+            f"network is exported for {'x'.join(map(str, wanted.image_size))}: set --size"
         )
     if str(samples.images.dtype) != wanted.preprocessing.dtype:
         raise OptionError(
@@ -233,7 +249,7 @@ def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
 
 
 def _accuracies(
-    model: Network, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
+    model: nn.Module, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
 ) -> list[Accuracy]:
     found = [
         module_accuracy(model, samples, wanted.preprocessing, form="unfused"),
@@ -247,7 +263,7 @@ def _accuracies(
 
 
 def _timed(
-    model: Network,
+    model: nn.Module,
     fused: Fused,
     deployment: Deployment,
     wanted: Wanted,
@@ -261,6 +277,7 @@ def _timed(
             batch=sorted({wanted.batch.smallest, wanted.batch.optimum}),
             rounds=rounds,
             size=wanted.size,
+            input_shapes=wanted.input_shapes,
             progress=lambda text: console.progress("bench", text),
         )
 
@@ -283,7 +300,9 @@ def _result(
             "created": utc_now(),
             "precision": list(precisions),
             "batch": str(wanted.batch),
-            "size": list(wanted.size),
+            "model": wanted.model,
+            "size": list(wanted.image_size) if wanted.image_size else None,
+            "input_shapes": wanted.input_shapes,
             "input": wanted.preprocessing.input,
             "skipped": deployment.skipped,
             "stage_seconds": {one["name"]: one["seconds"] for one in deployment.stages},

@@ -98,7 +98,8 @@ def command(
 ) -> int:
     """Build an engine from SOURCE and compare it where it can run.
 
-    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file. TensorRT-RTX builds
+    SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
+    name of a published RepVGG, or an ONNX file. TensorRT-RTX builds
     without a GPU; the engine is compared where there is one, and the graph it was built from in
     any case.
     """

@@ -9,11 +9,19 @@ import click
 
 from edgerep.certificate import Certificate
 from edgerep.commands.console import Console, console_options
-from edgerep.commands.options import bn_eps_option, output_option
+from edgerep.commands.making import EXAMPLES, read_network
+from edgerep.commands.options import (
+    bn_eps_option,
+    input_shape_option,
+    model_option,
+    output_option,
+    shapes_from,
+)
 from edgerep.errors import OptionError
+from edgerep.examples import example_inputs
 from edgerep.files import require_writable
 from edgerep.fusion import fuse
-from edgerep.loading import load
+from edgerep.interface import interface_of
 from edgerep.tables import table
 from edgerep.weights import save_weights
 
@@ -21,21 +29,33 @@ from edgerep.weights import save_weights
 @click.command("fuse")
 @click.argument("source")
 @output_option("A .safetensors file")
+@model_option
+@input_shape_option
 @bn_eps_option
 @console_options
-def command(source: str, output: Path, bn_eps: float, console: Console) -> None:
+def command(
+    source: str,
+    output: Path,
+    model: str | None,
+    input_shapes: tuple[Any, ...],
+    bn_eps: float | None,
+    console: Console,
+) -> None:
     """Fuse SOURCE into plain convolutions and print the certificate.
 
-    SOURCE is a checkpoint, or the name of a published RepVGG (random weights).
+    SOURCE is a checkpoint, or the name of a published RepVGG (random weights); with --model a
+    checkpoint of that network, or - for its weights as built. Without --input-shape, one image is
+    assumed and its size found by trying.
     """
     if output.suffix != ".safetensors":
         raise OptionError(f"{output}: fused weights are written as .safetensors")
     require_writable(output)
-    model = load(source, bn_eps=bn_eps)
-    for note in model.origin.notes:
-        console.progress("read", note)
-    console.progress("read", f"{model.origin.source}: {model.title}")
-    fused = fuse(model)
+    network = read_network(source, console, model=model, bn_eps=bn_eps)
+    inputs = None
+    if (shapes := shapes_from(input_shapes)) is not None:
+        specs = interface_of(network, size=1, shapes=shapes)
+        inputs = example_inputs(network, [(EXAMPLES, *spec.shape) for spec in specs])
+    fused = fuse(network, inputs=inputs)
     if fused.certificate is None:
         raise AssertionError("fuse certifies unless told not to")
     record = save_weights(fused, output)

@@ -120,6 +120,16 @@ def _checkpoint(file: Path) -> dict[str, Any]:
     from edgerep.recognition import recognise
 
     checkpoint = read_checkpoint(file)
+    origin = _own_network(file)
+    if origin is not None:
+        return {
+            "kind": "checkpoint",
+            "format": "fused weights of an own network",
+            "form": "fused",
+            "architecture": origin,
+            "tensors": len(checkpoint.tensors),
+            "notes": list(checkpoint.notes),
+        }
     found = recognise(checkpoint.tensors, file.name)
     return {
         "kind": "checkpoint",
@@ -130,6 +140,13 @@ def _checkpoint(file: Path) -> dict[str, Any]:
         "tensors": len(checkpoint.tensors),
         "notes": list(checkpoint.notes),
     }
+
+
+def _own_network(file: Path) -> str | None:
+    """What built the network whose fused weights a file holds, by its record."""
+    record = read_record(file)
+    found = (entry.get("network") for entry in record.made_from) if record else iter(())
+    return next((str(name) for name in found if name), None)
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
@@ -143,7 +160,9 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
     lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
     for entry in record.made_from:
         digest = entry.get("sha256") or "no file"
-        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}, {digest[:16]}")
+        network = entry.get("network")
+        of = f" of {network}" if network and network != entry["name"] else ""
+        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}{of}, {digest[:16]}")
     if record.parity is not None:
         verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
         lines.append(f"{'parity':<16} {verdict} ({record.parity.get('runtime')})")

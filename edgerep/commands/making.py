@@ -4,41 +4,78 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
+from click.core import ParameterSource
+from torch import nn
 
 from edgerep.batches import BatchProfile
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
 from edgerep.bench.parity_text import one_line
 from edgerep.bench.probes import read_samples
 from edgerep.commands.console import Console
+from edgerep.commands.options import shapes_from
 from edgerep.errors import OptionError
+from edgerep.examples import example_inputs
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.onnx_writer import adapt_onnx
 from edgerep.fusion import Fused, fuse
+from edgerep.interface import InputShapes, interface_of
 from edgerep.loading import load
-from edgerep.network import Network
+from edgerep.network import Network, origin_of, title_of
 from edgerep.preprocessing import Preprocessing
 from edgerep.records import add_parity
+
+EXAMPLES = 2  # inputs that a network is fused on: more than one, so that mixed-up ones are noticed
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The options by which a source becomes a graph."""
+    """The options by which a source becomes a graph.
 
+    Attributes:
+        model: Place of what builds a network of the user's own; None for those edgerep knows.
+        size: Of the image, where `input_shapes` is None.
+        input_shapes: As for `edgerep.export_onnx`.
+        bn_eps: As for `edgerep.load`.
+    """
+
+    model: str | None
     size: tuple[int, int]
+    input_shapes: InputShapes | None
     batch: BatchProfile
     preprocessing: Preprocessing
-    bn_eps: float
+    bn_eps: float | None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the image; None where the network takes something else than one."""
+        if self.input_shapes is None:
+            return self.size
+        given = self.input_shapes
+        shapes = [*(given.values() if isinstance(given, Mapping) else given)]
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            return None
+        _, height, width = shapes[0]
+        return height, width
 
 
 def wanted_from(options: dict[str, Any]) -> Wanted:
     """Take the values of `network_options` out of a command's keyword arguments."""
+    shapes = shapes_from(options.pop("input_shapes"))
+    context = click.get_current_context(silent=True)
+    asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE
+    if shapes is not None and asked:
+        raise OptionError("--input-shape and --size say the same thing: give one of them")
     return Wanted(
+        model=options.pop("model"),
         size=options.pop("size"),
+        input_shapes=shapes,
         batch=options.pop("batch"),
         preprocessing=Preprocessing(
             options.pop("input_kind"), options.pop("mean"), options.pop("std")
@@ -52,20 +89,28 @@ class Made:
     """A graph, and the network it can be compared with; None where the source was an ONNX file."""
 
     graph: Graph
-    reference: Network | None
+    reference: nn.Module | None
 
 
-def read_network(source: str, wanted: Wanted, console: Console) -> Network:
-    model = load(source, bn_eps=wanted.bn_eps)
-    for note in model.origin.notes:
-        console.progress("read", note)
-    console.progress("read", f"{model.origin.source}: {model.title}, "
-                     f"{model.origin.format}")  # fmt: skip
-    return model
+def read_network(
+    source: str, console: Console, *, model: str | None, bn_eps: float | None
+) -> nn.Module:
+    """Load a network, and say what was read and what was decided on the way."""
+    network = load(source, model=model, bn_eps=bn_eps)
+    if origin := origin_of(network):
+        for note in origin.notes:
+            console.progress("read", note)
+        console.progress("read", f"{origin.source}: {title_of(network)}, {origin.format}")
+    return network
 
 
-def fuse_network(model: Network, console: Console) -> Fused:
-    fused = fuse(model)
+def fuse_network(model: nn.Module, wanted: Wanted, console: Console) -> Fused:
+    """Fuse a network; one of the user's own is run on the inputs that it will be exported for."""
+    inputs = None
+    if wanted.input_shapes is not None or not isinstance(model, Network):
+        specs = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)
+        inputs = example_inputs(model, [(EXAMPLES, *spec.shape) for spec in specs])
+    fused = fuse(model, inputs=inputs)
     proof = fused.certificate
     if proof is not None and proof.network is not None:
         console.progress(
@@ -88,22 +133,23 @@ def make_graph(
     """The ONNX graph of a source: fused unless asked otherwise; an ONNX file that fits, as it is.
 
     Args:
-        source: A checkpoint, the name of an architecture, or an ONNX file.
+        source: A checkpoint, the name of an architecture, "-", or an ONNX file.
         path: Where a graph that has to be made is written.
-        wanted: Size, batch and preprocessing.
+        wanted: Whose network, shapes, batch and preprocessing.
         precision: None for float32, and for what an ONNX file has already.
         console: Told what happens.
         unfused: Export the network with its branches and BatchNorms.
     """
     if Path(source).suffix == ".onnx":
         return Made(_graph_of_onnx(Path(source), path, wanted, precision, console, unfused), None)
-    model = read_network(source, wanted, console)
+    model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     graph = export_onnx(
-        model if unfused else fuse_network(model, console),
+        model if unfused else fuse_network(model, wanted, console),
         path,
         precision=precision or "fp32",
         batch=wanted.batch,
         size=wanted.size,
+        input_shapes=wanted.input_shapes,
         preprocessing=wanted.preprocessing,
     )
     console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
@@ -120,6 +166,8 @@ def _graph_of_onnx(
 ) -> Graph:
     if unfused:
         raise OptionError(f"{source} is an ONNX file: it is exported already, as it stands")
+    if wanted.model is not None or wanted.input_shapes is not None:
+        raise OptionError(f"{source} is an ONNX file: --model and --input-shape are for networks")
     graph = open_graph(source)
     console.progress("onnx", f"{source.name}: {describe_graph(graph)}")
     if wanted.preprocessing.is_identity and precision in (None, graph.precision):
@@ -149,7 +197,7 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
 
 
 def check(
-    reference: Network | None,
+    reference: nn.Module | None,
     artefacts: Sequence[Any],
     calibration: Path | None,
     console: Console,

@@ -46,8 +46,9 @@ def command(
 ) -> int:
     """Write SOURCE as one ONNX file, fused, and compare it with the unfused network.
 
-    SOURCE is a checkpoint, the name of a published RepVGG, or an ONNX file (to make a float16 one
-    of it, or to put preprocessing into it).
+    SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
+    name of a published RepVGG, or an ONNX file (to make a float16 one of it, or to put
+    preprocessing into it).
     """
     if output.suffix != ".onnx":
         raise OptionError(f"{output}: an ONNX file is written as .onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import click
 
 from edgerep.batches import BatchProfile, batch_profile
 from edgerep.errors import OptionError
+from edgerep.interface import InputShapes
 from edgerep.preprocessing import INPUT_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +46,41 @@ class SizeType(click.ParamType[tuple[int, int]]):
         return int(parts[0]), int(parts[-1])
 
 
+class InputShapeType(click.ParamType[tuple[str | None, tuple[int, ...]]]):
+    """`3x224x224`, without the batch, or `NAME=3x224x224` for a parameter of `forward`."""
+
+    name = "[NAME=]CxHxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str | None, tuple[int, ...]]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, shape = str(value).rpartition("=")
+        parts = shape.lower().split("x")
+        named = name.isidentifier() if equals else True
+        if not named or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(
+                f"{value!r} is neither a shape without the batch, for example 3x224x224, nor "
+                f"NAME=3x224x224",
+                param,
+                ctx,
+            )
+        return (name or None), tuple(map(int, parts))
+
+
+def shapes_from(given: Sequence[tuple[str | None, tuple[int, ...]]]) -> InputShapes | None:
+    """The values of `--input-shape` as the Python verbs take them; None where there are none."""
+    if not given:
+        return None
+    named = {name: shape for name, shape in given if name is not None}
+    if not named:
+        return [shape for _, shape in given]
+    if len(named) < len(given):
+        raise OptionError("--input-shape: name each input once, or give all shapes in order")
+    return named
+
+
 class NumbersType(click.ParamType[tuple[float, ...]]):
     """Numbers with commas between them: one for all channels, or one for each."""
 
@@ -75,8 +111,21 @@ def network_options(command: F) -> F:
 
 
 bn_eps_option = click.option(
-    "--bn-eps", type=float, default=1e-5, show_default=True,
-    help="eps of every BatchNorm: a checkpoint does not carry it.",
+    "--bn-eps", type=float,
+    help="eps of every BatchNorm: a checkpoint does not carry it. [default: 1e-5; with --model "
+    "the network's own]",
+)  # fmt: skip
+
+model_option = click.option(
+    "--model", metavar="PACKAGE.MODULE:CALLABLE",
+    help="A network of your own: what builds it without arguments. Its code is run; SOURCE is then "
+    "a checkpoint of it, or - for its weights as built.",
+)  # fmt: skip
+
+input_shape_option = click.option(
+    "--input-shape", "input_shapes", type=InputShapeType(), multiple=True,
+    help="What the network takes, without the batch; once for each input. [default: one image of "
+    "--size]",
 )  # fmt: skip
 
 precision_option = click.option(
@@ -96,6 +145,8 @@ calibration_option = click.option(
 )  # fmt: skip
 
 _NETWORK_OPTIONS = (
+    model_option,
+    input_shape_option,
     click.option("--size", type=SizeType(), default="224", show_default=True,
                  help="Height and width of the image."),
     click.option("--batch", type=BatchType(), default="1", show_default=True,

@@ -10,7 +10,8 @@ from edgerep.bench.parity import verify
 from edgerep.bench.parity_text import one_line, parity_table
 from edgerep.bench.probes import read_samples
 from edgerep.commands.console import Console, console_options
-from edgerep.commands.options import bn_eps_option, calibration_option
+from edgerep.commands.making import read_network
+from edgerep.commands.options import bn_eps_option, calibration_option, model_option
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 
@@ -19,6 +20,7 @@ from edgerep.errors import EdgerepError, MissingRuntimeError
 @click.argument("artefacts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--batch", "sizes", multiple=True, type=click.IntRange(min=1),
               help="Check this size instead of the artefacts' own; may be repeated.")  # fmt: skip
+@model_option
 @calibration_option
 @bn_eps_option
 @console_options
@@ -26,13 +28,15 @@ def command(
     reference: str,
     artefacts: tuple[Path, ...],
     sizes: tuple[int, ...],
+    model: str | None,
     calibration: Path | None,
-    bn_eps: float,
+    bn_eps: float | None,
     console: Console,
 ) -> int:
     """Compare ARTEFACTS with REFERENCE, the network as it was trained.
 
-    REFERENCE is a checkpoint or the name of a published RepVGG; it is run unfused in float64.
+    REFERENCE is a checkpoint or the name of a published RepVGG; with --model a checkpoint of that
+    network, or - for its weights as built. It is run unfused in float64.
     Exit code 1 when an artefact disagrees, 4 when none of them can be run here.
     """
     missing = [str(path) for path in artefacts if not path.exists()]
@@ -40,7 +44,9 @@ def command(
         raise EdgerepError(f"{', '.join(missing)}: no such file")
     images = read_samples(calibration).images if calibration else None
     report = verify(
-        reference,
+        reference
+        if model is None
+        else read_network(reference, console, model=model, bn_eps=bn_eps),
         artefacts,
         batch=sizes,
         calibration=images,

@@ -1,0 +1,213 @@
+"""A network of the user's own: built by their code, weights from a checkpoint or as built."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+from edgerep.checkpoint import Checkpoint, read_checkpoint
+from edgerep.errors import CheckpointError, NetworkError, OptionError
+from edgerep.network import Origin, set_origin
+
+AS_BUILT = "-"  # in place of a checkpoint: the weights that the callable gave the network
+_WRAPPER_PARTS = frozenset({"module", "_orig_mod"})  # which reading a checkpoint removes
+
+
+def own_network(
+    model: str | Callable[[], nn.Module], source: str | Path, *, bn_eps: float | None = None
+) -> nn.Module:
+    """Build a network by calling `model`, and give it the weights of `source`.
+
+    Args:
+        model: What builds it without arguments, or its place, "package.module:callable". The
+            current directory is put on the path of imports for it, as `python -m` does, and stays
+            there: the network may import more when it runs.
+        source: A checkpoint, or "-" for the weights that the callable gave it.
+        bn_eps: eps of every BatchNorm; None leaves each its own.
+
+    Returns:
+        The network in eval mode on the CPU; `edgerep.network.origin_of` knows where it came from.
+
+    Raises:
+        CheckpointError: The checkpoint is unreadable, unsafe or of another network: every missing,
+            unexpected and misshapen tensor is listed; or values are NaN.
+        NetworkError: The callable cannot be imported, or does not build a network.
+        OptionError: `model` is malformed.
+    """
+    name = model if isinstance(model, str) else _name_of(model)
+    module = _built(name, _imported(model) if isinstance(model, str) else model)
+    if bn_eps is not None:
+        for part in module.modules():
+            if isinstance(part, _BatchNorm):
+                part.eps = bn_eps
+    if str(source) == AS_BUILT:
+        _require_sound_values(module, name)
+        origin = Origin(name, None, "own network, weights as it builds them", network=name)
+        set_origin(module, origin)
+        return module
+    checkpoint = read_checkpoint(Path(source))
+    notes = [*checkpoint.notes, *_load_weights(module, checkpoint, name)]
+    _require_sound_values(module, checkpoint.path.name)
+    origin = Origin(
+        checkpoint.path.name, checkpoint.sha256, f"own network {name}", tuple(notes), network=name
+    )
+    set_origin(module, origin)
+    return module
+
+
+def _imported(spec: str) -> Callable[[], nn.Module]:
+    place, colon, attribute = spec.partition(":")
+    parts = [*place.split("."), *attribute.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise OptionError(f"{spec!r} is not package.module:callable, such as mynets.detector:build")
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: object = importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if place == missing or place.startswith(f"{missing}."):
+            raise NetworkError(
+                f"{spec}: there is no module `{missing}` to import, neither installed nor in {here}"
+            ) from error
+        raise NetworkError(
+            f"{spec}: {place} needs the package `{missing}`, which is not installed"
+        ) from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+        raise NetworkError(f"{spec}: importing {place} fails: {_words(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            inside = getattr(found, "__dict__", {})
+            there = ", ".join(n for n, v in inside.items() if _is_builder(n, v, place))
+            raise NetworkError(
+                f"{spec}: there is no `{part}`; {place} has {there or 'no callable'}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise NetworkError(
+            f"{spec} is a {type(found).__name__}, not a callable that builds a network"
+        )
+    if isinstance(found, nn.Module):
+        raise NetworkError(
+            f"{spec} is a network already, and calling it would run it: name a function that "
+            f"returns it"
+        )
+    return found
+
+
+def _is_builder(name: str, value: object, place: str) -> bool:
+    return (
+        not name.startswith("_") and callable(value) and getattr(value, "__module__", "") == place
+    )
+
+
+def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        module = build()
+    except (Exception, SystemExit) as error:  # whatever a user's own code raises
+        raise NetworkError(f"calling {name} without arguments fails: {_words(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(module).__name__}")
+    if lazy := [key for key, value in module.state_dict().items() if is_lazy(value)]:
+        raise NetworkError(
+            f"{name} returned a network whose shapes are not decided yet ({', '.join(lazy)}): run "
+            f"it once in the callable"
+        )
+    return module.cpu().eval()
+
+
+def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
+    """Copy a checkpoint's tensors into the network; notes for people."""
+    wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    bare = _bare_names(wanted, checkpoint.tensors)  # the network's own names to the checkpoint's
+    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
+    given = {
+        key: checkpoint.tensors[bare[key]] for key in wanted if bare[key] in checkpoint.tensors
+    }
+    known = set(bare.values())
+    problems = [
+        *(f"missing: {key} {list(wanted[key].shape)}"
+          for key in wanted if key not in given and key not in optional),
+        *(f"unexpected: {key} {list(tensor.shape)}"
+          for key, tensor in checkpoint.tensors.items() if key not in known),
+        *(f"misshapen: {key} is {list(tensor.shape)}, should be {list(wanted[key].shape)}"
+          for key, tensor in given.items()
+          if key not in optional and tensor.shape != wanted[key].shape),
+        *(f"{key} is {tensor.dtype}, should be {wanted[key].dtype}"
+          for key, tensor in given.items()
+          if tensor.is_floating_point() != wanted[key].is_floating_point()),
+    ]  # fmt: skip
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path.name} does not hold the weights of {name}; nothing was loaded:\n  "
+            + "\n  ".join(problems)
+        )
+    try:
+        module.load_state_dict({**{key: wanted[key] for key in optional}, **given}, strict=False)
+    except Exception as error:  # hooks of a user's own module
+        raise CheckpointError(
+            f"{checkpoint.path.name}: {name} does not take its weights: {_words(error)}"
+        ) from error
+    types = {
+        f"{str(tensor.dtype).removeprefix('torch.')} weights of {checkpoint.path.name} read as "
+        f"{str(wanted[key].dtype).removeprefix('torch.')}"
+        for key, tensor in given.items()
+        if tensor.dtype != wanted[key].dtype and key not in optional
+    }
+    return sorted(types)
+
+
+def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> dict[str, str]:
+    """What reading a checkpoint left of each of the network's names.
+
+    Reading removes the names of wrappers, and a prefix such as `backbone.` that every key has: a
+    network whose every key begins like that has it in its own names too.
+    """
+    plain = {key: [part for part in key.split(".") if part not in _WRAPPER_PARTS] for key in wanted}
+    alike = itertools.takewhile(
+        lambda parts: len(set(parts)) == 1, zip(*(p[:-1] for p in plain.values()), strict=False)
+    )
+    depths = range(sum(1 for _ in alike) + 1)
+    candidates = [{key: ".".join(p[depth:]) for key, p in plain.items()} for depth in depths]
+    return max(candidates, key=lambda names: len(there.keys() & names.values()), default={})
+
+
+def _require_sound_values(module: nn.Module, source: str) -> None:
+    problems = []
+    for key, tensor in module.state_dict().items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            continue
+        if torch.isnan(tensor).any():
+            problems.append(f"{key} has {int(torch.isnan(tensor).sum())} NaN of {tensor.numel()}")
+    for key, parameter in module.named_parameters():
+        if torch.isinf(parameter).any():
+            problems.append(f"{key} has {int(torch.isinf(parameter).sum())} infinite values")
+    for key, part in module.named_modules():
+        variance = part.running_var if isinstance(part, _BatchNorm) else None
+        if variance is not None and not (variance.double() + part.eps > 0).all():
+            problems.append(
+                f"{key}.running_var + eps is not positive: its smallest value is "
+                f"{variance.min().item():.3g}"
+            )
+    if problems:
+        raise CheckpointError(f"{source} cannot be a trained network:\n  " + "\n  ".join(problems))
+
+
+def _name_of(build: Callable[[], nn.Module]) -> str:
+    name = getattr(build, "__qualname__", type(build).__qualname__)
+    return f"{getattr(build, '__module__', '?')}:{name}"
+
+
+def _words(error: BaseException) -> str:
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first}"

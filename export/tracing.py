@@ -1,0 +1,145 @@
+"""From a torch module to an ONNX model in memory: the one place that calls torch's exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnxscript.optimizer
+import onnxscript.rewriter
+import torch
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnxscript.rewriter.rules.common import (
+    materialize_reshape_shape_rule,
+    remove_optional_bias_from_conv_rule,
+    remove_optional_bias_from_gemm_rule,
+)
+from torch import Tensor, nn
+
+from edgerep.errors import OnnxError
+from edgerep.export.tracing_refusal import refusal_of
+from edgerep.interface import InputShape, is_classifier, output_names, starred_place
+
+EXPORTER_LOWEST_OPSET = 18
+_TIDY_RULES = [
+    remove_optional_bias_from_conv_rule,
+    remove_optional_bias_from_gemm_rule,
+    materialize_reshape_shape_rule,
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """What the exporter made of a module.
+
+    Attributes:
+        model: The ONNX model.
+        program: The `torch.export.ExportedProgram` that it was translated from.
+    """
+
+    model: onnx.ModelProto
+    program: Any
+
+
+def trace(
+    module: nn.Module,
+    examples: Sequence[Tensor],
+    interface: Sequence[InputShape],
+    *,
+    dynamic: bool,
+    keep_batchnorm: bool,
+) -> Traced:
+    """Trace a module and translate it, its inputs and outputs named.
+
+    Args:
+        module: In eval mode.
+        examples: One tensor for each input, the batch first; the values do not matter.
+        interface: Names of the inputs.
+        dynamic: Leave the batch open.
+        keep_batchnorm: Keep the exporter from folding BatchNorm into the layer before it.
+
+    Raises:
+        OnnxError: The module cannot be traced, or has an operator that the exporter does not
+            know; the message names the module and the operator, or the line.
+    """
+    try:
+        with quiet_exporter():
+            program = torch.onnx.export(
+                module,
+                tuple(examples),
+                dynamo=True,
+                verbose=False,
+                optimize=not keep_batchnorm,
+                opset_version=EXPORTER_LOWEST_OPSET,
+                input_names=[spec.name for spec in interface],
+                dynamic_shapes=_dynamic_shapes(module, len(interface)) if dynamic else None,
+            )
+            if program is None:
+                raise OnnxError("torch.onnx.export returned nothing")
+            if keep_batchnorm:
+                # The exporter's own clean-up, less the rules that fold BatchNorm.
+                onnxscript.optimizer.fold_constants(program.model)
+                onnxscript.rewriter.rewrite(program.model, _TIDY_RULES)
+                onnxscript.optimizer.remove_unused_nodes(program.model)
+                LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(
+                    program.model
+                )
+            _require_batch_first(program.model, module, len(examples[0]), dynamic)
+            _name_ends(program.model, interface)
+            return Traced(program.model_proto, program.exported_program)
+    except torch.onnx.errors.OnnxExporterError as error:
+        with quiet_exporter():
+            words = refusal_of(error, module, examples)
+        raise OnnxError(words) from error
+
+
+def _dynamic_shapes(module: nn.Module, count: int) -> Any:
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in range(count))
+    place = starred_place(module)  # torch.export has what a `*parameter` takes in one tuple
+    return shapes if place is None else (*shapes[:place], shapes[place:])
+
+
+def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: bool) -> None:
+    """Refuse outputs that do not begin with the batch: nothing behind the graph could use them."""
+    wrong = []
+    for index, value in enumerate(model.graph.outputs):
+        shape = None if value.shape is None else list(value.shape)
+        if shape is None:
+            continue
+        fixed = not shape or (isinstance(shape[0], int) and (dynamic or shape[0] != batch))
+        if fixed:
+            wrong.append(f"output {index} is [{', '.join(map(str, shape))}]")
+    if wrong:
+        kind = "an open batch" if dynamic else f"a batch of {batch}"
+        raise OnnxError(
+            f"{type(module).__name__} gives for {kind} outputs without the batch first: "
+            f"{', '.join(wrong)}; let `forward` return [N, ...] each"
+        )
+
+
+def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
+    """Name the inputs and outputs of the exporter's model, whose outputs are only counted now."""
+    ranks = [0 if value.shape is None else len(value.shape) for value in model.graph.outputs]
+    if is_classifier(ranks, interface):
+        model.graph.inputs[0].name = "image"
+    for value, name in zip(model.graph.outputs, output_names(ranks, interface), strict=True):
+        value.name = name
+
+
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Silence the exporter for this call: no torchvision, its deprecations, listings of graphs."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)  # torch sets the levels of its loggers one by one
+        try:
+            yield
+        finally:
+            logging.disable(before)
