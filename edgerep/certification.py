@@ -11,6 +11,7 @@ from edgerep.certificate import Certificate
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.proof import certify_network, certify_site, exact_network
+from edgerep.rewriting import shared_copy
 from edgerep.sites import parent_of
 
 BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -42,7 +43,8 @@ def certify_fusion(
         for one in placed
     ]
     exact = exact_network(module, {id(layers[p.site.name]): p.site.settled for p in placed})
-    network, before, after = certify_network(model, module, exact, inputs)
+    # Copies: a network's own code may write to it, and neither is to be changed by being measured.
+    network, before, after = certify_network(shared_copy(model), shared_copy(module), exact, inputs)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]
     return Certificate(

@@ -73,8 +73,10 @@ def fuse(
     layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
     for one in placed:
         write_numbers(one.site.settled, layers[one.site.name])
-    module, failed = build(shared_copy(tree), placed, layers)
+    module, failed = build(shared_copy(model), placed, layers)
     module = with_own_tensors(module, model).eval()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        module.requires_grad_(False)  # a frozen network stays one
     certificate = None
     if certify:
         done = [one for one in placed if one.site.name not in failed]

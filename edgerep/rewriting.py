@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
@@ -217,7 +217,7 @@ def _revived(
     exec(compile(source, f"<fused {base.__name__}>", "exec"), space)
     forward: Callable[..., Any] = space["forward"]
     if arguments is not None:
-        forward = _checking(forward, arguments, base.forward)
+        forward = _checking(forward, arguments, cast(Any, base).forward)
 
     def reduce(self: nn.Module, protocol: object) -> tuple[Any, ...]:
         return _revived, (base, source, kept, arguments, vars(self))

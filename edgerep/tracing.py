@@ -8,8 +8,9 @@ tensors (flags, None, sizes) stay what they were.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -116,10 +117,23 @@ def trace(
     """
     tracer = _Tracer(arguments, inside)
     try:
-        graph = tracer.trace(module)
+        with _state_kept(module):
+            graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on stand-ins, may raise anything
         raise UntraceableError(_first_line(error)) from error
     return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
+
+
+@contextlib.contextmanager
+def _state_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what a module's code writes to it: caches made of stand-ins are worth nothing."""
+    before = [(part, dict(vars(part))) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, state in before:
+            vars(part).clear()
+            vars(part).update(state)
 
 
 class _Stand(fx.Proxy):

@@ -24,10 +24,12 @@ from edgerep.bench.session import Array
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
 from edgerep.export.onnx_writer import adapt_onnx
-from edgerep.folding import Branch, fold_bias, fold_slice
-from edgerep.fusion import branches_of, fuse
+from edgerep.fusion import fuse
+from edgerep.linear_map import LinearMap
+from edgerep.map_sum import total
 from edgerep.preprocessing import Preprocessing
 from edgerep.repvgg import RepVGG, TrainBlock, random_repvgg
+from networks.branches import branch_maps
 
 DEMO = Path(__file__).parents[1] / "docs" / "demo"
 CHECKPOINT = DEMO / "digits-repvgg.pth"
@@ -155,9 +157,10 @@ def set_attribute(node: onnx.NodeProto, name: str, values: Sequence[int]) -> Non
     node.attribute.extend([*kept, helper.make_attribute(name, list(values))])
 
 
-def refold(proto: onnx.ModelProto, block: str, branches: Sequence[Branch]) -> None:
-    rows = slice(0, tensor(proto, bias_of(block)).dims[0])
-    kernel, bias = fold_slice(branches, rows), fold_bias(branches)
+def refold(proto: onnx.ModelProto, block: str, branches: Sequence[LinearMap]) -> None:
+    whole = total([(1.0, branch) for branch in branches])
+    assert whole.bias is not None
+    kernel, bias = whole.kernel(), whole.bias()
     edit(proto, weight_of(block), lambda _: kernel.numpy())
     tensor(proto, bias_of(block)).CopyFrom(
         numpy_helper.from_array(bias.numpy().astype(np.float32), bias_of(block))
@@ -183,22 +186,22 @@ def two_input_channels_swapped(proto: onnx.ModelProto, subject: Subject) -> None
 
 
 def identity_branch_dropped(proto: onnx.ModelProto, subject: Subject) -> None:
-    refold(proto, subject.block, branches_of(train_block(subject, subject.block))[:2])
+    refold(proto, subject.block, branch_maps(train_block(subject, subject.block))[:2])
 
 
 def pointwise_branch_dropped(proto: onnx.ModelProto, subject: Subject) -> None:
-    dense, _, identity = branches_of(train_block(subject, subject.block))
+    dense, _, identity = branch_maps(train_block(subject, subject.block))
     refold(proto, subject.block, (dense, identity))
 
 
 def grouped_identity_misplaced(proto: onnx.ModelProto, subject: Subject) -> None:
     plan = subject.grouped
-    _, _, identity = branches_of(train_block(subject, plan.name))
+    _, _, identity = branch_maps(train_block(subject, plan.name))
     width = plan.in_channels // plan.groups
 
     def moved(weight: Array) -> Array:
         own = np.arange(plan.out_channels)
-        scale = identity.affine.scale.numpy()
+        scale = identity.kernel().flatten().numpy()
         weight[own, own % width, 1, 1] -= scale
         weight[own, own // plan.groups, 1, 1] += scale
         return weight
@@ -212,7 +215,7 @@ def weights_before_the_last_training_step(proto: onnx.ModelProto, subject: Subje
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         weight += 1e-3 * weight.std() * noise
-    refold(proto, subject.block, branches_of(earlier))
+    refold(proto, subject.block, branch_maps(earlier))
 
 
 def weights_of_another_seed(proto: onnx.ModelProto, subject: Subject) -> None:

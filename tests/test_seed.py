@@ -6,17 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.architecture import BlockPlan
-from edgerep.folding import fold_bias, fold_slice, identity_kernel, widen_kernel
-from edgerep.fusion import branches_of
+from edgerep.fusion import fuse
+from edgerep.linear_map import identity_map
+from edgerep.map_sum import total
 from edgerep.repvgg import TrainBlock
+from networks.branches import conv_map
 
 IMAGE = torch.ones(1, 2, 3, 3, dtype=torch.float64)
 
 
-def seed_block() -> TrainBlock:
+class SeedBlock(TrainBlock):
+    """Without the ReLU, as in the notebook."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.rbr_identity is not None
+        y: Tensor = self.rbr_dense(x) + self.rbr_1x1(x) + self.rbr_identity(x)
+        return y
+
+
+def seed_block() -> SeedBlock:
     """Two channels, BatchNorm weight, bias and mean from N(0, 1), variance 0.5, eval mode."""
     torch.manual_seed(0)
-    block = TrainBlock(BlockPlan("seed", 2, 2, stride=1, groups=1, squeeze=False))
+    block = SeedBlock(BlockPlan("seed", 2, 2, stride=1, groups=1, squeeze=False))
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -28,36 +39,38 @@ def seed_block() -> TrainBlock:
     return block.double().eval()
 
 
-def three_branches(block: TrainBlock, x: Tensor) -> Tensor:
-    """Form (a): the block as it is trained, without its ReLU."""
-    assert block.rbr_identity is not None
-    total: Tensor = block.rbr_dense(x) + block.rbr_1x1(x) + block.rbr_identity(x)
-    return total
-
-
 def widened_branches(block: TrainBlock, x: Tensor) -> Tensor:
-    """Form (b): every branch a 3x3 convolution, the BatchNorms untouched."""
+    """Form (b): every branch a 3x3 convolution, the BatchNorms untouched.
+
+    A map plus zero times the 3x3 branch is the map, written with a 3x3 kernel.
+    """
     assert block.rbr_identity is not None
+    dense, pointwise = conv_map(block.rbr_dense.conv), conv_map(block.rbr_1x1.conv)
     kernels = [
-        (block.rbr_dense.conv.weight, block.rbr_dense.bn),
-        (widen_kernel(block.rbr_1x1.conv.weight, 3), block.rbr_1x1.bn),
-        (identity_kernel(2, 1, 3), block.rbr_identity),
+        (dense.kernel(), block.rbr_dense.bn),
+        (total([(1.0, pointwise), (0.0, dense)]).kernel(), block.rbr_1x1.bn),
+        (total([(1.0, identity_map(2, 2)), (0.0, dense)]).kernel(), block.rbr_identity),
     ]
+    assert all(kernel.shape == (2, 2, 3, 3) for kernel, _ in kernels)
+    assert torch.equal(kernels[2][0][:, :, 1, 1], torch.eye(2, dtype=torch.float64))
     parts = [bn(nn.functional.conv2d(x, kernel, padding=1)) for kernel, bn in kernels]
     return torch.stack(parts).sum(0)
 
 
 def one_convolution(block: TrainBlock, x: Tensor) -> Tensor:
-    """Form (c): one kernel and one bias."""
-    branches = branches_of(block)
-    kernel = fold_slice(branches, slice(0, 2))
-    return nn.functional.conv2d(x, kernel, fold_bias(branches), padding=1)
+    """Form (c): one kernel and one bias, which is what `fuse` makes of it."""
+    fused = fuse(block, inputs=x).module
+    convolutions = [part for part in fused.modules() if isinstance(part, nn.Conv2d)]
+    assert len(convolutions) == 1
+    assert convolutions[0].kernel_size == (3, 3)
+    y: Tensor = fused(x)
+    return y
 
 
 @torch.no_grad()
 def test_the_three_forms_give_the_same_output() -> None:
     block = seed_block()
-    trained = three_branches(block, IMAGE)
+    trained = block(IMAGE)
     assert trained.abs().max() > 0.1
     for form in (widened_branches, one_convolution):
         error = (form(block, IMAGE) - trained).abs().max().item()
