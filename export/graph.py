@@ -13,7 +13,6 @@ import onnx
 import onnxscript.optimizer
 import onnxscript.rewriter
 import torch
-from onnx import version_converter
 from onnxscript.rewriter.rules.common import (
     remove_optional_bias_from_conv_rule,
     remove_optional_bias_from_gemm_rule,
@@ -25,6 +24,7 @@ from edgerep.errors import OnnxError, OptionError
 from edgerep.examples import image_channels
 from edgerep.export.onnx_file import Graph
 from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
+from edgerep.export.opsets import convert_opset
 from edgerep.fusion import Fused
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.repvgg import PlainBlock, RepVGG
@@ -88,10 +88,8 @@ def export_onnx(
     example = torch.zeros(_example_shape(module, profile, size, channels), dtype=_dtype_of(module))
 
     model = _traced(module, example, profile, keep_batchnorm=form == "unfused")
-    if opset < _EXPORTER_LOWEST_OPSET:
-        model = _lowered(model, opset)
-    elif opset != DEFAULT_OPSET:
-        model = version_converter.convert_version(model, opset)
+    if opset != _EXPORTER_LOWEST_OPSET:
+        model = convert_opset(model, opset)
     _prune_metadata(model)
     if isinstance(module, RepVGG):
         _require_operators(model, module, form)
@@ -135,18 +133,6 @@ def _traced(
             return program.model_proto
     except torch.onnx.errors.OnnxExporterError as error:
         raise OnnxError(f"{type(module).__name__} cannot be exported to ONNX: {error}") from error
-
-
-def _lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    lowered = version_converter.convert_version(model, opset)
-    lowered.ir_version = 8  # what opset 17 came with; old parsers look at it
-    for node in lowered.graph.node:
-        if node.op_type.startswith("Reduce"):
-            # An attribute of opset 18 that the converter leaves behind.
-            kept = [a for a in node.attribute if a.name != "noop_with_empty_axes"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return lowered
 
 
 def _prune_metadata(model: onnx.ModelProto) -> None:
