@@ -32,14 +32,17 @@ def leaky_relu(node: Node) -> Var:
 
 
 def prelu(node: Node) -> Var:
-    """One slope per channel, [C]; of an input without positions, positions are added for it."""
+    """One slope per channel, [C]; [N, C] gets two positions for the time being.
+
+    Core ML has different slopes only for images, [N, C, H, W]; the builder refuses the rest.
+    """
     x = node.data(0)
     slope = _channel_slopes(node, x)
     if x.rank > 2:
         return mb.prelu(x=x, alpha=slope, name=node.result)
-    x = mb.expand_dims(x=x, axes=[2], name=f"{node.result}_expanded")
+    x = mb.expand_dims(x=x, axes=[2, 3], name=f"{node.result}_expanded")
     x = mb.prelu(x=x, alpha=slope, name=f"{node.result}_sloped")
-    return mb.squeeze(x=x, axes=[2], name=node.result)
+    return mb.squeeze(x=x, axes=[2, 3], name=node.result)
 
 
 def _channel_slopes(node: Node, x: Var) -> Array:

@@ -107,7 +107,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Pad": _operator(mil_slices.pad, "mode"),
         "Pow": _operator(mil_arithmetic.power),
         "Reciprocal": _operator(mil_arithmetic.reciprocal),
-        "ReduceL2": _operator(reduction(mb.reduce_l2_norm), _REDUCTION),
+        "ReduceL2": _operator(reduction(mb.reduce_l2_norm, mb.abs), _REDUCTION),
         "ReduceMax": _operator(reduction(mb.reduce_max), _REDUCTION),
         "ReduceMean": _operator(reduction(mb.reduce_mean), _REDUCTION),
         "ReduceMin": _operator(reduction(mb.reduce_min), _REDUCTION),
