@@ -49,7 +49,7 @@ def fold(proto: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> t
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     found = ReferenceEvaluator(model).run(None, feeds)
-    return tuple(np.asarray(value) for value in found)  # type: ignore[union-attr]
+    return tuple(np.asarray(value) for value in found)
 
 
 def _element_type(array: Array) -> int:

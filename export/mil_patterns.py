@@ -60,7 +60,9 @@ class _Web:
         array = self.constants.get(name)
         if array is None or array.size != 1 or not np.issubdtype(array.dtype, np.floating):
             return False
-        return abs(float(array.reshape(())) - number) <= abs(number) * np.finfo(array.dtype).eps
+        return bool(
+            abs(float(array.reshape(())) - number) <= abs(number) * np.finfo(array.dtype).eps
+        )
 
     def partner(self, node: onnx.NodeProto | None, number: float) -> str | None:
         """The other operand of a node of two, one of which is `number`."""

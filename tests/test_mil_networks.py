@@ -75,7 +75,7 @@ def gated(_: Any, x: Tensor) -> Tensor:
 
 
 def turned(_: Any, x: Tensor) -> Tensor:
-    a, b, c = x.split([4, 8, 4], 1)
+    a, b, c = torch.split(x, [4, 8, 4], 1)
     return torch.cat([c, a, b], 1)
 
 
