@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgerep.export.apple import mb
 from edgerep.export.mil_arithmetic import Emit
 from edgerep.export.mil_node import Node, Var
 
