@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.mil_interpreter import load_program
+from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError, OnnxError
 from edgerep.export.apple import ct, quiet
 from edgerep.export.coreml import export_coreml
@@ -112,6 +113,8 @@ def module(name: str) -> nn.Module:
             if isinstance(part, (nn.LayerNorm, nn.BatchNorm1d)):
                 nn.init.uniform_(part.weight, 0.5, 1.5)
                 nn.init.normal_(part.bias)
+            elif isinstance(part, nn.PReLU):  # equal slopes are a LeakyRelu to coremltools
+                nn.init.uniform_(part.weight, 0.1, 0.5)
     return made.eval()
 
 
@@ -295,3 +298,15 @@ def test_epsilon_that_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
     made = Function(lambda _, x: functional.normalize(x, dim=1), None).eval()
     with pytest.raises(OnnxError, match=r"would become zero: \w+ \(1e-12\)"):
         export_onnx(made, tmp_path / "a.onnx", size=SIZE, precision="fp16")
+
+
+def test_float_attributes_of_constants_become_float16(tmp_path: Path) -> None:
+    """Softplus is exported with `Constant(value_float=...)`, which is float32 by definition."""
+    made = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softplus()).eval()
+    half = export_onnx(made, tmp_path / "half.onnx", size=SIZE, precision="fp16")
+    full = export_onnx(made, tmp_path / "full.onnx", size=SIZE)
+    x = np.random.default_rng(0).standard_normal((1, 3, *SIZE)).astype(np.float32)
+    with OnnxRuntimeSession(half.path) as ours, OnnxRuntimeSession(full.path) as reference:
+        (found,), (wanted,) = ours.run(x), reference.run(x)
+    bound = REL_L2_FP16_VS_TORCH_FLOAT64 * np.linalg.norm(wanted)
+    assert np.linalg.norm(found - wanted) < bound
