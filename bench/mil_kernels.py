@@ -5,57 +5,41 @@ Source: the MIL operator reference, and the value inference in coremltools' own 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep.errors import CoremlError
+from edgerep.bench import mil_shape_kernels, mil_window_kernels
+from edgerep.bench.mil_values import Arguments, ints, tensor
 
-Arguments: TypeAlias = Mapping[str, Any]
 Kernel: TypeAlias = Callable[[Arguments], Any]
 
-_POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
-_MAX_POOLS = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+_GELUS = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}
 
 
 def _unary(function: Callable[[Tensor], Tensor]) -> Kernel:
-    return lambda a: function(_tensor(a["x"]))
+    return lambda a: function(tensor(a["x"]))
 
 
 def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Kernel:
-    return lambda a: function(_tensor(a["x"]), _tensor(a["y"]))
+    return lambda a: function(tensor(a["x"]), tensor(a["y"]))
 
 
-def _conv(a: Arguments) -> Tensor:
-    x = functional.pad(a["x"], _padding(a))
-    rank = x.ndim - 2
-    return torch.convolution(
-        x, a["weight"], a.get("bias"), _ints(a["strides"]), [0] * rank, _ints(a["dilations"]),
-        False, [0] * rank, int(a["groups"]),
-    )  # fmt: skip
+def _reduction(function: Callable[..., Tensor]) -> Kernel:
+    def kernel(a: Arguments) -> Tensor:
+        x = tensor(a["x"])
+        axes = range(x.ndim) if a.get("axes") is None else ints(a["axes"])
+        return function(x, tuple(axes), keepdim=bool(a["keep_dims"]))
+
+    return kernel
 
 
-def _avg_pool(a: Arguments) -> Tensor:
-    pool = _POOLS[a["x"].ndim - 3]
-    kernel, strides, padding = _ints(a["kernel_sizes"]), _ints(a["strides"]), _padding(a)
-    _require_floor(a)
-    mean = pool(functional.pad(a["x"], padding), kernel, strides)
-    if not a["exclude_padding_from_average"]:
-        return mean
-    inside = functional.pad(torch.ones_like(a["x"]), padding)
-    return mean / pool(inside, kernel, strides)
-
-
-def _max_pool(a: Arguments) -> Tensor:
-    _require_floor(a)
-    x = functional.pad(a["x"], _padding(a), value=-math.inf)
-    return _MAX_POOLS[x.ndim - 3](x, _ints(a["kernel_sizes"]), _ints(a["strides"]))
+def _l2_norm(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
+    return torch.sqrt(torch.sum(x * x, axes, keepdim=keepdim))
 
 
 def _batch_norm(a: Arguments) -> Tensor:
@@ -64,43 +48,43 @@ def _batch_norm(a: Arguments) -> Tensor:
     )
 
 
+def _layer_norm(a: Arguments) -> Tensor:
+    x = tensor(a["x"])
+    axes = sorted(axis % x.ndim for axis in ints(a["axes"]))
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    x = (x - mean) / torch.sqrt(variance + float(a["epsilon"]))
+    shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+    x = x if a.get("gamma") is None else x * a["gamma"].reshape(shape)
+    return x if a.get("beta") is None else x + a["beta"].reshape(shape)
+
+
 def _linear(a: Arguments) -> Tensor:
     return functional.linear(a["x"], a["weight"], a.get("bias"))
 
 
 def _matmul(a: Arguments) -> Tensor:
-    x, y = _tensor(a["x"]), _tensor(a["y"])
+    x, y = tensor(a["x"]), tensor(a["y"])
     x = x.mT if a["transpose_x"] else x
     y = y.mT if a["transpose_y"] else y
     return x @ y
-
-
-def _reduce_mean(a: Arguments) -> Tensor:
-    axes = None if a.get("axes") is None else _ints(a["axes"])
-    return a["x"].mean(axes, keepdim=bool(a["keep_dims"]))  # type: ignore[no-any-return]
 
 
 def _clip(a: Arguments) -> Tensor:
     return torch.clamp(a["x"], float(a["alpha"]), float(a["beta"]))
 
 
+def _hard_sigmoid(a: Arguments) -> Tensor:
+    return torch.clamp(a["x"] * float(a["alpha"]) + float(a["beta"]), 0, 1)
+
+
+def _thresholded_relu(a: Arguments) -> Tensor:
+    x = tensor(a["x"])
+    return torch.where(x >= float(a["alpha"]), x, 0)
+
+
 def _cast(a: Arguments) -> Tensor:
     # The result's own type does the rounding; to an integer, towards zero.
-    return torch.trunc(a["x"]) if str(a["dtype"]).startswith("int") else _tensor(a["x"])
-
-
-def _squeeze(a: Arguments) -> Tensor:
-    x: Tensor = a["x"]
-    return x.squeeze() if a.get("axes") is None else x.squeeze(tuple(_ints(a["axes"])))
-
-
-def _expand_dims(a: Arguments) -> Tensor:
-    x: Tensor = a["x"]
-    axes = _ints(a["axes"])
-    rank = x.ndim + len(axes)
-    for axis in sorted(axis % rank for axis in axes):
-        x = x.unsqueeze(axis)
-    return x
+    return torch.trunc(a["x"]) if str(a["dtype"]).startswith("int") else tensor(a["x"])
 
 
 def _classify(a: Arguments) -> tuple[str, dict[str, float]]:
@@ -111,57 +95,54 @@ def _classify(a: Arguments) -> tuple[str, dict[str, float]]:
     return best, dict(zip(names, probabilities.tolist(), strict=True))
 
 
-def _tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-
-
-def _ints(value: Any) -> list[int]:
-    return [int(number) for number in np.asarray(value).reshape(-1)]
-
-
-def _padding(a: Arguments) -> Sequence[int]:
-    """MIL's pads (first dimension first) as `functional.pad` wants them (last one first)."""
-    if a["pad_type"] == "valid":
-        return [0] * (2 * (a["x"].ndim - 2))
-    if a["pad_type"] != "custom":
-        raise CoremlError(f"the reference interpreter does not know pad_type {a['pad_type']!r}")
-    pads = _ints(a["pad"])
-    pairs = [pads[i : i + 2] for i in range(0, len(pads), 2)]
-    return [size for pair in reversed(pairs) for size in pair]
-
-
-def _require_floor(a: Arguments) -> None:
-    if a["ceil_mode"]:
-        raise CoremlError("the reference interpreter does not know pooling with ceil_mode")
-
-
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
+        "abs": _unary(torch.abs),
         "add": _binary(torch.add),
-        "avg_pool": _avg_pool,
+        "avg_pool": mil_window_kernels.avg_pool,
         "batch_norm": _batch_norm,
         "cast": _cast,
         "classify": _classify,
         "clip": _clip,
-        "concat": lambda a: torch.cat([_tensor(v) for v in a["values"]], int(a["axis"])),
-        "conv": _conv,
-        "expand_dims": _expand_dims,
+        "concat": lambda a: torch.cat([tensor(v) for v in a["values"]], int(a["axis"])),
+        "conv": mil_window_kernels.conv,
+        "erf": _unary(torch.erf),
+        "exp": _unary(torch.exp),
+        "expand_dims": mil_shape_kernels.expand_dims,
+        "gather": mil_shape_kernels.gather,
+        "gelu": lambda a: functional.gelu(a["x"], approximate=_GELUS[str(a["mode"])]),
         "identity": _unary(torch.clone),
+        "layer_norm": _layer_norm,
+        "leaky_relu": lambda a: functional.leaky_relu(a["x"], float(a["alpha"])),
         "linear": _linear,
         "matmul": _matmul,
-        "max_pool": _max_pool,
+        "max_pool": mil_window_kernels.max_pool,
         "maximum": _binary(torch.maximum),
         "minimum": _binary(torch.minimum),
         "mul": _binary(torch.mul),
+        "pad": mil_shape_kernels.pad,
+        "pow": _binary(torch.pow),
+        "prelu": lambda a: functional.prelu(a["x"], a["alpha"]),
         "real_div": _binary(torch.true_divide),
-        "reduce_mean": _reduce_mean,
+        "reduce_l2_norm": _reduction(_l2_norm),
+        "reduce_max": _reduction(torch.amax),
+        "reduce_mean": _reduction(torch.mean),
+        "reduce_min": _reduction(torch.amin),
+        "reduce_sum": _reduction(torch.sum),
         "relu": _unary(torch.relu),
-        "reshape": lambda a: _tensor(a["x"]).reshape(_ints(a["shape"])),
+        "reshape": lambda a: tensor(a["x"]).reshape(ints(a["shape"])),
         "sigmoid": _unary(torch.sigmoid),
+        "sigmoid_hard": _hard_sigmoid,
         "silu": _unary(functional.silu),
+        "slice_by_index": mil_shape_kernels.slice_by_index,
         "softmax": lambda a: torch.softmax(a["x"], int(a["axis"])),
-        "squeeze": _squeeze,
+        "split": mil_shape_kernels.split,
+        "sqrt": _unary(torch.sqrt),
+        "squeeze": mil_shape_kernels.squeeze,
         "sub": _binary(torch.sub),
-        "transpose": lambda a: _tensor(a["x"]).permute(_ints(a["perm"])),
+        "tanh": _unary(torch.tanh),
+        "thresholded_relu": _thresholded_relu,
+        "tile": lambda a: tensor(a["x"]).repeat(ints(a["reps"])),
+        "transpose": lambda a: tensor(a["x"]).permute(ints(a["perm"])),
     }
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, fx, nn
 
@@ -206,7 +206,7 @@ def _revived(
     state: Mapping[str, Any],
 ) -> nn.Module:
     """An instance of a subclass of `base` whose forward is `source`; also how one is unpickled."""
-    space = {
+    space: dict[str, Any] = {
         name: import_module(value.name) if isinstance(value, _ModuleName) else value
         for name, value in names.items()
     }
@@ -217,7 +217,7 @@ def _revived(
     exec(compile(source, f"<fused {base.__name__}>", "exec"), space)
     forward: Callable[..., Any] = space["forward"]
     if arguments is not None:
-        forward = _checking(forward, arguments, cast(Any, base).forward)
+        forward = _checking(forward, arguments, base.forward)
 
     def reduce(self: nn.Module, protocol: object) -> tuple[Any, ...]:
         return _revived, (base, source, kept, arguments, vars(self))

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import onnx
-from onnx import version_converter
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,6 +16,7 @@ from edgerep.examples import example_inputs
 from edgerep.export.graph_checks import calls_of, require_operators, require_same_calls
 from edgerep.export.onnx_file import Graph
 from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
+from edgerep.export.opsets import convert_opset
 from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
 from edgerep.fusion import Fused
 from edgerep.interface import InputShapes, interface_of
@@ -107,10 +107,8 @@ def export_onnx(
         keep_batchnorm=norms and form != "unfused-folded",
     )
     model = traced.model
-    if opset < EXPORTER_LOWEST_OPSET:
-        model = _lowered(model, opset)
-    elif opset != DEFAULT_OPSET:
-        model = version_converter.convert_version(model, opset)
+    if opset != EXPORTER_LOWEST_OPSET:
+        model = convert_opset(model, opset)
     _prune_metadata(model)
     if isinstance(module, RepVGG):
         require_operators(model, module, form)
@@ -128,18 +126,6 @@ def export_onnx(
     return write_graph(
         model, path, form=form, batch=profile, made_from=[origin_entry(source)], options=options
     )
-
-
-def _lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    lowered = version_converter.convert_version(model, opset)
-    lowered.ir_version = 8  # what opset 17 came with; old parsers look at it
-    for node in lowered.graph.node:
-        if node.op_type.startswith("Reduce"):
-            # An attribute of opset 18 that the converter leaves behind.
-            kept = [a for a in node.attribute if a.name != "noop_with_empty_axes"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return lowered
 
 
 def _prune_metadata(model: onnx.ModelProto) -> None:

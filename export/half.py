@@ -8,6 +8,7 @@ pixels of 0 to 255 and a mean of 123.675 are not what float16 is good at.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,9 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.errors import OnnxError
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-# Operators whose scale parameters TensorRT and Core ML want in float32 are not among these; the
-# graphs that edgerep writes hold no others with float tensors as attributes.
 _TYPED_ATTRIBUTES = {"Cast": "to"}
+_FLOAT32_INPUTS = {"Resize": (2,)}  # its scales
 _NORMALISING = ("Cast", "Sub", "Add", "Mul", "Div")
 
 
@@ -29,8 +29,9 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     float32, and so do their constants; the cast comes behind them.
 
     Raises:
-        OnnxError: A weight is beyond what float16 holds (65504), listed by name; the largest
-            activations are not checked here but by parity.
+        OnnxError: A constant is beyond what float16 holds (65504), or a single number so small
+            that it would become zero, listed by name; the largest activations are not checked
+            here but by parity.
     """
     half = onnx.ModelProto()
     half.CopyFrom(model)
@@ -38,13 +39,13 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     front = [node for value in _images(graph) for node in _normalisation(graph, value.name)]
     made_in_front = {name for node in front for name in node.output}
     kept = {name for node in front for name in node.input} | _always_wide(graph)
-    _refuse_overflow(graph, kept)
+    _refuse_what_float16_cannot_hold(graph, kept)
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             values = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     for node in graph.node:
-        if not made_in_front.intersection(node.output):
+        if not made_in_front.union(kept).intersection(node.output):
             _retype_attributes(node)
     wide = made_in_front | kept | {value.name for value in (*graph.input, *graph.output)}
     for value in graph.value_info:
@@ -53,14 +54,6 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     _cast_inputs(graph)
     _cast_outputs(graph)
     return half
-
-
-def _always_wide(graph: onnx.GraphProto) -> set[str]:
-    """Constants that ONNX wants in float32 whatever the data is: the scales of a Resize."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return {
-        name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]
-    } & constants  # fmt: skip
 
 
 def _images(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
@@ -88,17 +81,51 @@ def _normalisation(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     return found
 
 
-def _refuse_overflow(graph: onnx.GraphProto, kept: set[str]) -> None:
-    beyond = []
+def _always_wide(graph: onnx.GraphProto) -> set[str]:
+    """Values that an operator takes in float32 only, whatever the type of its tensors."""
+    return {
+        node.input[index]
+        for node in graph.node
+        for index in _FLOAT32_INPUTS.get(node.op_type, ())
+        if index < len(node.input) and node.input[index]
+    }
+
+
+def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Float32 constants by name: initializers, and the values of `Constant`."""
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
-            largest = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0))
-            if largest > _FLOAT16_MAX:
-                beyond.append(f"{tensor.name} (largest {largest:.4g})")
+        if tensor.data_type == TensorProto.FLOAT:
+            yield tensor.name, numpy_helper.to_array(tensor)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = helper.get_attribute_value(node.attribute[0])
+            if node.attribute[0].name in ("value_float", "value_floats"):
+                yield node.output[0], np.array(value, dtype=np.float32)
+            elif node.attribute[0].name == "value" and value.data_type == TensorProto.FLOAT:
+                yield node.output[0], numpy_helper.to_array(value)
+
+
+def _refuse_what_float16_cannot_hold(graph: onnx.GraphProto, kept: set[str]) -> None:
+    beyond, vanishing = [], []
+    for name, values in _constants(graph):
+        if name in kept:
+            continue
+        largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+        if largest > _FLOAT16_MAX:
+            beyond.append(f"{name} (largest {largest:.4g})")
+        # A single number is there for what it is: a bound, or an epsilon that keeps a divisor
+        # from being zero. A weight among many may vanish.
+        if values.ndim == 0 and values != 0 and np.float16(values) == 0:
+            vanishing.append(f"{name} ({float(values):.4g})")
     if beyond:
         raise OnnxError(
             f"float16 holds numbers up to {_FLOAT16_MAX:.0f}, and these weights go beyond: "
             f"{', '.join(beyond)}. Use --precision fp32"
+        )
+    if vanishing:
+        raise OnnxError(
+            f"float16 holds no number below 6e-08, and these constants would become zero: "
+            f"{', '.join(vanishing)}. Use --precision fp32"
         )
 
 
@@ -113,6 +140,10 @@ def _retype_attributes(node: onnx.NodeProto) -> None:
         ):
             values = numpy_helper.to_array(attribute.t).astype(np.float16)
             attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
+        elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+            # These two are float32 by definition.
+            values = np.array(helper.get_attribute_value(attribute), dtype=np.float16)
+            attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
 def _cast_inputs(graph: onnx.GraphProto) -> None:

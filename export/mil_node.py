@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.errors import CoremlError
+from edgerep.export.apple import types
 
 Array: TypeAlias = NDArray[Any]
 Var: TypeAlias = Any  # coremltools' value in a program; coremltools is untyped
@@ -25,8 +26,10 @@ class Node:
         operator: ONNX operator.
         name: For messages: the node's name, or its first output's.
         result: Name that the result takes in the program.
-        inputs: A `Var` of the program, an array for a constant, None for an absent input.
+        inputs: A `Var` of the program, an array for a constant, an array of objects for sizes
+            that depend on the batch (`edgerep.export.mil_sizes`), None for an absent input.
         attributes: As written in the file; defaults are the emitting function's business.
+        outputs: How many it has.
     """
 
     operator: str
@@ -34,6 +37,7 @@ class Node:
     result: str
     inputs: tuple[Any, ...]
     attributes: Mapping[str, Any]
+    outputs: int = 1
 
     def get(self, attribute: str, default: Any) -> Any:
         return self.attributes.get(attribute, default)
@@ -42,23 +46,47 @@ class Node:
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def is_constant(self, index: int) -> bool:
-        return self.has(index) and isinstance(self.inputs[index], np.ndarray)
+        value = self.inputs[index] if self.has(index) else None
+        return isinstance(value, np.ndarray) and value.dtype != object
 
     def data(self, index: int) -> Any:
         """Input `index` as an operand: a `Var`, or the constant with its bits untouched."""
         value = self.inputs[index]
         if not isinstance(value, np.ndarray):
             return value
+        if value.dtype == object:
+            self.refuse(f"its input {index} is computed from the number of images")
         if value.dtype.name not in _DATA_TYPES:
             self.refuse(f"its input {index} is a constant of {value.dtype}, which MIL cannot hold")
         return value[()] if value.ndim == 0 else value
 
     def constant(self, index: int) -> Array:
-        """Input `index`, which has to be known at conversion."""
-        if not self.is_constant(index):
-            self.refuse(f"its input {index} is computed; it must be a constant")
+        """Input `index` as an operand that has to be known at conversion."""
+        self.known(index)
         array: Array = self.data(index)
         return array
+
+    def known(self, index: int) -> Array:
+        """Input `index` as numpy has it, which has to be known at conversion."""
+        if not self.is_constant(index):
+            self.refuse(f"its input {index} is computed; it must be a constant")
+        array: Array = self.inputs[index]
+        return array
+
+    def sizes(self, index: int) -> Array:
+        """Input `index` as whole numbers, of which some may be expressions of the batch."""
+        value = self.inputs[index]
+        if not isinstance(value, np.ndarray):
+            self.refuse(f"its input {index} is computed from numbers; it must come from shapes")
+        return value if value.dtype == object else _as_objects(value)
+
+    def number(self, like: Var, attribute: str, default: float) -> Any:
+        """A floating-point attribute in the type of `like`, as MIL wants it."""
+        value = float(self.get(attribute, default))
+        typed = types.nptype_from_builtin(like.dtype)(value)
+        if value != 0 and (typed == 0 or not np.isfinite(typed)):
+            self.refuse(f"`{attribute}` is {value:g}, which {typed.dtype} cannot hold")
+        return typed
 
     def integers(self, attribute: str, index: int) -> list[int] | None:
         """A list that is an attribute in older opsets and an input in newer ones."""
@@ -87,3 +115,7 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     return {
         name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()
     }
+
+
+def _as_objects(array: Array) -> Array:
+    return np.array([int(n) for n in array.reshape(-1)], dtype=object).reshape(array.shape)

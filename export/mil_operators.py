@@ -1,10 +1,11 @@
 """The operator table: for each ONNX operator, the function that emits it as MIL.
 
-Closed on purpose. It holds what fused and unfused RepVGG-like networks are made of; any other
-operator, and any attribute that is not listed beside its operator, is refused by name. Nothing
-is approximated and nothing is merged: one ONNX node becomes one MIL operation wherever MIL has
-one that means the same. Nodes that depend on constants only, `Constant` itself among them, never
-get here: they are folded before.
+Closed on purpose. It holds what convolutional classifiers are made of, fused or not, with their
+gates and attention; any other operator, and any attribute that is not listed beside its operator,
+is refused by name. Nothing is approximated: one ONNX node becomes one MIL operation wherever MIL
+has one that means the same. Three things never get here: nodes that depend on constants only
+(`mil_folding`), nodes that only compute shapes (`mil_sizes`), and activations spelt out in steps,
+which come as one node (`mil_patterns`).
 
 Sources: the ONNX operator reference (opsets 13 to 21) and the MIL operator reference.
 """
@@ -16,16 +17,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import numpy as np
-from onnx import TensorProto
+from edgerep.export import (
+    mil_activations,
+    mil_arithmetic,
+    mil_matrices,
+    mil_norms,
+    mil_shapes,
+    mil_slices,
+    mil_windows,
+)
+from edgerep.export.apple import mb
+from edgerep.export.mil_arithmetic import binary, unary
+from edgerep.export.mil_node import Node
+from edgerep.export.mil_patterns import LINEAR, SWISH
+from edgerep.export.mil_reductions import over_positions, reduction
 
-from edgerep.export import mil_shapes, mil_windows
-from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Node, Var
-
-Emit: TypeAlias = Callable[[Node], Var]
-
-_CASTS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT32: "int32"}
+# A `Var`, an array where the value is known after all, or a tuple of either, one per output.
+Emit: TypeAlias = Callable[[Node], Any]
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,15 @@ class Operator:
     attributes: frozenset[str]
 
 
-def emit(node: Node) -> Var:
+def emit(node: Node) -> Any:
     """Emit one node into the program being built.
 
     Raises:
         CoremlError: MIL cannot do exactly what the node says.
     """
-    operator = OPERATORS[node.operator]
+    operator = OPERATORS.get(node.operator) or _PATTERNS.get(node.operator)
+    if operator is None:
+        node.refuse("it can only be worked out where everything it reads is constant")
     unknown = sorted(set(node.attributes) - operator.attributes)
     if unknown:
         node.refuse(f"it has attributes that edgerep does not know: {', '.join(unknown)}")
@@ -52,141 +62,70 @@ def emit(node: Node) -> Var:
         node.refuse(str(error))
 
 
-def _unary(builder: Any) -> Emit:
-    return lambda node: builder(x=node.data(0), name=node.result)
-
-
-def _binary(builder: Any) -> Emit:
-    return lambda node: builder(x=node.data(0), y=node.data(1), name=node.result)
-
-
-def _cast(node: Node) -> Var:
-    x, to = node.data(0), node.get("to", None)
-    if to not in _CASTS:
-        name = TensorProto.DataType.Name(to)
-        node.refuse(f"it casts to {name}; Core ML has FLOAT, FLOAT16 and INT32")
-    if types.builtin_to_string(x.dtype) == _CASTS[to]:
-        return x  # an image input: uint8 in ONNX, float32 in Core ML from the start
-    return mb.cast(x=x, dtype=_CASTS[to], name=node.result)
-
-
-def _clip(node: Node) -> Var:
-    x = node.data(0)
-    if node.is_constant(1) and node.is_constant(2):
-        return mb.clip(x=x, alpha=node.data(1), beta=node.data(2), name=node.result)
-    if node.has(1):
-        name = node.result + "_floor" if node.has(2) else node.result
-        x = mb.maximum(x=x, y=node.data(1), name=name)
-    return mb.minimum(x=x, y=node.data(2), name=node.result) if node.has(2) else x
-
-
-def _softmax(node: Node) -> Var:
-    return mb.softmax(x=node.data(0), axis=node.get("axis", -1), name=node.result)
-
-
-def _reduce_mean(node: Node) -> Var:
-    x, axes = node.data(0), node.integers("axes", 1)
-    if not axes and node.get("noop_with_empty_axes", 0):
-        return x
-    keep = bool(node.get("keepdims", 1))
-    return mb.reduce_mean(
-        x=x, axes=axes or list(range(x.rank)), keep_dims=keep, name=node.result
-    )  # fmt: skip
-
-
-def _batch_norm(node: Node) -> Var:
-    node.require("training_mode", 0)
-    x, epsilon = node.data(0), node.get("epsilon", 1e-5)
-    if not 3 <= x.rank <= 5:  # the builder does not look
-        node.refuse(f"its input has rank {x.rank}; batch_norm takes 3 to 5")
-    gamma, beta, mean, variance = (node.constant(index) for index in range(1, 5))
-    return mb.batch_norm(
-        x=x, mean=mean, variance=variance, gamma=gamma, beta=beta,
-        epsilon=types.nptype_from_builtin(x.dtype)(epsilon), name=node.result,
-    )  # fmt: skip
-
-
-def _matmul(node: Node) -> Var:
-    return mb.matmul(x=node.data(0), y=node.data(1), name=node.result)
-
-
-def _gemm(node: Node) -> Var:
-    alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
-    flip_a, flip_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
-    bias = _linear_bias(node)
-    if node.is_constant(1) and bias is not None and not flip_a and alpha == beta == 1:
-        weight = node.constant(1) if flip_b else node.constant(1).T.copy()  # [out, in]
-        return mb.linear(x=node.data(0), weight=weight, bias=bias, name=node.result)
-    return _gemm_in_steps(node, alpha, beta, flip_a, flip_b)
-
-
-def _linear_bias(node: Node) -> np.ndarray[Any, Any] | None:
-    """The third input of a Gemm as `linear` wants it, [out]; None where it does not fit."""
-    if not node.is_constant(1):
-        return None
-    weight = node.constant(1)
-    width = weight.shape[0 if node.get("transB", 0) else 1]
-    if not node.has(2):
-        return np.zeros(width, weight.dtype)
-    if not node.is_constant(2):
-        return None
-    bias = np.asarray(node.constant(2))
-    fits = bias.size in (1, width) and bias.size == (bias.shape or (1,))[-1]
-    return np.broadcast_to(bias.reshape(-1), width).copy() if fits else None
-
-
-def _gemm_in_steps(node: Node, alpha: float, beta: float, flip_a: bool, flip_b: bool) -> Var:
-    """A Gemm that is no `linear`: alpha * A B + beta * C, without the steps that change nothing."""
-    y = mb.matmul(
-        x=node.data(0), y=node.data(1), transpose_x=flip_a, transpose_y=flip_b,
-        name=f"{node.result}_product" if alpha != 1 or node.has(2) else node.result,
-    )  # fmt: skip
-    number = types.nptype_from_builtin(y.dtype)
-    if alpha != 1:
-        name = f"{node.result}_scaled" if node.has(2) else node.result
-        y = mb.mul(x=y, y=number(alpha), name=name)
-    if not node.has(2):
-        return y
-    bias = node.data(2)
-    if beta != 1:
-        bias = mb.mul(x=bias, y=number(beta), name=f"{node.result}_bias")
-    return mb.add(x=y, y=bias, name=node.result)
-
-
 def _operator(emit: Emit, attributes: str = "") -> Operator:
     return Operator(emit, frozenset(attributes.split()))
 
 
 _WINDOW = "auto_pad kernel_shape strides pads dilations"
+_REDUCTION = "axes keepdims noop_with_empty_axes"
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
-        "Add": _operator(_binary(mb.add)),
+        "Abs": _operator(unary(mb.abs)),
+        "Add": _operator(binary(mb.add)),
         "AveragePool": _operator(
             mil_windows.average_pool, f"{_WINDOW} ceil_mode count_include_pad"
         ),
         # `momentum` only matters in training.
-        "BatchNormalization": _operator(_batch_norm, "epsilon momentum training_mode"),
-        "Cast": _operator(_cast, "to"),
-        "Clip": _operator(_clip),
+        "BatchNormalization": _operator(mil_norms.batch_norm, "epsilon momentum training_mode"),
+        "Cast": _operator(mil_arithmetic.cast, "to"),
+        "CastLike": _operator(mil_arithmetic.cast_like),
+        "Clip": _operator(mil_activations.clip),
         "Concat": _operator(mil_shapes.concat, "axis"),
         "Conv": _operator(mil_windows.conv, f"{_WINDOW} group"),
-        "Div": _operator(_binary(mb.real_div)),
+        "Div": _operator(binary(mb.real_div)),
+        "Erf": _operator(unary(mb.erf)),
+        "Exp": _operator(unary(mb.exp)),
+        "Expand": _operator(mil_slices.expand),
         "Flatten": _operator(mil_shapes.flatten, "axis"),
-        "Gemm": _operator(_gemm, "alpha beta transA transB"),
-        "GlobalAveragePool": _operator(mil_windows.global_average_pool),
+        "Gather": _operator(mil_slices.gather, "axis"),
+        "Gelu": _operator(mil_activations.gelu, "approximate"),
+        "Gemm": _operator(mil_matrices.gemm, "alpha beta transA transB"),
+        "GlobalAveragePool": _operator(over_positions(mb.reduce_mean)),
+        "GlobalMaxPool": _operator(over_positions(mb.reduce_max)),
+        "HardSigmoid": _operator(mil_activations.hard_sigmoid, "alpha beta"),
+        "HardSwish": _operator(mil_activations.hard_swish),
         "Identity": _operator(lambda node: node.data(0)),
-        "MatMul": _operator(_matmul),
+        # `stash_type` is how precisely ONNX sums up, which is the runtime's own affair.
+        "LayerNormalization": _operator(mil_norms.layer_norm, "axis epsilon stash_type"),
+        "LeakyRelu": _operator(mil_activations.leaky_relu, "alpha"),
+        "MatMul": _operator(mil_matrices.matmul),
         "MaxPool": _operator(mil_windows.max_pool, f"{_WINDOW} ceil_mode storage_order"),
-        "Mul": _operator(_binary(mb.mul)),
-        "ReduceMean": _operator(_reduce_mean, "axes keepdims noop_with_empty_axes"),
-        "Relu": _operator(_unary(mb.relu)),
+        "Mul": _operator(binary(mb.mul)),
+        "Neg": _operator(mil_arithmetic.negate),
+        "PRelu": _operator(mil_activations.prelu),
+        "Pad": _operator(mil_slices.pad, "mode"),
+        "Pow": _operator(mil_arithmetic.power),
+        "Reciprocal": _operator(mil_arithmetic.reciprocal),
+        "ReduceL2": _operator(reduction(mb.reduce_l2_norm, mb.abs), _REDUCTION),
+        "ReduceMax": _operator(reduction(mb.reduce_max), _REDUCTION),
+        "ReduceMean": _operator(reduction(mb.reduce_mean), _REDUCTION),
+        "ReduceMin": _operator(reduction(mb.reduce_min), _REDUCTION),
+        "ReduceSum": _operator(reduction(mb.reduce_sum), _REDUCTION),
+        "Relu": _operator(unary(mb.relu)),
         "Reshape": _operator(mil_shapes.reshape, "allowzero"),
-        "Sigmoid": _operator(_unary(mb.sigmoid)),
-        "Softmax": _operator(_softmax, "axis"),
+        "Sigmoid": _operator(unary(mb.sigmoid)),
+        "Slice": _operator(mil_slices.slice_),
+        "Softmax": _operator(mil_activations.softmax, "axis"),
+        "Split": _operator(mil_slices.split, "axis num_outputs"),
+        "Sqrt": _operator(unary(mb.sqrt)),
         "Squeeze": _operator(mil_shapes.squeeze, "axes"),
-        "Sub": _operator(_binary(mb.sub)),
+        "Sub": _operator(binary(mb.sub)),
+        "Tanh": _operator(unary(mb.tanh)),
         "Transpose": _operator(mil_shapes.transpose, "perm"),
         "Unsqueeze": _operator(mil_shapes.unsqueeze, "axes"),
     }
+)
+_PATTERNS: Mapping[str, Operator] = MappingProxyType(
+    {SWISH: _operator(unary(mb.silu)), LINEAR: _operator(mil_matrices.matmul_add)}
 )

@@ -8,18 +8,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import numpy_helper
 
 from edgerep.batches import BatchProfile
 from edgerep.errors import CoremlError
 from edgerep.export.apple import mb, mil, types
-from edgerep.export.mil_node import Array, Node, Var, attributes_of
+from edgerep.export.mil_folding import FOLDABLE, constants_of, fold
+from edgerep.export.mil_node import Node, Var, attributes_of
 from edgerep.export.mil_operators import OPERATORS, emit
+from edgerep.export.mil_patterns import recognise
+from edgerep.export.mil_sizes import compute_sizes, is_symbolic, sizes_of
 from edgerep.export.onnx_file import TensorSpec
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
-_EXPRESSIBLE = OPERATORS.keys() | {"Constant"}
+_REFUSED = object()  # in place of the value of a node that was refused
 
 Program: TypeAlias = Any  # coremltools is untyped
 
@@ -78,10 +80,12 @@ def require_expressible(model: onnx.ModelProto) -> None:
             f"{OPSETS[0]} to {OPSETS[-1]}: export it again with one of these, or convert it with "
             f"onnx.version_converter.convert_version(model, 17)"
         )
+    expressible = OPERATORS.keys() | {"Shape"}
+    constants = constants_of(model.graph, expressible | FOLDABLE)
     offenders = [
         f"{node.name or node.output[0]}: {_operator_name(node)}"
         for node in model.graph.node
-        if _operator_name(node) not in _EXPRESSIBLE
+        if _operator_name(node) not in expressible and node.output[0] not in constants
     ]
     if offenders:
         raise CoremlError(
@@ -127,8 +131,7 @@ def build_program(
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
         values |= {i.name: function.inputs[names.of(i.name)] for i in inputs}
-        for node in model.graph.node:
-            values[node.output[0]] = _emit(node, values, names, _opset(model))
+        _emit_all(recognise(model.graph), values, names, _opset(model))
         outputs = [_result(output.name, values, names) for output in model.graph.output]
         ends_in_softmax = outputs[0].op.op_type == "softmax"
         if softmax and not ends_in_softmax:
@@ -144,43 +147,57 @@ def build_program(
     )
 
 
-def _emit(proto: onnx.NodeProto, values: dict[str, Any], names: _Names, opset: int) -> Any:
-    """The node's first output: a `Var`, or an array where everything it reads is constant."""
+def _emit_all(
+    nodes: Sequence[onnx.NodeProto], values: dict[str, Any], names: _Names, opset: int
+) -> None:
+    """Put the value of every node's outputs into `values`; refuse all that cannot be had at once.
+
+    A node that depends on a refused one is not tried: what is wrong with it is not known.
+    """
+    refusals = []
+    for node in nodes:
+        results: tuple[Any, ...] = (_REFUSED,) * len(node.output)
+        if not any(name and values[name] is _REFUSED for name in node.input):
+            try:
+                results = _emit(node, values, names, opset)
+            except CoremlError as error:
+                refusals.append(str(error))
+        values.update((n, value) for n, value in zip(node.output, results, strict=False) if n)
+    if refusals:
+        raise CoremlError("\n".join(refusals))
+
+
+def _emit(
+    proto: onnx.NodeProto, values: dict[str, Any], names: _Names, opset: int
+) -> tuple[Any, ...]:
+    """The node's outputs: each a `Var`, or an array where it is constant or made of sizes."""
     inputs = [values[name] if name else None for name in proto.input]
-    if all(value is None or isinstance(value, np.ndarray) for value in inputs):
-        return _folded(proto, inputs, opset)
     node = Node(
         operator=proto.op_type,
         name=proto.name or proto.output[0],
         result=names.of(proto.output[0]),
         inputs=tuple(inputs),
         attributes=attributes_of(proto),
+        outputs=len(proto.output),
     )
-    if any(proto.output[1:]):
+    if all(value is None or isinstance(value, np.ndarray) for value in inputs):
+        return (
+            (compute_sizes(node),) if any(map(is_symbolic, inputs)) else fold(proto, inputs, opset)
+        )
+    result = sizes_of(node) if node.operator == "Shape" else emit(node)
+    results = result if isinstance(result, tuple) else (result,)
+    if any(proto.output[len(results) :]):
         node.refuse("it has more than one output, and only the first exists in Core ML")
-    return emit(node)
-
-
-def _folded(proto: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> Array:
-    """A node whose inputs are constants, evaluated as ONNX defines it."""
-    feeds = {
-        name: value for name, value in zip(proto.input, inputs, strict=True) if value is not None
-    }
-    graph = helper.make_graph(
-        [proto],
-        "constant",
-        [helper.make_tensor_value_info(n, _element_type(v), v.shape) for n, v in feeds.items()],
-        [onnx.ValueInfoProto(name=proto.output[0])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    return np.asarray(ReferenceEvaluator(model).run(None, feeds)[0])  # type: ignore[index]
+    return results
 
 
 def _result(name: str, values: dict[str, Any], names: _Names) -> Var:
     """An output of the graph under its own name, also where it is another value's alias."""
     value = values[name]
     if isinstance(value, np.ndarray):
-        raise CoremlError(f"output `{name}` does not depend on any input: it is a constant")
+        raise CoremlError(
+            f"output `{name}` does not depend on the numbers of any input: it is a constant"
+        )
     if value.op is None or value.name != names.of(name):
         return mb.identity(x=value, name=names.of(name))
     return value
@@ -219,7 +236,3 @@ def _opset(model: onnx.ModelProto) -> int:
 
 def _operator_name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def _element_type(array: Array) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(array.dtype))

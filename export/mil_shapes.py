@@ -1,7 +1,8 @@
 """Operators that move or regroup numbers and compute none.
 
-Shapes are fixed except for the batch, which may be a symbol. A target shape can then hold one
--1, and that has to be the batch: whatever else ONNX left open is filled in here.
+Shapes are fixed except for the batch, which may be a symbol. A reshape can then leave one
+dimension open, and that has to be the one with the batch: whatever else ONNX left open is filled
+in here.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from typing import Any
 
 from edgerep.export.apple import mb
 from edgerep.export.mil_node import Node, Var
+from edgerep.export.mil_sizes import as_size, is_known, quotient
+
+_HIGHEST_RANK = 5
 
 
 def reshape(node: Node) -> Var:
     x = node.data(0)
-    target = node.integers("shape", 1) or []
+    target = [as_size(size) for size in node.sizes(1)]
     if not node.get("allowzero", 0):
         target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
+    if 0 in target:
+        node.refuse("its target has a size of 0, and Core ML has no empty tensors")
     return _reshaped(node, x, target)
 
 
@@ -25,7 +31,7 @@ def flatten(node: Node) -> Var:
     x = node.data(0)
     axis = node.get("axis", 1)
     axis += x.rank if axis < 0 else 0
-    return _reshaped(node, x, [_product(x.shape[:axis]), _product(x.shape[axis:])])
+    return _reshaped(node, x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
 
 
 def transpose(node: Node) -> Var:
@@ -36,7 +42,7 @@ def transpose(node: Node) -> Var:
 
 def squeeze(node: Node) -> Var:
     x, axes = node.data(0), node.integers("axes", 1)
-    if axes is None and not all(map(_is_known, x.shape)):
+    if axes is None and not all(map(is_known, x.shape)):
         node.refuse("it squeezes every dimension of size 1, and the batch can be one: name `axes`")
     return mb.squeeze(x=x, axes=axes or _ones(x), name=node.result)
 
@@ -51,29 +57,20 @@ def concat(node: Node) -> Var:
 
 
 def _reshaped(node: Node, x: Var, target: list[Any]) -> Var:
-    """Reshape to sizes of which one may be -1 and one may be the symbolic batch."""
-    symbols = [i for i, size in enumerate(target) if not _is_known(size)]
-    if symbols and -1 in target:
-        # The batch is in its place, so the -1 is the product of what is known in x over the
-        # product of what is known in the target.
-        known = math.prod(size for size in x.shape if _is_known(size))
-        target[target.index(-1)] = known // math.prod(
-            size for size in target if _is_known(size) and size != -1
-        )
-    for index in symbols:
-        target[index] = -1
-    if target.count(-1) > 1:
+    """Reshape to sizes of which one may be -1, and some may be expressions of the batch."""
+    if len(target) > _HIGHEST_RANK:
+        node.refuse(f"its target has {len(target)} dimensions; Core ML has {_HIGHEST_RANK}")
+    volume = math.prod(map(as_size, x.shape))
+    if -1 in target:
+        others = math.prod(size for size in target if size != -1)
+        target[target.index(-1)] = quotient(volume, others)
+    if None in target or math.prod(target) != volume:
+        node.refuse(f"{list(x.shape)} cannot become {target} for every number of images")
+    constant = [as_size(size) if is_known(size) else -1 for size in target]
+    if constant.count(-1) > 1:
         node.refuse(f"its target shape {target} leaves more than one dimension open")
-    return mb.reshape(x=x, shape=target, name=node.result)
+    return mb.reshape(x=x, shape=constant, name=node.result)
 
 
 def _ones(x: Var) -> list[int]:
     return [axis for axis, size in enumerate(x.shape) if size == 1]
-
-
-def _product(sizes: Any) -> Any:
-    return math.prod(sizes) if all(map(_is_known, sizes)) else -1
-
-
-def _is_known(size: Any) -> bool:
-    return isinstance(size, int) or hasattr(size, "dtype")

@@ -39,11 +39,6 @@ def average_pool(node: Node) -> Var:
     )  # fmt: skip
 
 
-def global_average_pool(node: Node) -> Var:
-    x = node.data(0)
-    return mb.reduce_mean(x=x, axes=list(range(2, x.rank)), keep_dims=True, name=node.result)
-
-
 def _pool_window(node: Node) -> dict[str, object]:
     kernel = node.get("kernel_shape", None)
     ones = [1] * len(kernel)

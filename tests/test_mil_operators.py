@@ -44,8 +44,9 @@ class Case:
     def model(self) -> onnx.ModelProto:
         inputs = [f"x{i}" for i in range(len(self.shapes))]
         names = ["" if c is None else f"c{i}" for i, c in enumerate(self.constants)]
+        results = ["y", "rest"] if self.operator == "Split" else ["y"]
         node = helper.make_node(
-            self.operator, [*inputs, *names], ["y"], name="the_node", **self.attributes
+            self.operator, [*inputs, *names], results, name="the_node", **self.attributes
         )
         graph = helper.make_graph(
             [node],
@@ -54,7 +55,7 @@ class Case:
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
                 for name, shape in zip(inputs, self.shapes, strict=True)
             ],
-            [onnx.ValueInfoProto(name="y")],
+            [onnx.ValueInfoProto(name=name) for name in results],
             [
                 numpy_helper.from_array(np.asarray(value), name)
                 for name, value in zip(names, self.constants, strict=True)
@@ -152,6 +153,38 @@ CASES = [
     Case("Unsqueeze", [(3, 5)], [ints(-1)], note="negative"),
     Case("Concat", [IMAGE, (2, 3, 9, 8)], attributes={"axis": 1}),
     Case("Concat", [IMAGE], [weights(2, 1, 9, 8)], {"axis": -3}, note="constant"),
+    *(Case(name, [IMAGE]) for name in ("Abs", "Erf", "Exp", "HardSigmoid", "HardSwish", "Neg",
+                                       "Reciprocal", "Tanh", "GlobalMaxPool", "LeakyRelu")),
+    Case("HardSigmoid", [IMAGE], attributes={"alpha": 1 / 6, "beta": 0.4}, note="torch"),
+    Case("LeakyRelu", [IMAGE], attributes={"alpha": 0.3}, note="steep"),
+    Case("PRelu", [IMAGE], [weights(6, 1, 1)]),
+    Case("PRelu", [IMAGE], [weights(1)], note="one-slope"),
+    Case("PRelu", [(3, 7)], [weights(7)], note="flat"),
+    Case("Gelu", [IMAGE], opset=20),
+    Case("Gelu", [IMAGE], attributes={"approximate": "tanh"}, opset=20, note="tanh"),
+    Case("Pow", [IMAGE], [np.float32(3)]),
+    Case("Pow", [IMAGE], [np.int64(2)], note="whole"),
+    Case("Sqrt", [IMAGE]),
+    Case("CastLike", [IMAGE], [np.float32(0)]),
+    Case("LayerNormalization", [IMAGE], [weights(8), weights(8)], {"epsilon": 1e-3}),
+    Case("LayerNormalization", [IMAGE], [weights(6, 9, 8)], {"axis": 1}, note="no-bias"),
+    Case("BatchNormalization", [(3, 6)], BATCHNORM, note="flat"),
+    *(
+        Case(name, [IMAGE], [ints(1, 2)], {"keepdims": 0})
+        for name in ("ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2")
+    ),
+    Case("ReduceL2", [IMAGE], attributes={"noop_with_empty_axes": 1}, note="none"),
+    Case("Slice", [IMAGE], [ints(1, -6), ints(2**62, 7), ints(1, -1), ints(2, 1)]),
+    Case("Slice", [IMAGE], [ints(0), ints(2**62)], note="nothing-cut"),
+    Case("Gather", [IMAGE], [np.int64(-2)], {"axis": 1}, note="one"),
+    Case("Gather", [IMAGE], [ints(4, 0, -1)], {"axis": 1}),
+    Case("Split", [IMAGE], [ints(2, 4)], {"axis": 1}),
+    Case("Split", [IMAGE], attributes={"axis": 2, "num_outputs": 2}, note="uneven"),
+    Case("Split", [IMAGE], attributes={"axis": -1}, opset=13, note="opset-13"),
+    Case("Pad", [IMAGE], [ints(0, 1, 2, 0, 0, 0, 1, 3), np.float32(0.5)]),
+    Case("Pad", [IMAGE], [ints(1, 2), None, ints(-1)], note="axes"),
+    Case("Expand", [(2, 6, 1, 1)], [ints(1, 9, 8)]),
+    Case("Expand", [(6, 1)], [ints(2, 6, 8)], note="rank"),
     *(
         Case("Conv", [IMAGE], [weights(4, 6, 3, 3)], {"pads": [1] * 4}, v, f"opset-{v}")
         for v in range(13, 22)
@@ -165,11 +198,14 @@ def test_operator_computes_what_onnx_runtime_computes(case: Case, tmp_path: Path
     onnx.save(case.model(), file)
     package = export_coreml(file, tmp_path / "case.mlpackage")
     inputs = [weights(*shape) for shape in case.shapes]
+    if case.operator == "Sqrt":
+        inputs = [np.abs(array) for array in inputs]
     with MilReferenceSession(package) as ours, OnnxRuntimeSession(file) as reference:
-        (found,), (wanted,) = ours.run(*inputs), reference.run(*inputs)
-    assert found.shape == wanted.shape
-    scale = np.abs(wanted).max()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=scale * RTOL_INTERPRETER_VS_ONNXRUNTIME)
+        pairs = list(zip(ours.run(*inputs), reference.run(*inputs), strict=True))
+    for found, wanted in pairs:
+        assert found.shape == wanted.shape
+        atol = np.abs(wanted).max() * RTOL_INTERPRETER_VS_ONNXRUNTIME
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=atol)
 
 
 def test_rank_that_core_ml_does_not_have_is_refused(tmp_path: Path) -> None:
@@ -190,7 +226,12 @@ REFUSED = [
                                           "ceil_mode": 1}), "ceil_mode"),
     (Case("Conv", [IMAGE, (4, 6, 3, 3)]), "input 1 is computed"),
     (Case("Cast", [IMAGE], attributes={"to": TensorProto.INT64}), "INT64"),
-    (Case("BatchNormalization", [(3, 6)], BATCHNORM), "rank"),
+    (Case("BatchNormalization", [(6,)], [weights(1)] * 4), "rank"),
+    (Case("PRelu", [IMAGE], [weights(9, 8)]), "one per channel"),
+    (Case("Slice", [IMAGE], [ints(-1), ints(-(2**62)), ints(1), ints(-1)]), "step is -1"),
+    (Case("Pad", [IMAGE], [ints(0, 0, -1, 0, 0, 0, 0, 0)]), "negative"),
+    (Case("Pad", [IMAGE], [ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "reflect"}), "mode"),
+    (Case("Pow", [IMAGE], [np.float64(0.1)]), "exponent"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,66 @@
+"""Products of matrices. One with constant weights and a bias is MIL's `linear`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgerep.export.apple import mb, types
+from edgerep.export.mil_node import Array, Node, Var
+
+_LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
+
+
+def matmul(node: Node) -> Var:
+    return mb.matmul(x=node.data(0), y=node.data(1), name=node.result)
+
+
+def matmul_add(node: Node) -> Var:
+    """A linear layer: x [..., in], a constant weight [in, out] and its bias [out]."""
+    x, weight, bias = node.data(0), node.constant(1), node.constant(2)
+    if x.rank in _LINEAR_RANKS:
+        return mb.linear(x=x, weight=weight.T.copy(), bias=bias, name=node.result)
+    y = mb.matmul(x=x, y=weight, name=f"{node.result}_product")
+    return mb.add(x=y, y=bias, name=node.result)
+
+
+def gemm(node: Node) -> Var:
+    alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
+    flip_a, flip_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
+    bias = _linear_bias(node)
+    if node.is_constant(1) and bias is not None and not flip_a and alpha == beta == 1:
+        weight = node.constant(1) if flip_b else node.constant(1).T.copy()  # [out, in]
+        return mb.linear(x=node.data(0), weight=weight, bias=bias, name=node.result)
+    return _gemm_in_steps(node, alpha, beta, flip_a, flip_b)
+
+
+def _linear_bias(node: Node) -> Array | None:
+    """The third input of a Gemm as `linear` wants it, [out]; None where it does not fit."""
+    if not node.is_constant(1):
+        return None
+    weight = node.constant(1)
+    width = weight.shape[0 if node.get("transB", 0) else 1]
+    if not node.has(2):
+        return np.zeros(width, weight.dtype)
+    if not node.is_constant(2):
+        return None
+    bias = np.asarray(node.constant(2))
+    fits = bias.size in (1, width) and bias.size == (bias.shape or (1,))[-1]
+    return np.broadcast_to(bias.reshape(-1), width).copy() if fits else None
+
+
+def _gemm_in_steps(node: Node, alpha: float, beta: float, flip_a: bool, flip_b: bool) -> Var:
+    """A Gemm that is no `linear`: alpha * A B + beta * C, without the steps that change nothing."""
+    y = mb.matmul(
+        x=node.data(0), y=node.data(1), transpose_x=flip_a, transpose_y=flip_b,
+        name=f"{node.result}_product" if alpha != 1 or node.has(2) else node.result,
+    )  # fmt: skip
+    number = types.nptype_from_builtin(y.dtype)
+    if alpha != 1:
+        name = f"{node.result}_scaled" if node.has(2) else node.result
+        y = mb.mul(x=y, y=number(alpha), name=name)
+    if not node.has(2):
+        return y
+    bias = node.data(2)
+    if beta != 1:
+        bias = mb.mul(x=bias, y=number(beta), name=f"{node.result}_bias")
+    return mb.add(x=y, y=bias, name=node.result)

@@ -1,0 +1,41 @@
+"""Normalisation with constants: over the batch, as trained, and over a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgerep.export.apple import mb
+from edgerep.export.mil_node import Node, Var
+
+
+def batch_norm(node: Node) -> Var:
+    """[N, C, ...] with up to three positions; [N, C] gets one for the time being."""
+    node.require("training_mode", 0)
+    x = node.data(0)
+    if not 2 <= x.rank <= 5:  # the builder does not look
+        node.refuse(f"its input has rank {x.rank}; batch_norm takes 2 to 5")
+    gamma, beta, mean, variance = (node.constant(index) for index in range(1, 5))
+    flat = x.rank == 2
+    if flat:
+        x = mb.expand_dims(x=x, axes=[2], name=f"{node.result}_expanded")
+    y = mb.batch_norm(
+        x=x, mean=mean, variance=variance, gamma=gamma, beta=beta,
+        epsilon=node.number(x, "epsilon", 1e-5),
+        name=f"{node.result}_normalised" if flat else node.result,
+    )  # fmt: skip
+    return mb.squeeze(x=y, axes=[2], name=node.result) if flat else y
+
+
+def layer_norm(node: Node) -> Var:
+    """`stash_type` says in which type ONNX computes the statistics; Core ML decides by itself."""
+    x = node.data(0)
+    axis = node.get("axis", -1) % x.rank
+    shape = x.shape[axis:]
+    if not all(isinstance(size, (int, np.integer)) for size in shape):
+        node.refuse("it normalises over the images of the batch")
+    gamma = np.broadcast_to(node.constant(1), shape).copy()
+    beta = np.broadcast_to(node.constant(2), shape).copy() if node.has(2) else None
+    return mb.layer_norm(
+        x=x, axes=list(range(axis - x.rank, 0)), gamma=gamma, beta=beta,
+        epsilon=node.number(x, "epsilon", 1e-5), name=node.result,
+    )  # fmt: skip

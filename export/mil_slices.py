@@ -1,0 +1,143 @@
+"""Operators that take a part of a tensor, or put something around it.
+
+The batch may be a symbol. It can be passed on whole, and nothing else: a part of it, or a border
+around it, would depend on how many images there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgerep.export.apple import mb, types
+from edgerep.export.mil_node import Node, Var
+from edgerep.export.mil_sizes import is_known
+
+
+def slice_(node: Node) -> Var:
+    x = node.data(0)
+    begins, ends = node.integers("starts", 1), node.integers("ends", 2)
+    axes = node.integers("axes", 3) or list(range(len(begins or ())))
+    steps = node.integers("steps", 4) or [1] * len(axes)
+    ranges = {
+        axis % x.rank: _range(node, x.shape[axis], begin, end, step)
+        for axis, begin, end, step in zip(axes, begins or (), ends or (), steps, strict=True)
+    }
+    if all(found is None for found in ranges.values()):
+        return x
+    return _sliced(x, ranges, node.result)
+
+
+def gather(node: Node) -> Var:
+    x, indices = node.data(0), node.known(1)
+    axis = node.get("axis", 0) % x.rank
+    size = x.shape[axis]
+    if not is_known(size):
+        node.refuse("it picks images out of the batch")
+    chosen = np.where(indices < 0, indices + size, indices).astype(np.int32)
+    if ((chosen < 0) | (chosen >= size)).any():
+        node.refuse(f"it picks {indices.tolist()} out of {size}")
+    if chosen.ndim == 0:
+        index = int(chosen)
+        return _sliced(x, {axis: (index, index + 1, 1)}, node.result, squeezed=axis)
+    return mb.gather(x=x, indices=chosen, axis=axis, name=node.result)
+
+
+def split(node: Node) -> tuple[Var, ...]:
+    x = node.data(0)
+    axis = node.get("axis", 0) % x.rank
+    if not is_known(x.shape[axis]):
+        node.refuse("it splits the batch")
+    sizes = node.integers("split", 1) or _even_parts(x.shape[axis], node)
+    if len(sizes) == 1:
+        return (x,)
+    return tuple(mb.split(x=x, split_sizes=sizes, axis=axis, name=node.result))
+
+
+def pad(node: Node) -> Var:
+    node.require("mode", "constant")
+    x, widths = node.data(0), node.integers("pads", 1) or []
+    axes = node.integers("axes", 3) or list(range(x.rank))
+    around = [0] * (2 * x.rank)  # a beginning and an end for each dimension
+    for index, axis in enumerate(axes):
+        around[2 * (axis % x.rank)] = widths[index]
+        around[2 * (axis % x.rank) + 1] = widths[index + len(axes)]
+    if min(around) < 0:
+        node.refuse(f"its pads {widths} are negative: it cuts, and Core ML's pad does not")
+    if not any(around):
+        return x
+    if any(around[2 * axis] + around[2 * axis + 1] for axis in _open_axes(x)):
+        node.refuse("it pads the batch")
+    number = types.nptype_from_builtin(x.dtype)
+    value = number(node.known(2).reshape(())) if node.has(2) else number(0)
+    return mb.pad(x=x, pad=around, mode="constant", constant_val=value, name=node.result)
+
+
+def expand(node: Node) -> Var:
+    """Repeat what has size 1 as often as the target shape says."""
+    if node.is_constant(0):
+        node.refuse("it repeats a constant for every image; export the graph with one batch size")
+    x, target = node.data(0), list(node.sizes(1))
+    added = len(target) - x.rank
+    if added > 0:
+        x = mb.expand_dims(x=x, axes=list(range(added)), name=f"{node.result}_expanded")
+    target = [1] * -added + target
+    repeats = [
+        1 if wanted in (1, size) else wanted for wanted, size in zip(target, x.shape, strict=True)
+    ]
+    if not all(map(is_known, repeats)):
+        node.refuse("it repeats its input for every image; export the graph with one batch size")
+    if any(count != 1 and size != 1 for count, size in zip(repeats, x.shape, strict=True)):
+        node.refuse(f"it cannot stretch {list(x.shape)} to {target}")
+    if all(count == 1 for count in repeats):
+        return x
+    return mb.tile(x=x, reps=repeats, name=node.result)
+
+
+def _range(node: Node, size: Any, begin: int, end: int, step: int) -> tuple[int, int, int] | None:
+    """Where a slice begins and ends, within the dimension; None if that is all of it."""
+    if step < 1:
+        node.refuse(f"its step is {step}; it has to go forward")
+    if not is_known(size):
+        if begin != 0 or end < np.iinfo(np.int32).max or step != 1:
+            node.refuse("it takes a part of the batch")
+        return None
+    first, last, _ = slice(begin, end, step).indices(int(size))
+    if first >= last:
+        node.refuse("it takes nothing: Core ML has no empty tensors")
+    return None if (first, last, step) == (0, size, 1) else (first, last, step)
+
+
+def _sliced(
+    x: Var,
+    ranges: dict[int, tuple[int, int, int] | None],
+    name: str,
+    *,
+    squeezed: int | None = None,
+) -> Var:
+    taken = [ranges.get(axis) for axis in range(x.rank)]
+    known = [int(size) if is_known(size) else 0 for size in x.shape]
+    whole = [found is None for found in taken]
+    options = {} if squeezed is None else {"squeeze_mask": [a == squeezed for a in range(x.rank)]}
+    return mb.slice_by_index(
+        x=x,
+        begin=[0 if found is None else found[0] for found in taken],
+        end=[known[a] if found is None else found[1] for a, found in enumerate(taken)],
+        stride=[1 if found is None else found[2] for found in taken],
+        begin_mask=whole,
+        end_mask=whole,
+        name=name,
+        **options,
+    )
+
+
+def _even_parts(size: int, node: Node) -> list[int]:
+    """Parts of equal size, but for a smaller last one; opset 18 says how many, 13 one by output."""
+    count = node.get("num_outputs", node.outputs)
+    part = -(-size // count)
+    return [part] * (count - 1) + [size - part * (count - 1)]
+
+
+def _open_axes(x: Var) -> list[int]:
+    return [axis for axis, size in enumerate(x.shape) if not is_known(size)]
