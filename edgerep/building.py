@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from edgerep.analysis import Analysis, Unit
 from edgerep.call_arguments import Arguments, arguments_of
+from edgerep.extraction import Extract, extract
 from edgerep.regions import Region
 from edgerep.rewriting import as_layer, opened_paths, rewrite
-from edgerep.sites import Site, parent_of
+from edgerep.sites import Site, joined, parent_of
 from edgerep.tracing import UntraceableError
 
 
@@ -76,17 +77,16 @@ def build(
             continue  # folded within a module around it
         opened = opened_paths(path, [p.site for p in own])
         inner = [p for p in near if p not in own and _stands_in(p.site, path, opened)]
-        sites = [p.site for p in (*own, *inner)]
-        arguments, earlier = _call_of(own[0].unit, path)
+        folds = [(p.site, p.region) for p in (*own, *inner)]
         try:
-            module = tree.get_submodule(path)
-            new = rewrite(module, path, arguments, sites, layers, earlier)
+            code, arguments = _code_of(own[0].unit, path, opened)
         except UntraceableError as why:
             done |= {p.site.name for p in own}
-            failed |= {p.site.name: f"its module cannot be recorded by itself: {why}" for p in own}
+            failed |= {p.site.name: f"its module's code cannot be cut out: {why}" for p in own}
             continue
+        new = rewrite(tree.get_submodule(path), path, code, arguments, folds, layers)
         tree = _exchanged(tree, names, path, new)
-        done |= {site.name for site in sites}
+        done |= {site.name for site, _ in folds}
     for one in placed:
         if one.site.name not in done:
             tree = _exchange_modules(tree, names, one.site, layers[one.site.name])
@@ -163,17 +163,17 @@ def _calls_of(unit: Unit, path: str) -> int:
     return 1 if path == unit.prefix else unit.trace.count(_within(unit, path))
 
 
-def _call_of(unit: Unit, path: str) -> tuple[Arguments, Callable[[str], int]]:
-    """What a module is called with, and how often a sub-module had been called before that."""
-    if path == unit.prefix:
-        return unit.trace.arguments, lambda inner: 0
-    call = unit.trace.first_call(_within(unit, path))
-    module = unit.view.module.get_submodule(call.path)
-
-    def earlier(inner: str) -> int:
-        return unit.trace.count_before(_within(unit, inner), call.moment)
-
-    return arguments_of(module, call.args, call.kwargs), earlier
+def _code_of(unit: Unit, path: str, opened: frozenset[str]) -> tuple[Extract, Arguments]:
+    """A module's graph in its unit's trace, and the arguments of the call that it is of."""
+    within = _within(unit, path)
+    arguments = unit.trace.arguments
+    if within:
+        call = unit.trace.first_call(within)
+        arguments = arguments_of(unit.view.module.get_submodule(within), call.args, call.kwargs)
+    code = extract(
+        unit.trace, within, arguments, lambda inner: joined(unit.prefix, inner) in opened
+    )
+    return code, arguments
 
 
 def _within(unit: Unit, path: str) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import Arguments
-from edgerep.sites import Site, joined, parent_of
-from edgerep.tracing import Place, Trace, place_of, trace
+from edgerep.extraction import Extract
+from edgerep.regions import Region
+from edgerep.sites import Site, parent_of
 
 # Attributes of a module that becomes a layer which its surroundings may ask for.
 _OWN_OF_LAYERS = frozenset(dir(nn.Conv2d(1, 1, 1))) | frozenset(dir(nn.Linear(1, 1)))
@@ -55,33 +56,27 @@ def as_layer(module: nn.Module, layer: nn.Module) -> nn.Module:
 def rewrite(
     module: nn.Module,
     path: str,
+    code: Extract,
     arguments: Arguments,
-    sites: Sequence[Site],
+    folds: Sequence[tuple[Site, Region]],
     layers: Mapping[str, nn.Module],
-    earlier: Callable[[str], int],
 ) -> nn.Module:
     """Fold the sites in a module's code.
 
     Args:
         module: At `path`; it is taken apart, and what it holds goes into the new one.
         path: Of the module in the whole network.
-        arguments: Of the call that its code is recorded for.
-        sites: In the code of this module and of those children that have nodes of these sites.
+        code: Of the module, with the regions' nodes written out.
+        arguments: Of the call that the code is of.
+        folds: The sites, and the regions that they were found as.
         layers: Of each site, by name.
-        earlier: How often a sub-module had been called before this call of the module.
-
-    Raises:
-        UntraceableError: The module cannot be recorded by itself.
     """
-    opened = opened_paths(path, sites)
-    recorded = trace(module, arguments, inside=lambda child: joined(path, child) in opened)
-    nodes = _by_place(recorded, path, earlier)
-    for site in sites:
+    for site, region in folds:
         name = site.name[len(path) + 1 :] if path else site.name
         _put(module, name, layers[site.name])
-        _fold(recorded.graph, [nodes[place] for place in site.places], site, name)
-    _drop_unused(recorded.graph, module)
-    return _with_code(module, recorded.graph, recorded.arguments)
+        _fold(code.graph, [code.nodes[node] for node in region.nodes], site, name)
+    _drop_unused(code.graph, module)
+    return _with_code(module, code.graph, arguments)
 
 
 def opened_paths(path: str, sites: Sequence[Site]) -> frozenset[str]:
@@ -93,16 +88,6 @@ def opened_paths(path: str, sites: Sequence[Site]) -> frozenset[str]:
                 found.add(place)
                 place = parent_of(place)
     return frozenset(found)
-
-
-def _by_place(recorded: Trace, path: str, earlier: Callable[[str], int]) -> dict[Place, fx.Node]:
-    found = {}
-    for node in recorded.graph.nodes:
-        place = place_of(node)
-        if place is not None:
-            where = joined(path, place[0])
-            found[where, place[1] + earlier(where), place[2]] = node
-    return found
 
 
 def _fold(graph: fx.Graph, region: Sequence[fx.Node], site: Site, name: str) -> None:

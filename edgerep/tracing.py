@@ -9,7 +9,7 @@ tensors (flags, None, sizes) stay what they were.
 from __future__ import annotations
 
 import contextlib
-from bisect import bisect_left
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -52,14 +52,33 @@ class UntraceableError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a module that was recorded from the inside."""
+    """One call of a module that was recorded from the inside.
+
+    Attributes:
+        path: Of the module.
+        args: Positional arguments, proxies where tensors were.
+        kwargs: Likewise.
+        result: Likewise.
+        moment: In the order of all calls.
+        first: The first node that the call made; None if it made none.
+        last: The last.
+    """
 
     path: str
-    number: int
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
-    moment: int  # in the order of all calls
+    moment: int
+    first: fx.Node | None
+    last: fx.Node | None
+
+    def made(self, node: fx.Node) -> bool:
+        """Whether a node was made by this call."""
+        return (
+            self.first is not None
+            and self.last is not None
+            and (not node < self.first and not self.last < node)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +99,29 @@ class Trace:
     opaque: Mapping[str, str]
     moments: Mapping[str, Sequence[int]]
 
+    @functools.cached_property
+    def _beginnings(self) -> Mapping[fx.Node, Sequence[Call]]:
+        found: dict[fx.Node, list[Call]] = {}
+        for call in sorted(self.calls, key=lambda call: call.moment):
+            if call.first is not None:
+                found.setdefault(call.first, []).append(call)
+        return found
+
+    @functools.cached_property
+    def _first_calls(self) -> Mapping[str, Call]:
+        return {call.path: call for call in sorted(self.calls, key=lambda c: -c.moment)}
+
+    def beginning_with(self, node: fx.Node) -> Sequence[Call]:
+        """The calls whose first node this is, outermost first."""
+        return self._beginnings.get(node, ())
+
     def first_call(self, path: str) -> Call:
         """Of a sub-module that was recorded from the inside."""
-        return next(call for call in self.calls if call.path == path)
+        return self._first_calls[path]
 
     def count(self, path: str) -> int:
         """How often a sub-module was called."""
         return len(self.moments.get(path, ()))
-
-    def count_before(self, path: str, moment: int) -> int:
-        """How often it had been called before."""
-        return bisect_left(self.moments.get(path, ()), moment)
 
 
 def place_of(node: fx.Node) -> Place | None:
@@ -99,23 +130,17 @@ def place_of(node: fx.Node) -> Place | None:
     return found
 
 
-def trace(
-    module: nn.Module,
-    arguments: Arguments,
-    *,
-    inside: Callable[[str], bool] = lambda path: True,
-) -> Trace:
+def trace(module: nn.Module, arguments: Arguments) -> Trace:
     """Record a module.
 
     Args:
         module: In eval mode.
         arguments: Of a call of it.
-        inside: Whether a sub-module is recorded from the inside; the others become leaves.
 
     Raises:
         UntraceableError: The module's own `forward` cannot be recorded.
     """
-    tracer = _Tracer(arguments, inside)
+    tracer = _Tracer(arguments)
     try:
         with _state_kept(module):
             graph = tracer.trace(module)
@@ -154,10 +179,9 @@ class _Frame:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, arguments: Arguments, inside: Callable[[str], bool]) -> None:
+    def __init__(self, arguments: Arguments) -> None:
         super().__init__()
         self.arguments = arguments
-        self.inside = inside
         self.calls: list[Call] = []
         self.opaque: dict[str, str] = {}
         self.frames = [_Frame("", 0)]
@@ -193,7 +217,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, path: str) -> bool:
         if type(m).forward in PLAIN_FORWARDS or isinstance(m, torch.jit.ScriptModule):
             return True
-        return not self.inside(path) or super().is_leaf_module(m, path)
+        return super().is_leaf_module(m, path)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
@@ -219,7 +243,9 @@ class _Tracer(fx.Tracer):
                 self._erase_after(last)
                 self.frames[-1] = _Frame(path, number)
                 return self.create_proxy("call_module", path, args, kwargs)
-            self.calls.append(Call(path, number, tuple(args), dict(kwargs), result, moment))
+            first = self._after(last)
+            end = None if first is None else next(reversed(self.graph.nodes))
+            self.calls.append(Call(path, tuple(args), dict(kwargs), result, moment, first, end))
             return result
         finally:
             self.frames.pop()
@@ -229,6 +255,11 @@ class _Tracer(fx.Tracer):
             self.moments[path] = [one for one in moments if one <= moment]
             if not self.moments[path]:
                 del self.moments[path]
+
+    def _after(self, last: fx.Node | None) -> fx.Node | None:
+        """The first node made since `last` was the latest one."""
+        node = next(iter(self.graph.nodes), None) if last is None else last.next
+        return None if node is None or node.op == "root" else node
 
     def _erase_after(self, last: fx.Node | None) -> None:
         for node in reversed(list(self.graph.nodes)):
