@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.certificate import relative_l2
 from edgerep.graph_values import Constants, Recorder
+from edgerep.layer_calls import Run
 from edgerep.linear_map import LinearMap
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
@@ -69,20 +70,21 @@ class _Sample:
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[Tensor, ...] | None = None  # of the call, where they are known
 
 
 @torch.no_grad()
-def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
+def analyse(root: nn.Module, runs: Sequence[Run]) -> Analysis:
     """Find the sites of a network.
 
     Args:
         root: In eval mode; run, and not changed but for what its own code writes to it.
-        inputs: Its arguments, once for each of the sizes that a trace is checked at.
+        runs: One for each of the sizes that a trace is checked at.
     """
     units: list[Unit] = []
     left: list[tuple[str, str]] = []
     taken: set[str] = set()
-    waiting: dict[str, list[_Sample]] = {"": [_Sample(tuple(detached(list(x)))) for x in inputs]}
+    waiting: dict[str, list[_Sample]] = {"": [_Sample(r.inputs, {}, r.outputs) for r in runs]}
     while waiting:
         pieces: list[str] = []
         for prefix, samples in waiting.items():
@@ -98,7 +100,7 @@ def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
                 left.append((joined(prefix, path), why_not))
                 whole = joined(prefix, path)
                 pieces += [joined(whole, name) for name, _ in _children(root, whole)]
-        waiting = _captured(root, pieces, inputs)
+        waiting = _captured(root, pieces, [run.inputs for run in runs])
     return Analysis(tuple(units), tuple(dict.fromkeys(left)))
 
 
@@ -137,7 +139,7 @@ def _checked(
     for index, sample in enumerate(samples):
         runner = recorder if index == 0 else Recorder(module, recorded.graph)
         copied: Any = detached([list(sample.args), dict(sample.kwargs)])
-        wanted = tensors_in(module(*copied[0], **copied[1]))
+        wanted: Sequence[Tensor] = sample.outputs or tensors_in(module(*copied[0], **copied[1]))
         copied = detached([list(sample.args), dict(sample.kwargs)])
         try:
             found = tensors_in(runner.run(*arguments.tensors_of(*copied)))

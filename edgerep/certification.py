@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
+from edgerep.layer_calls import Run, observe
+from edgerep.module_copies import shared_copy
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
-from edgerep.proof import certify_network, certify_site, exact_network
-from edgerep.rewriting import shared_copy
+from edgerep.plain_layer import ExactLayer
+from edgerep.proof import (
+    certify_network,
+    certify_site,
+    exact_network,
+    float64_outputs,
+    probe,
+)
 from edgerep.sites import parent_of
 
 BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -23,28 +31,41 @@ def certify_fusion(
     placed: Sequence[Placed],
     layers: Mapping[str, nn.Module],
     left: Sequence[tuple[str, str]],
-    inputs: Sequence[Tensor],
+    unfused: Run,
 ) -> Certificate:
-    """Compare a fused network with the one it was made from.
+    """Compare a fused network with the one it was made from, and write the fused layers' numbers.
 
     Args:
         model: The network as it was trained.
         module: The fused one.
         placed: What was folded.
-        layers: The fused layers by name.
-        left: What was not, and why.
-        inputs: Of one run.
+        layers: The fused layers by name, their numbers not written yet: making a kernel is most
+            of the work, and it is made once for both.
+        left: What was not folded, and why.
+        unfused: A run of the unfused network.
 
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
     """
+    probed = {
+        p.site.name: probe(p.site.settled, p.unit.view, p.unit.findings, p.region) for p in placed
+    }
+    exact = {
+        p.site.name: ExactLayer(p.site.settled, probed[p.site.name].probes, layers[p.site.name])
+        for p in placed
+    }
+    exchanged = {id(layers[name]): layer for name, layer in exact.items()}
+    folded = float64_outputs(exact_network(module, exchanged), unfused.inputs)
     blocks = [
-        certify_site(one.site, one.unit.view, one.unit.findings, one.region, layers[one.site.name])
-        for one in placed
+        certify_site(
+            p.site, probed[p.site.name], exact[p.site.name].folded_probes(), layers[p.site.name]
+        )
+        for p in placed
     ]
-    exact = exact_network(module, {id(layers[p.site.name]): p.site.settled for p in placed})
-    # Copies: a network's own code may write to it, and neither is to be changed by being measured.
-    network, before, after = certify_network(shared_copy(model), shared_copy(module), exact, inputs)
+    # Of copies: a network's own code may write to it, and measuring is to change nothing.
+    truth = float64_outputs(shared_copy(model), unfused.inputs)
+    fused = observe(shared_copy(module), unfused.inputs)
+    network = certify_network(type(model).__name__, truth, folded, unfused, fused)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]
     return Certificate(
@@ -55,9 +76,9 @@ def certify_fusion(
         network=network,
         parameters_before=sum(p.numel() for p in model.parameters()),
         parameters_after=sum(p.numel() for p in module.parameters()),
-        convolutions_before=before.convolutions,
-        convolutions_after=after.convolutions,
-        batchnorms_left=after.batchnorms,
+        convolutions_before=unfused.calls.convolutions,
+        convolutions_after=fused.calls.convolutions,
+        batchnorms_left=fused.calls.batchnorms,
         left_unfused=tuple(left),
         notes=(*_parted_ties(model, placed), *_lost_hooks(model, module)),
     )

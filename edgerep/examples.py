@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from edgerep.errors import OptionError
+from edgerep.layer_calls import Run, observe
 from edgerep.network import Network
 
 _SIZES = (64, 96, 128, 224, 256, 384)  # tried in turn
@@ -34,7 +35,8 @@ def example_inputs(
         return tuple(_random(module, shape, seed + index) for index, shape in enumerate(shapes))
     channels = image_channels(module)
     if isinstance(module, Network):  # which runs on any size
-        return (_random(module, (_IMAGES, channels, module.stride + 1, module.stride + 1), seed),)
+        side = module.stride + 1
+        return (_random(module, (_IMAGES, channels, side, side), seed),)
     tried = ""
     for size in _SIZES:
         images = _random(module, (_IMAGES, channels, size, size), seed)
@@ -52,37 +54,49 @@ def example_inputs(
     )
 
 
-def other_inputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Inputs of another size and batch that the network runs on too; none where there are none.
+def other_run(module: nn.Module, inputs: Sequence[Tensor]) -> Run | None:
+    """A run on inputs of another size and batch, if the network has one.
 
     What a trace froze of the first size shows on the second.
     """
-    if isinstance(module, Network):
-        # Half the height: cheap, and odd in another way.
-        shape = (1, module.image_channels, module.stride // 2 + 1, module.stride + 1)
-        return [(_random(module, shape, 1).to(inputs[0]),)]
     batch = len(inputs[0]) - 1 if inputs and inputs[0].ndim and len(inputs[0]) > 1 else 2
-    images = any(x.ndim == 4 for x in inputs)
-    for grows in ((True, False), (True, True), (False, False)) if images else ((False, False),):
-        shapes = [(batch, *x.shape[1:-2], *_grown(x.shape[-2:], grows))
-                  if x.ndim == 4 else (batch, *x.shape[1:]) for x in inputs]  # fmt: skip
+    for sizes in _other_sizes(inputs):
         others = tuple(
-            _random(module, shape, index + 1).to(x)
+            _random(module, (batch, *x.shape[1 : x.ndim - len(size)], *size), index + 1).to(x)
             if x.is_floating_point()
             else x[torch.arange(batch) % len(x)]  # indices, say: other numbers may be none
-            for index, (shape, x) in enumerate(zip(shapes, inputs, strict=True))
+            for index, (x, size) in enumerate(zip(inputs, sizes, strict=True))
         )
         try:
-            with torch.inference_mode():
-                module(*others)
+            return observe(module, others)
         except Exception:  # whatever a user's own forward raises for a wrong size
             continue
-        return [others]
-    return []
+    return None
 
 
-def _grown(size: Sequence[int], grows: Sequence[bool]) -> list[int]:
-    return [side + min(side, _OTHER_SIZE) * more for side, more in zip(size, grows, strict=True)]
+def _other_sizes(inputs: Sequence[Tensor]) -> Iterator[list[list[int]]]:
+    """Sizes of images to try, the cheapest first; other inputs keep theirs."""
+
+    def changed(*change: Callable[[int], int]) -> list[list[int]]:
+        return [
+            [by(side) for by, side in zip(change, x.shape[2:], strict=True)] if x.ndim == 4 else []
+            for x in inputs
+        ]
+
+    def half(side: int) -> int:
+        return (side + 1) // 2
+
+    def grown(side: int) -> int:
+        return side + min(side, _OTHER_SIZE)
+
+    def same(side: int) -> int:
+        return side
+
+    if any(x.ndim == 4 for x in inputs):
+        yield changed(half, same)
+        yield changed(grown, same)
+        yield changed(grown, grown)
+    yield changed(same, same)
 
 
 def image_channels(module: nn.Module) -> int:

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-# As `nn.Conv2d` calls them: image, weight, bias, stride, padding, dilation, groups.
-_CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+from edgerep.small_images import Columns, is_small
+
 _SLICE_ELEMENTS = 1 << 18  # of a kernel: 2 MiB in float64, which stay in a core's cache
-_SMALL = 64  # images of fewer positions than about this cost less to read anew than the kernel
 
 _suspended: ContextVar[bool] = ContextVar("suspended", default=False)
 
@@ -38,34 +37,33 @@ class Float64Arithmetic(TorchFunctionMode):
         named = dict(kwargs or {})
         if not _suspended.get() and any(map(_is_narrow, _tensors((args, named)))):
             if _is_weighty(func, args):
-                return _in_slices(func, args, named)
+                return _in_slices(args)
             args, named = tree_map_only(Tensor, _widen, (args, named))
         return func(*args, **named)
 
 
 def _is_weighty(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """An ungrouped convolution of a small image by a large kernel."""
-    if func not in _CONVOLUTIONS or len(args) != 7 or args[6] != 1:
-        return False
-    image, weight = args[0], args[1]
-    return bool(weight.numel() > _SLICE_ELEMENTS and image.numel() < weight[0].numel() * _SMALL)
+    """A convolution of a small image by a kernel that need not be wide all at once."""
+    return (
+        func is torch.conv2d
+        and len(args) == 7  # as `nn.Conv2d` calls it
+        and not isinstance(args[4], str)
+        and args[1].numel() > _SLICE_ELEMENTS
+        and is_small(args[0], args[6], args[3])
+    )
 
 
-def _in_slices(func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+def _in_slices(args: tuple[Any, ...]) -> Tensor:
     """The convolution, a slice of its output channels at a time, each widened when it is needed."""
-    image, weight, bias, *rest = args
+    image, weight, bias, stride, padding, dilation, _ = args
+    columns = Columns(image.double(), weight.shape[2:], stride, padding, dilation)
     step = max(1, _SLICE_ELEMENTS // weight[0].numel())
     parts = [
-        func(
-            image.double(),
-            weight[start : start + step].double(),
-            None if bias is None else bias[start : start + step].double(),
-            *rest,
-            **named,
-        )
+        columns.convolve(weight[start : start + step].double())
         for start in range(0, len(weight), step)
     ]
-    return torch.cat(parts, 1)
+    result = torch.cat(parts, 1)
+    return result if bias is None else result + bias.double().reshape(-1, 1, 1)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,12 @@ from edgerep.building import build, placed_sites
 from edgerep.certificate import Certificate
 from edgerep.certification import BATCHNORMS, certify_fusion
 from edgerep.errors import FusionError
-from edgerep.examples import example_inputs, other_inputs
+from edgerep.examples import example_inputs, other_run
 from edgerep.graph_values import Fact
+from edgerep.layer_calls import observe
+from edgerep.module_copies import shared_copy, with_own_tensors
 from edgerep.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers
-from edgerep.rewriting import shared_copy, with_own_tensors
 
 
 @dataclass(frozen=True, eq=False)  # holds a module: identity is the only honest equality
@@ -68,20 +69,22 @@ def fuse(
         examples = example_inputs(tree)
     else:
         examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    analysis = analyse(tree, [examples, *other_inputs(tree, examples)])
+    run, other = observe(tree, examples), other_run(tree, examples)
+    analysis = analyse(tree, [run] if other is None else [run, other])
     placed = placed_sites(analysis)
     layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
-    for one in placed:
-        write_numbers(one.site.settled, layers[one.site.name])
     module, failed = build(shared_copy(model), placed, layers)
     module = with_own_tensors(module, model).eval()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         module.requires_grad_(False)  # a frozen network stays one
+    done = [one for one in placed if one.site.name not in failed]
     certificate = None
     if certify:
-        done = [one for one in placed if one.site.name not in failed]
         left = (*analysis.left, *failed.items())
-        certificate = certify_fusion(model, module, done, layers, left, examples)
+        certificate = certify_fusion(model, module, done, layers, left, run)
+    else:
+        for one in done:
+            write_numbers(one.site.settled, layers[one.site.name])
     return Fused(module, certificate, model, origin_of(model), examples)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from edgerep.call_arguments import tensors_in
 
 _CONVOLUTIONS = frozenset(
     {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
@@ -25,11 +27,28 @@ class LayerCalls:
     batchnorms: int = 0
 
 
-@contextlib.contextmanager
-def counted() -> Iterator[LayerCalls]:
-    """Count the calls made inside the block, whether a layer is a module or a function."""
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run of a network.
+
+    Attributes:
+        inputs: As they were before it.
+        outputs: Its tensors, in order, whatever held them.
+        calls: Of its layers, whether they are modules or functions.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    calls: LayerCalls
+
+
+@torch.no_grad()
+def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    """Run a network once and keep what it gave."""
+    given = [x.clone() for x in inputs]  # it may write to them
     with _Counting() as mode:
-        yield mode.calls
+        outputs = module(*given)
+    return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls)
 
 
 class _Counting(TorchFunctionMode):

@@ -78,10 +78,11 @@ class LinearMap:
         return self.groups == self.inputs == self.outputs
 
     @property
-    def is_pointwise(self) -> bool:
-        """Output q reads input q and no other place."""
+    def is_diagonal(self) -> bool:
+        """Each number of the output is one of the input, times a scale: what a BatchNorm does."""
         return (
-            all(k == 1 for k in self.size)
+            self.is_depthwise
+            and all(k == 1 for k in self.size)
             and all(s == 1 for s in self.stride)
             and not any(self.offset)
             and all(e == -1 for e in self.extent)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ def inexact(outer: LinearMap, inner: LinearMap, fill: Tensor | None = None) -> s
         inner: Applied first; its padding is zeros.
         fill: What `outer` reads outside the image, [channels] float64; None for zeros.
     """
+    if outer.is_diagonal:
+        return None  # reads nothing outside the image
     reads = False
     for axis in range(len(outer.size)):
         before, after = outer.padding(axis)
@@ -63,6 +66,16 @@ def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
         raise ValueError(
             f"a map of {outer.inputs} channels cannot follow one that gives {inner.outputs}"
         )
+    if outer.is_diagonal:
+        return replace(
+            inner, outputs=outer.outputs, rows=_outer_depthwise(outer, inner),
+            bias=_bias_after(outer, inner),
+        )  # fmt: skip
+    if inner.is_diagonal:
+        return replace(
+            outer, inputs=inner.inputs, rows=_inner_depthwise(outer, inner),
+            bias=_bias_after(outer, inner),
+        )  # fmt: skip
     steps = inner.stride
     if outer.is_depthwise:
         groups, rows = inner.groups, _outer_depthwise(outer, inner)
@@ -177,10 +190,6 @@ def _bias_after(outer: LinearMap, inner: LinearMap) -> Vector | None:
 
 
 def _words_after(outer: LinearMap, inner: LinearMap) -> tuple[str, ...]:
-    if outer.is_depthwise and outer.is_pointwise:
-        return inner.words
-    if inner.is_depthwise and inner.is_pointwise:
-        return outer.words
     far = outer.words[0] if len(outer.words) == 1 else f"({' + '.join(outer.words)})"
     return tuple(f"{near} then {far}" for near in inner.words)
 

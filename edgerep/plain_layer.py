@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from edgerep.float64 import as_stored
 from edgerep.linear_map import Axes, LinearMap
+from edgerep.small_images import Columns, is_small
 
 _LAYERS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -120,42 +121,79 @@ def empty_layer(settled: Settled, like: Tensor) -> nn.Module:
     return layer.to_empty(device=like.device).to(like.dtype).eval()
 
 
-@torch.no_grad()
 def write_numbers(settled: Settled, layer: nn.Module) -> None:
     """Write kernel and bias into a layer, each number rounded once."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    for rows in settled.source.slices():
-        weight[rows].copy_(settled.rows(rows))
-    bias.copy_(settled.bias())
+    fold_images(settled, (), layer)
+
+
+@torch.no_grad()
+def fold_images(
+    settled: Settled, images: Sequence[Tensor], layer: nn.Module | None = None
+) -> list[Tensor]:
+    """The map's value on each of some images, [N, inputs, *image] float64, with unrounded numbers.
+
+    The kernel is made once for all of them, a slice of its output channels at a time; on the way
+    each slice is rounded into `layer`, where one is given.
+    """
+    source, bias = settled.source, settled.bias()
+    appliers = [_applier(settled, image) for image in images]
+    parts: list[list[Tensor]] = [[] for _ in images]
+    # A group's kernels are small, and a slice could begin inside a group: all at once then.
+    whole = [slice(0, source.outputs)]
+    for rows in source.slices() if source.groups == 1 or not images else whole:
+        kernel = settled.rows(rows)
+        if layer is not None:
+            layer.get_parameter("weight")[rows].copy_(kernel)
+        for apply, found in zip(appliers, parts, strict=True):
+            found.append(apply(kernel))
+    if layer is not None:
+        layer.get_parameter("bias").copy_(bias)
+    shape = (-1, *[1] * len(source.size))
+    return [torch.cat(found, 1) + bias.to(found[0].device).reshape(shape) for found in parts]
+
+
+def _applier(settled: Settled, image: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes of some rows of the kernel their output channels for an image."""
+    source = settled.source
+    if not source.size:
+        return lambda kernel: functional.linear(image, kernel.to(image.device))
+    stride, padding, dilation = source.stride, settled.padding, settled.dilation
+    if is_small(image, source.groups, stride):
+        columns = Columns(image, settled.size, stride, padding, dilation)
+        return lambda kernel: columns.convolve(kernel.to(image.device))
+    convolve = _CONVOLVE[len(source.size)]
+    return lambda kernel: convolve(
+        image, kernel.to(image.device), stride=stride, padding=padding, dilation=dilation,
+        groups=source.groups,
+    )  # fmt: skip
 
 
 class ExactLayer(nn.Module):
-    """A settled map computed in float64, its numbers made anew at every call and not rounded."""
+    """A settled map computed in float64, its numbers not rounded; one pass does all the work.
 
-    def __init__(self, settled: Settled) -> None:
+    At its first call it also computes its map on probe images, and writes its rounded numbers into
+    the layer that will be deployed.
+
+    Attributes:
+        folded: The map's value on the probes; None until then.
+    """
+
+    def __init__(self, settled: Settled, probes: Tensor, layer: nn.Module) -> None:
         super().__init__()
-        self.settled = settled
+        self.folded: Tensor | None = None
+        self._settled = settled
+        self._probes = probes
+        self._layer = [layer]  # not a child of this module
 
     def forward(self, x: Tensor) -> Tensor:
         with as_stored():
-            return apply_exactly(self.settled, x)
+            if self.folded is not None:
+                return fold_images(self._settled, [x])[0]
+            y, self.folded = fold_images(self._settled, [x, self._probes], self._layer[0])
+            return y
 
-
-def apply_exactly(settled: Settled, x: Tensor) -> Tensor:
-    """The map's value on `x`, [N, inputs, *image] float64, with unrounded numbers."""
-    source = settled.source
-    bias = settled.bias().to(x.device)
-    if not source.size:
-        return functional.linear(x, settled.rows(slice(0, source.outputs)).to(x.device), bias)
-    convolve = _CONVOLVE[len(source.size)]
-    options = {
-        "stride": source.stride, "padding": settled.padding, "dilation": settled.dilation
-    }  # fmt: skip
-    if source.groups > 1:  # a group's kernels are small: no need for slices
-        kernel = settled.rows(slice(0, source.outputs)).to(x.device)
-        return convolve(x, kernel, bias, groups=source.groups, **options)
-    parts = [
-        convolve(x, settled.rows(rows).to(x.device), bias[rows], **options)
-        for rows in source.slices()
-    ]
-    return torch.cat(parts, 1)
+    def folded_probes(self) -> Tensor:
+        """The map's value on the probes, also where the network never called this layer."""
+        if self.folded is None:
+            (self.folded,) = fold_images(self._settled, [self._probes], self._layer[0])
+        return self.folded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
 from edgerep.float64 import Float64Arithmetic
-from edgerep.layer_calls import LayerCalls, counted
+from edgerep.layer_calls import Run
 from edgerep.linear_map import float64_device
 from edgerep.operations import View
-from edgerep.plain_layer import ExactLayer, Settled, apply_exactly
+from edgerep.plain_layer import ExactLayer, Settled
 from edgerep.regions import Findings, Region
 from edgerep.sites import Site, source_of
 
@@ -28,27 +29,35 @@ NETWORK_BOUND = 1e-6
 _BORDER = 1e3  # how much larger the border of one probe is than its inside
 
 
-@torch.no_grad()
-def certify_site(
-    site: Site, view: View, findings: Findings, region: Region, layer: nn.Module
-) -> BlockCertificate:
-    """Run a site's nodes as they stand, and its fold, on probe images in float64.
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """Probe images of a site, and what its unfused nodes make of them, both float64."""
 
-    The unfused side runs the network's own modules and functions; it shares nothing with the fold
-    but the weights.
+    probes: Tensor
+    truth: Tensor
+
+
+@torch.no_grad()
+def certify_site(site: Site, probed: Probed, folded: Tensor, layer: nn.Module) -> BlockCertificate:
+    """Compare a site's nodes as they stand with its fold, on probe images in float64.
+
+    Args:
+        site: The site.
+        probed: What its nodes make of the probes.
+        folded: What the fold makes of them, its numbers not rounded.
+        layer: The fold as it will run.
 
     Raises:
         FusionError: They differ by more than `FLOAT64_BOUND`, or give no finite numbers.
     """
-    probes, truth = _probed(site.settled, view, findings, region)
-    folded = apply_exactly(site.settled, probes)
+    truth = probed.truth
     if folded.shape != truth.shape:
         raise FusionError(
             f"{site.name}: the folded site gives {list(folded.shape)} and the unfolded one "
             f"{list(truth.shape)}: this site must not be fused"
         )
     weight = layer.get_parameter("weight")
-    plain = layer(probes[:1].to(weight.device, weight.dtype))
+    plain = layer(probed.probes[:1].to(weight.device, weight.dtype))
     relative = max(relative_l2(f, t) for f, t in zip(folded, truth, strict=True))
     if not relative <= FLOAT64_BOUND:  # also refuses NaN
         raise FusionError(
@@ -69,49 +78,59 @@ def certify_site(
 
 
 @torch.no_grad()
-def certify_network(
-    unfused: nn.Module, fused: nn.Module, exact: nn.Module, inputs: Sequence[Tensor]
-) -> tuple[NetworkCertificate, LayerCalls, LayerCalls]:
-    """Compare the whole network before and after on one batch; also count its layers, likewise.
+def float64_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """All outputs of a network, computed in float64, as one vector."""
+    with Float64Arithmetic():
+        wide = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
+        return joined_outputs(tensors_in(network(*wide)))
 
-    Args:
-        unfused: As it was trained, in eval mode.
-        fused: What will be deployed.
-        exact: The fused network with its fused weights in float64, not rounded.
-        inputs: On the networks' device, in their own type.
+
+def joined_outputs(outputs: Sequence[Tensor]) -> Tensor:
+    """All outputs of a network as one float64 vector.
 
     Raises:
-        FusionError: Unfused and exactly fused differ by more than `NETWORK_BOUND`.
+        FusionError: There are none.
     """
-    with Float64Arithmetic():
-        wide = [x.double() if x.is_floating_point() else x for x in inputs]
-        truth = _joined(unfused(*wide))
-        folded = _joined(exact(*wide))
+    if not outputs:
+        raise FusionError("the network gives no tensor: there is nothing to compare")
+    return torch.cat([tensor.double().flatten() for tensor in outputs])
+
+
+def certify_network(
+    name: str, truth: Tensor, folded: Tensor, unfused: Run, fused: Run
+) -> NetworkCertificate:
+    """Compare the whole network before and after on one batch.
+
+    Args:
+        name: Of the network, for the message.
+        truth: Unfused in float64.
+        folded: Fused in float64, its numbers not rounded.
+        unfused: In the network's own type.
+        fused: Likewise: what will be deployed.
+
+    Raises:
+        FusionError: Truth and folded differ by more than `NETWORK_BOUND`.
+    """
     relative = relative_l2(folded, truth)
     if not relative <= NETWORK_BOUND:
         raise FusionError(
-            f"{type(unfused).__name__}: the fused network differs by {relative:.1e} from the "
-            f"unfused one (relative L2, both in float64)"
+            f"{name}: the fused network differs by {relative:.1e} from the unfused one (relative "
+            f"L2, both in float64)"
         )
-    with counted() as before:
-        unfused_outputs = _joined(unfused(*inputs))
-    with counted() as after:
-        fused_outputs = _joined(fused(*inputs))
-    certificate = NetworkCertificate(
+    return NetworkCertificate(
         float64_rel=relative,
-        fused_float32_rel=relative_l2(fused_outputs, truth),
-        unfused_float32_rel=relative_l2(unfused_outputs, truth),
-        batch_shape=tuple(inputs[0].shape),
+        fused_float32_rel=relative_l2(joined_outputs(fused.outputs), truth),
+        unfused_float32_rel=relative_l2(joined_outputs(unfused.outputs), truth),
+        batch_shape=tuple(fused.inputs[0].shape),
     )
-    return certificate, before, after
 
 
-def exact_network(fused: nn.Module, layers: Mapping[int, Settled]) -> nn.Module:
-    """A fused network whose fused layers (by `id`) compute in float64 with unrounded numbers.
+def exact_network(fused: nn.Module, layers: Mapping[int, ExactLayer]) -> nn.Module:
+    """A fused network with its fused layers (by `id`) exchanged for exact ones.
 
     It shares every other tensor with the fused network.
     """
-    memo: dict[int, Any] = {key: ExactLayer(settled) for key, settled in layers.items()}
+    memo: dict[int, Any] = dict(layers)
     memo |= {id(tensor): tensor for tensor in (*fused.parameters(), *fused.buffers())}
     return copy.deepcopy(fused, memo)
 
@@ -139,10 +158,11 @@ def _one(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(set(numbers)) == 1 else _times(numbers)
 
 
-def _probed(
-    settled: Settled, view: View, findings: Findings, region: Region
-) -> tuple[Tensor, Tensor]:
-    """Probe images, and what the region makes of them, both float64.
+@torch.no_grad()
+def probe(settled: Settled, view: View, findings: Findings, region: Region) -> Probed:
+    """Probe images of a region, and what its own modules and functions make of them.
+
+    This side shares nothing with the fold but the weights.
 
     The smallest images come first: at a border everything that can go wrong does.
     """
@@ -151,7 +171,7 @@ def _probed(
     for image in _sizes(settled, view.facts[region.base].shape[2:]):
         probes = _probes(settled.source.inputs, image).to(device)
         try:
-            return probes, _unfused(view, findings, region, probes)
+            return Probed(probes, _unfused(view, findings, region, probes))
         except RuntimeError as error:  # an image too small for a layer within
             refusal = error
     raise FusionError(f"{region.last.name}: the unfused site cannot be run: {refusal}")
@@ -206,10 +226,3 @@ def _unfused(view: View, findings: Findings, region: Region, x: Tensor) -> Tenso
                 values[node] = target(*args, **kwargs)
     result: Tensor = values[region.last]
     return result
-
-
-def _joined(outputs: Any) -> Tensor:
-    parts = [tensor.double().flatten() for tensor in tensors_in(outputs)]
-    if not parts:
-        raise FusionError("the network gives no tensor: there is nothing to compare")
-    return torch.cat(parts)

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from edgerep.call_arguments import Arguments
 from edgerep.extraction import Extract
@@ -23,26 +23,6 @@ from edgerep.sites import Site, parent_of
 
 # Attributes of a module that becomes a layer which its surroundings may ask for.
 _OWN_OF_LAYERS = frozenset(dir(nn.Conv2d(1, 1, 1))) | frozenset(dir(nn.Linear(1, 1)))
-
-
-def shared_copy(module: nn.Module) -> nn.Module:
-    """A copy of the tree of modules that shares every parameter and buffer with the original."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-
-
-def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
-    """Give a copy tensors of its own, tied ones tied as before, in place."""
-    theirs = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
-    mine: dict[int, Tensor] = {}
-    for part in module.modules():
-        for table in (part._parameters, part._buffers):
-            for name, tensor in table.items():
-                if tensor is not None and id(tensor) in theirs:
-                    if id(tensor) not in mine:
-                        mine[id(tensor)] = copy.deepcopy(tensor)
-                    table[name] = mine[id(tensor)]  # type: ignore[assignment]
-    return module
 
 
 def as_layer(module: nn.Module, layer: nn.Module) -> nn.Module:

@@ -1,0 +1,66 @@
+"""Copies of a tree of modules whose parameters and buffers are the original's."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+_AS_THEY_ARE = (bool, int, float, str, bytes, type(None), type)
+_TABLES = ("_parameters", "_buffers")
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """A copy of a tree of modules that shares every parameter and buffer with the original.
+
+    What a network's own code writes to the copy does not reach the original. `copy.deepcopy` with
+    the tensors in its memo does the same, several times slower.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    return _copied(module, {id(tensor): tensor for tensor in tensors})
+
+
+def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    if id(module) in memo:
+        found: nn.Module = memo[id(module)]
+        return found
+    if _has_own_way(type(module)):
+        return copy.deepcopy(module, memo)
+    twin: nn.Module = type(module).__new__(type(module))
+    memo[id(module)] = twin
+    state = vars(twin)
+    for name, value in vars(module).items():
+        if isinstance(value, _AS_THEY_ARE):
+            state[name] = value
+        elif name == "_modules":
+            state[name] = {
+                key: None if child is None else _copied(child, memo) for key, child in value.items()
+            }
+        elif name in _TABLES or (not value and type(value) in (dict, set)):
+            state[name] = value.copy()
+        else:
+            state[name] = copy.deepcopy(value, memo)
+    return twin
+
+
+def _has_own_way(kind: type[nn.Module]) -> bool:
+    """Whether a class says itself how its instances are copied."""
+    return hasattr(kind, "__deepcopy__") or any(
+        getattr(kind, name, None) is not getattr(nn.Module, name, None)
+        for name in ("__reduce_ex__", "__reduce__", "__getstate__")
+    )
+
+
+def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
+    """Give a copy tensors of its own, tied ones tied as before, in place."""
+    theirs = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
+    mine: dict[int, Tensor] = {}
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):
+            for name, tensor in table.items():
+                if tensor is not None and id(tensor) in theirs:
+                    if id(tensor) not in mine:
+                        mine[id(tensor)] = copy.deepcopy(tensor)
+                    table[name] = mine[id(tensor)]  # type: ignore[assignment]
+    return module
