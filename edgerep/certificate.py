@@ -106,7 +106,8 @@ class Certificate:
 
 def relative_l2(value: Tensor, truth: Tensor) -> float:
     """Relative L2 distance of `value` from `truth`, in float64; 0 for two zeros."""
-    truth = truth.double()
-    distance = float(torch.linalg.vector_norm(value.to(truth.device).double() - truth))
+    truth = truth.detach().double()
+    value = value.detach().to(truth.device).double()
+    distance = float(torch.linalg.vector_norm(value - truth))
     scale = float(torch.linalg.vector_norm(truth))
     return distance / scale if scale else distance
