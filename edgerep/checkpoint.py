@@ -210,9 +210,7 @@ def _strip(table: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
             "the checkpoint holds two tensors for one name once 'module' and '_orig_mod' are "
             "removed from its keys: it holds more than one network"
         )
-    counters = [
-        name for name in _AVERAGE_COUNTERS if name in tensors and tensors[name].ndim == 0
-    ]
+    counters = [name for name in _AVERAGE_COUNTERS if name in tensors and tensors[name].ndim == 0]
     if tensors.keys() != table.keys():
         notes.append("wrapper names 'module' and '_orig_mod' removed from the keys")
     for name in counters:
