@@ -106,11 +106,13 @@ def _of_object(given: Given, options: Options) -> Subject:
 
 
 def _module_form(module: nn.Module) -> str:
-    """A RepVGG whose blocks are all plain is fused; of other networks it is not known."""
-    from edgerep.repvgg import PlainBlock, TrainBlock
+    """A network of edgerep's own without BatchNorms is fused; of others it is not known."""
+    from torch.nn.modules.batchnorm import _BatchNorm
 
-    parts = {type(part) for part in module.modules()}
-    return "fused" if PlainBlock in parts and TrainBlock not in parts else "unfused"
+    from edgerep.network import Network
+
+    norms = any(isinstance(part, _BatchNorm) for part in module.modules())
+    return "fused" if isinstance(module, Network) and not norms else "unfused"
 
 
 def _of_module(

@@ -19,6 +19,7 @@ from edgerep.certificate import relative_l2
 from edgerep.graph_values import Constants, Recorder
 from edgerep.layer_calls import Run
 from edgerep.linear_map import LinearMap
+from edgerep.module_copies import state_kept
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
 from edgerep.regions import Findings, find_regions
@@ -78,9 +79,14 @@ def analyse(root: nn.Module, runs: Sequence[Run]) -> Analysis:
     """Find the sites of a network.
 
     Args:
-        root: In eval mode; run, and not changed but for what its own code writes to it.
+        root: In eval mode; run, and as it was afterwards.
         runs: One for each of the sizes that a trace is checked at.
     """
+    with state_kept(root):
+        return _analysed(root, runs)
+
+
+def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
     units: list[Unit] = []
     left: list[tuple[str, str]] = []
     taken: set[str] = set()
@@ -119,7 +125,8 @@ def _unit(
     first = samples[0]
     arguments = arguments_of(module, first.args, first.kwargs)
     recorded = trace(module, arguments)
-    recorder = _checked(module, recorded, arguments, samples)
+    with state_kept(module):
+        recorder = _checked(module, recorded, arguments, samples)
     leaf, opaque = _leaf_maps(module, recorded, first, prefix)
     view = View(module, Constants(module, recorded.graph), recorder.facts, leaf)
     findings = find_regions(view, recorded.graph)
@@ -220,7 +227,8 @@ def _captured_calls(
             )
         try:
             copied: Any = detached([list(sample.args), dict(sample.kwargs)])
-            root(*copied[0], **copied[1])
+            with state_kept(root):
+                root(*copied[0], **copied[1])
         finally:
             for handle in handles:
                 handle.remove()

@@ -1,7 +1,7 @@
 """What a RepVGG is made of: widths, depths, groups, squeeze-and-excitation, classes.
 
 Source of the block layout and of the names: X. Ding et al., "RepVGG: Making VGG-style ConvNets
-Great Again", CVPR 2021, and its official implementation.
+Great Again", CVPR 2021, and its official implementation, which also has RepVGGplus.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 SQUEEZE_RATIO = 16  # hidden channels of the official squeeze-and-excitation: C // 16
+PLUS_SQUEEZE_RATIO = 4  # and of RepVGGplus
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,26 @@ class BlockPlan:
     stride: int
     groups: int
     squeeze: bool
+    plus: bool = False
 
     @property
     def has_identity(self) -> bool:
         return self.stride == 1 and self.in_channels == self.out_channels
+
+    @property
+    def squeeze_channels(self) -> int:
+        """Hidden channels of the squeeze-and-excitation, where there is one."""
+        return self.out_channels // (PLUS_SQUEEZE_RATIO if self.plus else SQUEEZE_RATIO)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """Blocks that follow each other under one name: `stage2`, `stage3_first.blocks`."""
+
+    path: str
+    width: int
+    depth: int
+    stride: int  # of its first block
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,8 @@ class Architecture:
         groups: Groups of every block's convolutions, `stage0` first, in order of execution.
         squeeze: Every block has a squeeze-and-excitation between its convolution and its ReLU.
         classes: Outputs of the classifier.
+        plus: It is a RepVGGplus: the squeeze-and-excitation comes after the ReLU and is wider,
+            stages hold `blocks`, and the third is split in two.
     """
 
     image_channels: int
@@ -49,6 +68,7 @@ class Architecture:
     groups: tuple[int, ...]
     squeeze: bool
     classes: int
+    plus: bool = False
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.depths) or len(self.groups) != 1 + sum(self.depths):
@@ -56,6 +76,10 @@ class Architecture:
                 f"{len(self.widths)} widths, {len(self.depths)} depths and {len(self.groups)} "
                 f"groups do not describe one network: widths and depths pair up, and there is "
                 f"one entry of groups for each of the {1 + sum(self.depths)} blocks"
+            )
+        if self.plus and (len(self.depths) != 4 or self.depths[2] < 2):
+            raise ValueError(
+                f"depths {self.depths} are no RepVGGplus: it has four stages and splits the third"
             )
 
     @property
@@ -74,7 +98,21 @@ class Architecture:
                 return name
         depths = ",".join(map(str, self.depths))
         widths = ",".join(map(str, self.widths))
-        return f"RepVGG (depths {depths}; widths {widths})"
+        return f"RepVGG{'plus' * self.plus} (depths {depths}; widths {widths})"
+
+    def stages(self) -> tuple[StagePlan, ...]:
+        """The stages after `stage0` in order of execution, under their official names."""
+        plans = []
+        for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), start=1):
+            if not self.plus:
+                plans.append(StagePlan(f"stage{stage}", width, depth, 2))
+            elif stage != 3:
+                plans.append(StagePlan(f"stage{stage}.blocks", width, depth, 2))
+            else:  # where the official code hangs an auxiliary classifier
+                first = depth // 2
+                plans.append(StagePlan("stage3_first.blocks", width, first, 2))
+                plans.append(StagePlan("stage3_second.blocks", width, depth - first, 1))
+        return tuple(plans)
 
     def blocks(self) -> Iterator[BlockPlan]:
         """Every block in order of execution, under its official name."""
@@ -82,19 +120,24 @@ class Architecture:
         channels = self.stem_width
         yield BlockPlan(
             "stage0", self.image_channels, channels, stride=2, groups=next(groups),
-            squeeze=self.squeeze,
+            squeeze=self.squeeze, plus=self.plus,
         )  # fmt: skip
-        for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), start=1):
-            for index in range(depth):
+        for stage in self.stages():
+            for index in range(stage.depth):
                 yield BlockPlan(
-                    f"stage{stage}.{index}", channels, width, stride=2 if index == 0 else 1,
-                    groups=next(groups), squeeze=self.squeeze,
+                    f"{stage.path}.{index}", channels, stage.width,
+                    stride=stage.stride if index == 0 else 1, groups=next(groups),
+                    squeeze=self.squeeze, plus=self.plus,
                 )  # fmt: skip
-                channels = width
+                channels = stage.width
 
 
 def _variant(
-    depths: tuple[int, ...], multipliers: tuple[float, ...], groups: int = 1, squeeze: bool = False
+    depths: tuple[int, ...],
+    multipliers: tuple[float, ...],
+    groups: int = 1,
+    squeeze: bool = False,
+    plus: bool = False,
 ) -> Architecture:
     widths = tuple(
         int(base * by) for base, by in zip((64, 128, 256, 512), multipliers, strict=True)
@@ -112,6 +155,7 @@ def _variant(
         groups=pattern,
         squeeze=squeeze,
         classes=1000,
+        plus=plus,
     )
 
 
@@ -133,13 +177,5 @@ VARIANTS: dict[str, Architecture] = {
     "RepVGG-B3g2": _variant(_B, _B3, groups=2),
     "RepVGG-B3g4": _variant(_B, _B3, groups=4),
     "RepVGG-D2se": _variant(_D, _B2, squeeze=True),
+    "RepVGGplus-L2pse": _variant(_D, _B2, squeeze=True, plus=True),
 }
-
-
-def variant_named(text: str) -> Architecture | None:
-    """The published variant that `text` names (`RepVGG-A0`, `repvgg_a0`), or None."""
-    plain = text.lower().replace("-", "").replace("_", "")
-    for name, architecture in VARIANTS.items():
-        if name.lower().replace("-", "") == plain:
-            return architecture
-    return None

@@ -1,11 +1,15 @@
-"""Read a checkpoint file without letting it run code, down to one flat table of tensors."""
+"""Read a checkpoint file without letting it run code, down to one flat table of tensors.
+
+Which of several tables is taken: averaged weights (EMA) before raw ones, save for mmengine's files,
+where `state_dict` *is* the average; what was taken and what was left aside is said in the notes.
+"""
 
 from __future__ import annotations
 
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,15 @@ from torch import Tensor
 
 from edgerep.errors import CheckpointError
 from edgerep.files import sha256_of
+from edgerep.unpickling import HostileFileError, Placeholder, read_inertly
 
 # Where training code keeps the weights, best first: averaged weights (EMA) before raw ones.
 _AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
 _RAW = ("state_dict", "model", "model_state_dict", "network", "net", "params", "weights")
 # Added by wrappers anywhere in a key: DistributedDataParallel and torch.compile.
 _WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
+# Counters that an average of weights keeps beside them (torch's AveragedModel, mmengine's).
+_AVERAGE_COUNTERS = ("n_averaged", "steps")
 # Added in front of every key by a bigger module that holds the network.
 _PREFIXES = ("model.", "backbone.", "network.", "net.", "encoder.")
 
@@ -55,11 +62,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}: give the file of a checkpoint")
+    content: object
+    foreign: tuple[str, ...] = ()
     if path.suffix == ".safetensors":
-        content: object = _read_safetensors(path)
+        content = _read_safetensors(path)
     else:
-        content = _read_pickle(path)
-    table, notes = _find_table(content, path)
+        content, foreign = _read_pickle(path)
+    try:
+        table, notes = _find_table(content, path)
+    except CheckpointError:
+        if foreign:
+            raise CheckpointError(_explain_foreign(path, foreign)) from None
+        raise
+    if shown := [name for name in foreign if not name.startswith(("builtins.", "_codecs."))]:
+        notes.append(
+            f"left unread, since they are no weights and reading them would run code: "
+            f"{_listed(shown)}"
+        )
     tensors, more = _strip(table)
     return Checkpoint(path, sha256_of(path), tensors, (*notes, *more))
 
@@ -73,46 +92,64 @@ def _read_safetensors(path: Path) -> object:
         ) from error
 
 
-def _read_pickle(path: Path) -> object:
+def _read_pickle(path: Path) -> tuple[object, tuple[str, ...]]:
+    """The content, and the names of what was left unread for not being tensors or plain data."""
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty")
     try:
         with warnings.catch_warnings():
             # torch explains weights_only in a warning for old formats; our own message does.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True), ()
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_explain_unsafe(path, error)) from error
+        return _read_inertly(path, error)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(_explain_broken(path, error)) from error
+
+
+def _read_inertly(path: Path, refusal: pickle.UnpicklingError) -> tuple[object, tuple[str, ...]]:
+    if not zipfile.is_zipfile(path):
+        if "nsupported global" in str(refusal):
+            raise CheckpointError(
+                f"{path} holds more than weights, in the format that torch wrote before 1.6, of "
+                f"which edgerep reads weights only. {_REMEDY}"
+            ) from refusal
+        raise CheckpointError(_explain_broken(path, refusal)) from refusal
+    try:
+        return read_inertly(path)
+    except HostileFileError as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
-            f"{_first_line(error)}"
+            f"{path} asks for {error} when it is read, which is how a file runs code. Nothing was "
+            f"run, and nothing in the file deserves trust: get the weights from their author again"
         ) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_explain_broken(path, error)) from error
 
 
-def _explain_unsafe(path: Path, error: Exception) -> str:
-    wanted = _wanted_globals(path)
-    if not wanted:
-        return (
-            f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
-            f"{_first_line(error)}"
-        )
-    names = ", ".join(wanted[:5]) + (" ..." if len(wanted) > 5 else "")
-    whole = any(name.startswith(("torch.nn.modules", "__main__.")) for name in wanted)
-    what = "holds a whole pickled model" if whole else "holds more than weights"
+_REMEDY = (
+    "Where you trust the file, save its weights with the code that wrote it: "
+    "torch.save(model.state_dict(), 'weights.pth')"
+)
+
+
+def _explain_broken(path: Path, error: Exception) -> str:
     return (
-        f"{path} {what}: reading it would run code from {names}. edgerep reads weights only. Where "
-        f"you trust the file, save its weights with the code that wrote it: "
-        f"torch.save(model.state_dict(), 'weights.pth')"
+        f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
+        f"{_first_line(error)}"
     )
 
 
-def _wanted_globals(path: Path) -> list[str]:
-    """Names of the classes and functions that unpickling the file would call."""
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # a malformed stream can raise anything; then there is nothing to name
-        return []
+def _explain_foreign(path: Path, foreign: tuple[str, ...]) -> str:
+    whole = any(name.startswith(("torch.nn.modules", "__main__.")) for name in foreign)
+    what = "holds a whole pickled model" if whole else "holds no table of weights"
+    return (
+        f"{path} {what}: reading it would run code from {_listed(foreign)}. edgerep reads weights "
+        f"only. {_REMEDY}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -125,6 +162,7 @@ def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[st
         candidates = [key for key in _candidate_order(content) if _holds_tensors(content.get(key))]
         if not candidates:
             if table:
+                _refuse_placeholders(content, path)
                 return {str(key): value for key, value in table.items()}, notes
             break
         chosen, *others = candidates
@@ -135,6 +173,19 @@ def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[st
     if isinstance(content, Mapping):
         found = f"the keys {', '.join(map(str, list(content)[:8])) or '(none)'}"
     raise CheckpointError(f"{path} holds no table of tensors: found {found}")
+
+
+def _refuse_placeholders(content: Mapping[Any, Any], path: Path) -> None:
+    bad = [
+        f"{key} ({value.wanted})"
+        for key, value in content.items()
+        if isinstance(value, Placeholder) and "." in str(key)
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{path}: among the weights are objects that are no plain tensors: {', '.join(bad)}. "
+            f"{_REMEDY}"
+        )
 
 
 def _candidate_order(content: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -156,16 +207,20 @@ def _strip(table: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         ".".join(part for part in key.split(".") if part not in _WRAPPER_PARTS): tensor
         for key, tensor in table.items()
     }
-    if tensors.keys() != table.keys():
-        notes.append("wrapper names 'module' and '_orig_mod' removed from the keys")
-    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None):
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-        notes.append(f"prefix '{prefix}' removed from every key")
     if len(tensors) != len(table):
         raise CheckpointError(
             "the checkpoint holds two tensors for one name once 'module' and '_orig_mod' are "
             "removed from its keys: it holds more than one network"
         )
+    counters = [name for name in _AVERAGE_COUNTERS if name in tensors and tensors[name].ndim == 0]
+    if tensors.keys() != table.keys():
+        notes.append("wrapper names 'module' and '_orig_mod' removed from the keys")
+    for name in counters:
+        del tensors[name]
+        notes.append(f"'{name}', a counter of averaging, left aside")
+    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+        notes.append(f"prefix '{prefix}' removed from every key")
     return tensors, notes
 
 

@@ -64,7 +64,7 @@ def fuse(
         OptionError: The network does not run on any image that was tried: give `inputs`.
     """
     _refuse_training_mode(model)
-    tree = shared_copy(model)  # what its own code writes to it stays out of the original
+    tree = shared_copy(model)
     if inputs is None:
         examples = example_inputs(tree)
     else:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from edgerep.call_arguments import tensors_in
+from edgerep.module_copies import state_kept
 
 _CONVOLUTIONS = frozenset(
     {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
@@ -44,9 +45,9 @@ class Run:
 
 @torch.no_grad()
 def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    """Run a network once and keep what it gave."""
+    """Run a network once and keep what it gave; the network is as it was before."""
     given = [x.clone() for x in inputs]  # it may write to them
-    with _Counting() as mode:
+    with state_kept(module), _Counting() as mode:
         outputs = module(*given)
     return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgerep.architecture import VARIANTS, variant_named
 from edgerep.checkpoint import Checkpoint, read_checkpoint
 from edgerep.errors import CheckpointError, OptionError
+from edgerep.identification import Identified, identify
+from edgerep.mobileone import MobileOne
 from edgerep.network import Network, Origin
 from edgerep.own_network import AS_BUILT, own_network
 from edgerep.recognition import recognise
-from edgerep.repvgg import BATCHNORM_EPS, RepVGG, random_repvgg
+from edgerep.repvgg import BATCHNORM_EPS, RepVGG
+from edgerep.variants import PUBLISHED, build_network, random_network, variant_named
 
 
 @overload
@@ -40,11 +42,12 @@ def load(
     """Load a network; its architecture is inferred from the tensors, or built by `model`.
 
     Args:
-        source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) in the official
-            format, in train form, fused form or partly fused; or the name of a published variant
-            (`repvgg_a0`), which gives random weights. With `model`, any checkpoint of that
-            network, or "-" for the weights that `model` gave it.
-        model: What builds a network of your own when called without arguments, or its place,
+        source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) of a RepVGG,
+            RepVGGplus or MobileOne in a format of `edgerep.formats`, in train form, fused form or
+            partly fused; or the name of a published variant (`repvgg_a0`, `mobileone_s1`), which
+            gives random weights. With `model`, any checkpoint of that network, or "-" for its
+            weights as they were built.
+        model: Your own network: what builds it, called without arguments, or its name as
             "package.module:callable", which is imported: that runs the module's code.
         bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; None is 1e-5, the
             format's, and with `model` whatever each BatchNorm has.
@@ -54,9 +57,9 @@ def load(
         gives; without `model`, in float32 and with a `title`.
 
     Raises:
-        CheckpointError: The file is unreadable, unsafe, or not a complete RepVGG (or not of the
-            network that `model` builds): every missing, unexpected and misshapen tensor is
-            listed, and every tensor with NaN or infinity.
+        CheckpointError: The file is unreadable, unsafe, or not a complete network (or not the
+            one that `model` builds): every missing, unexpected and misshapen tensor is listed,
+            and every tensor with NaN or infinity.
         NetworkError: `model` cannot be imported, or does not build a network.
         OptionError: `bn_eps` is negative, or `model` is malformed.
     """
@@ -70,10 +73,10 @@ def load(
     path = Path(source)
     if not path.exists():
         if architecture := variant_named(str(source)):
-            return random_repvgg(architecture, eps=bn_eps)
+            return random_network(architecture, eps=bn_eps)
         if not path.suffix:
             raise CheckpointError(
-                f"{source} is neither a file nor a published RepVGG: {', '.join(VARIANTS)}"
+                f"{source} is neither a file nor a published network: {', '.join(PUBLISHED)}"
             )
     return network_of(read_checkpoint(path), bn_eps=bn_eps)
 
@@ -81,13 +84,14 @@ def load(
 def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Network:
     """The network whose weights a checkpoint holds; errors as `load`."""
     name = checkpoint.path.name
-    found = recognise(checkpoint.tensors, name)
+    found = identify(checkpoint.tensors, name)
+    recognised = recognise(found, name)
     with torch.device("meta"):
-        model = RepVGG(found.architecture, plain=found.plain, eps=bn_eps)
-    _require_same_keys(model, checkpoint.tensors, name)
-    _require_sound_values(checkpoint.tensors, bn_eps, name)
-    notes = list(checkpoint.notes)
-    narrow = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.tensors.values()}
+        model = build_network(recognised.architecture, plain=recognised.plain, eps=bn_eps)
+    _require_same_keys(model, found, name)
+    _require_sound_values(found, bn_eps, name)
+    notes = [*checkpoint.notes, *found.notes]
+    narrow = sorted({str(t.dtype).removeprefix("torch.") for t in found.tensors.values()}
                     - {"float32", "int64"})  # fmt: skip
     if narrow:
         notes.append(f"{', '.join(narrow)} weights read as float32")
@@ -98,25 +102,29 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
         if key.endswith("num_batches_tracked")
     }
     weights = {
-        key: tensor.float() for key, tensor in checkpoint.tensors.items() if key not in counters
+        key: tensor.float().contiguous()
+        for key, tensor in found.tensors.items()
+        if key not in counters
     }
     model.load_state_dict({**counters, **weights}, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.origin = Origin(
-        name, checkpoint.sha256, f"official RepVGG, {found.form} form", tuple(notes)
+        name, checkpoint.sha256, f"{found.form.title}, {recognised.form} form", tuple(notes)
     )
     return model.eval()
 
 
-def _require_same_keys(model: RepVGG, tensors: Mapping[str, Tensor], source: str) -> None:
+def _require_same_keys(model: RepVGG | MobileOne, found: Identified, source: str) -> None:
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     optional = {key for key in wanted if key.endswith("num_batches_tracked")}
+    tensors = found.tensors
     problems = [
-        *(f"missing: {key} {list(wanted[key])}"
+        *(f"missing: {found.spell(key)} {list(wanted[key])}"
           for key in wanted if key not in tensors and key not in optional),
-        *(f"unexpected: {key} {list(tensors[key].shape)}" for key in tensors if key not in wanted),
-        *(f"misshapen: {key} is {list(tensors[key].shape)}, should be {list(shape)}"
+        *(f"unexpected: {found.spell(key)} {list(tensors[key].shape)}"
+          for key in tensors if key not in wanted),
+        *(f"misshapen: {found.spell(key)} is {list(tensors[key].shape)}, should be {list(shape)}"
           for key, shape in wanted.items()
           if key in tensors and key not in optional and tuple(tensors[key].shape) != shape),
     ]  # fmt: skip
@@ -127,18 +135,19 @@ def _require_same_keys(model: RepVGG, tensors: Mapping[str, Tensor], source: str
         )
 
 
-def _require_sound_values(tensors: Mapping[str, Tensor], bn_eps: float, source: str) -> None:
+def _require_sound_values(found: Identified, bn_eps: float, source: str) -> None:
     problems = []
-    for key, tensor in tensors.items():
+    for key, tensor in found.tensors.items():
+        name = found.spell(key)
         if not tensor.is_floating_point():
             if not key.endswith("num_batches_tracked"):
-                problems.append(f"{key} is {tensor.dtype}, not floating point")
+                problems.append(f"{name} is {tensor.dtype}, not floating point")
         elif not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
-            problems.append(f"{key} has {bad} NaN or infinite values of {tensor.numel()}")
+            problems.append(f"{name} has {bad} NaN or infinite values of {tensor.numel()}")
         elif key.endswith("running_var") and not (tensor.double() + bn_eps > 0).all():
             low = tensor.min().item()
-            problems.append(f"{key} + eps is not positive: its smallest value is {low:.3g}")
+            problems.append(f"{name} + eps is not positive: its smallest value is {low:.3g}")
     if problems:
         raise CheckpointError(
             f"{source} cannot be a trained network; nothing was loaded:\n  " + "\n  ".join(problems)

@@ -1,8 +1,10 @@
-"""Copies of a tree of modules whose parameters and buffers are the original's."""
+"""Copies of a tree of modules that share its tensors, and runs that leave no trace in it."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = {
                 key: None if child is None else _copied(child, memo) for key, child in value.items()
             }
-        elif name in _TABLES or (not value and type(value) in (dict, set)):
+        elif name in _TABLES or (type(value) in (dict, set) and not value):
             state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
@@ -64,3 +66,15 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
                         mine[id(tensor)] = copy.deepcopy(tensor)
                     table[name] = mine[id(tensor)]  # type: ignore[assignment]
     return module
+
+
+@contextlib.contextmanager
+def state_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what a network's own code writes to it inside the block: caches, counters."""
+    before = [(part, dict(vars(part))) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, state in before:
+            vars(part).clear()
+            vars(part).update(state)

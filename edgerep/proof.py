@@ -16,6 +16,7 @@ from edgerep.errors import FusionError
 from edgerep.float64 import Float64Arithmetic
 from edgerep.layer_calls import Run
 from edgerep.linear_map import float64_device
+from edgerep.module_copies import state_kept
 from edgerep.operations import View
 from edgerep.plain_layer import ExactLayer, Settled
 from edgerep.regions import Findings, Region
@@ -80,7 +81,7 @@ def certify_site(site: Site, probed: Probed, folded: Tensor, layer: nn.Module) -
 @torch.no_grad()
 def float64_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """All outputs of a network, computed in float64, as one vector."""
-    with Float64Arithmetic():
+    with state_kept(network), Float64Arithmetic():
         wide = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
         return joined_outputs(tensors_in(network(*wide)))
 

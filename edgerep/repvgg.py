@@ -1,21 +1,23 @@
 """RepVGG as torch modules: the block as it is trained, the block as it is deployed, the network.
 
-Parameter names are those of the official implementation, so that a `state_dict` of either form
-goes in and out unchanged.
+Parameter names are those of the official implementation, RepVGGplus included, so that a
+`state_dict` of either form goes in and out unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar
+from collections.abc import Callable, Collection
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.architecture import SQUEEZE_RATIO, Architecture, BlockPlan
+from edgerep.architecture import Architecture, BlockPlan
+from edgerep.mobileone_architecture import MobileOnePlan
 from edgerep.network import Network, Origin
 
+_AnyNetwork = TypeVar("_AnyNetwork", bound=nn.Module)
 BATCHNORM_EPS = 1e-5  # torch's default, and what every official RepVGG was trained with
 
 
@@ -26,9 +28,8 @@ class SqueezeExcite(nn.Module):
     the mean over the whole image, which is the same on square ones.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        hidden = channels // SQUEEZE_RATIO
         self.down = nn.Conv2d(channels, hidden, 1)
         self.up = nn.Conv2d(hidden, channels, 1)
 
@@ -43,7 +44,7 @@ class ConvBatchNorm(nn.Sequential):
     conv: nn.Conv2d
     bn: nn.BatchNorm2d
 
-    def __init__(self, plan: BlockPlan, kernel_size: int, eps: float) -> None:
+    def __init__(self, plan: BlockPlan | MobileOnePlan, kernel_size: int, eps: float) -> None:
         super().__init__()
         self.add_module(
             "conv",
@@ -56,9 +57,12 @@ class ConvBatchNorm(nn.Sequential):
 
 
 class TrainBlock(nn.Module):
-    """3x3, 1x1 and (where shapes allow) identity branch, a BatchNorm each, summed, then ReLU."""
+    """3x3, 1x1 and (where shapes allow) identity branch, a BatchNorm each, summed, then ReLU.
 
-    fused_name: ClassVar[str] = "rbr_reparam"  # of what the branches become
+    A squeeze-and-excitation comes before the ReLU (`se`); in a RepVGGplus after it (`post_se`).
+    """
+
+    fused_name: ClassVar[str] = "rbr_reparam"  # of the convolution that the branches become
 
     def __init__(self, plan: BlockPlan, *, eps: float = BATCHNORM_EPS) -> None:
         super().__init__()
@@ -66,15 +70,14 @@ class TrainBlock(nn.Module):
         self.rbr_dense = ConvBatchNorm(plan, 3, eps)
         self.rbr_1x1 = ConvBatchNorm(plan, 1, eps)
         self.rbr_identity = nn.BatchNorm2d(plan.in_channels, eps=eps) if plan.has_identity else None
-        self.se = SqueezeExcite(plan.out_channels) if plan.squeeze else None
+        self.se = _squeeze(plan, after_relu=False)
+        self.post_se = _squeeze(plan, after_relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.rbr_dense(x) + self.rbr_1x1(x)
         if self.rbr_identity is not None:
             y = y + self.rbr_identity(x)
-        if self.se is not None:
-            y = self.se(y)
-        return functional.relu(y)
+        return _activate(y, self.se, self.post_se)
 
 
 class PlainBlock(nn.Module):
@@ -87,13 +90,26 @@ class PlainBlock(nn.Module):
             plan.in_channels, plan.out_channels, 3, stride=plan.stride, padding=1,
             groups=plan.groups,
         )  # fmt: skip
-        self.se = SqueezeExcite(plan.out_channels) if plan.squeeze else None
+        self.se = _squeeze(plan, after_relu=False)
+        self.post_se = _squeeze(plan, after_relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.rbr_reparam(x)
-        if self.se is not None:
-            y = self.se(y)
-        return functional.relu(y)
+        return _activate(self.rbr_reparam(x), self.se, self.post_se)
+
+
+def _squeeze(plan: BlockPlan, *, after_relu: bool) -> SqueezeExcite | None:
+    if not plan.squeeze or plan.plus != after_relu:
+        return None
+    return SqueezeExcite(plan.out_channels, plan.squeeze_channels)
+
+
+def _activate(y: Tensor, se: SqueezeExcite | None, post_se: SqueezeExcite | None) -> Tensor:
+    if se is not None:
+        y = se(y)
+    y = functional.relu(y)
+    if post_se is not None:
+        y = post_se(y)
+    return y
 
 
 class RepVGG(Network):
@@ -125,15 +141,17 @@ class RepVGG(Network):
 
         stem, *rest = architecture.blocks()
         self.stage0 = block(stem)
-        for stage, depth in enumerate(architecture.depths, start=1):
-            plans, rest = rest[:depth], rest[depth:]
-            self.add_module(f"stage{stage}", nn.Sequential(*map(block, plans)))
+        for stage in architecture.stages():
+            plans, rest = rest[: stage.depth], rest[stage.depth :]
+            blocks = nn.Sequential(*map(block, plans))
+            name, _, inner = stage.path.partition(".")
+            self.add_module(name, nn.ModuleDict({inner: blocks}) if inner else blocks)
         self.linear = nn.Linear(architecture.widths[-1], architecture.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage0(x)
-        for stage in range(1, len(self.architecture.depths) + 1):
-            x = self.get_submodule(f"stage{stage}")(x)
+        for stage in self.architecture.stages():
+            x = self.get_submodule(stage.path)(x)
         logits: Tensor = self.linear(x.mean((2, 3)))
         return logits
 
@@ -143,13 +161,21 @@ def random_repvgg(
 ) -> RepVGG:
     """A train-form network with random weights and BatchNorm statistics, for benchmarks and tests.
 
+    See `randomised`.
+    """
+    return randomised(lambda: RepVGG(architecture, eps=eps), seed=seed)
+
+
+def randomised(build: Callable[[], _AnyNetwork], *, seed: int = 0) -> _AnyNetwork:
+    """A network as `build` makes it, with random weights and statistics, in eval mode.
+
     Statistics are drawn away from 0 and 1, because fresh ones make wrong folds pass: gamma from
     U(0.5, 1.5), beta and mean from N(0, 0.5), variance from U(0.25, 2). The global random state
     is left as it was.
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        model = RepVGG(architecture, eps=eps)
+        model = build()
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 randomise_batchnorm(module)
@@ -158,7 +184,7 @@ def random_repvgg(
 
 @torch.no_grad()
 def randomise_batchnorm(bn: nn.BatchNorm2d) -> None:
-    """Draw a BatchNorm's parameters and statistics from the distributions of `random_repvgg`."""
+    """Draw a BatchNorm's parameters and statistics from the distributions of `randomised`."""
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("a BatchNorm without running statistics has nothing to randomise")
     bn.weight.uniform_(0.5, 1.5)

@@ -8,9 +8,8 @@ tensors (flags, None, sizes) stay what they were.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import Arguments
+from edgerep.module_copies import state_kept
 
 # Where a node was made: path of the innermost module, which call of that module, which node there.
 Place: TypeAlias = tuple[str, int, int]
@@ -142,23 +142,11 @@ def trace(module: nn.Module, arguments: Arguments) -> Trace:
     """
     tracer = _Tracer(arguments)
     try:
-        with _state_kept(module):
+        with state_kept(module):
             graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on stand-ins, may raise anything
         raise UntraceableError(_first_line(error)) from error
     return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
-
-
-@contextlib.contextmanager
-def _state_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what a module's code writes to it: caches made of stand-ins are worth nothing."""
-    before = [(part, dict(vars(part))) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, state in before:
-            vars(part).clear()
-            vars(part).update(state)
 
 
 class _Stand(fx.Proxy):

@@ -1,4 +1,4 @@
-"""Write fused weights as safetensors, under the official deploy names."""
+"""Write fused weights as safetensors, under the deploy names of a code base."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from edgerep.errors import OptionError
 from edgerep.files import replacing, sha256_of
 from edgerep.fusion import Fused
+from edgerep.naming import format_name, format_of
 from edgerep.network import origin_of
 from edgerep.records import Record, versions_of, write_record
 
 
-def save_weights(fused: Fused, path: str | Path) -> Record:
+def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Record:
     """Write the fused network's `state_dict`; it loads back with `edgerep.load`.
 
+    Args:
+        fused: The network.
+        path: Of the file, `.safetensors`; its record lies beside it.
+        to: Whose deploy names the tensors get: "official", which are the names in memory, "timm"
+            or "mmpretrain" (whose release 1.2.0 leaves squeeze-and-excitation out of a network
+            built in deploy mode).
+
     Raises:
+        OptionError: `to` is no code base that edgerep knows, or it has no such network.
         OptionError, OutputError: The file cannot be written.
     """
     path = Path(path)
-    tensors = {
-        name: tensor.detach().contiguous().cpu()
-        for name, tensor in fused.module.state_dict().items()
-    }
+    tensors = _named(_own_tensors(fused.module), to)
     with replacing(path) as partial:
         # Not save_file: it reports a full disk as an error of its own, and makes the file private.
         partial.write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -33,11 +40,35 @@ def save_weights(fused: Fused, path: str | Path) -> Record:
         sha256=sha256_of(path),
         made_from=(origin_entry(fused),),
         versions=versions_of(("torch", "safetensors")),
-        options={"bn_eps": certificate["bn_eps"] if certificate else None},
+        options={"bn_eps": certificate["bn_eps"] if certificate else None, "to": to},
         details={"tensors": len(tensors), "certificate": certificate},
     )
     write_record(path, record)
     return record
+
+
+def _own_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The module's tensors; one that stands under two names twice, as the format demands."""
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict().items():
+        kept = tensor.detach().cpu().contiguous()
+        tensors[name] = kept.clone() if kept.data_ptr() in seen else kept
+        seen.add(kept.data_ptr())
+    return tensors
+
+
+def _named(tensors: dict[str, torch.Tensor], to: str) -> dict[str, torch.Tensor]:
+    if to == "official":
+        return tensors
+    form = format_of(to, tensors)
+    renamed = {}
+    for name, tensor in tensors.items():
+        theirs = format_name(form, name)
+        if theirs is None:
+            raise OptionError(f"{to} has no name for {name}: write it with the official names")
+        renamed[theirs] = tensor
+    return renamed
 
 
 def origin_entry(source: Fused | torch.nn.Module) -> dict[str, object]:

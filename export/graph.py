@@ -20,8 +20,9 @@ from edgerep.export.opsets import convert_opset
 from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
 from edgerep.fusion import Fused
 from edgerep.interface import InputShapes, interface_of
+from edgerep.network import Network
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.repvgg import PlainBlock, RepVGG
+from edgerep.repvgg import RepVGG
 from edgerep.weights import origin_entry
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
@@ -142,7 +143,7 @@ def _prune_metadata(model: onnx.ModelProto) -> None:
 
 
 def _is_own(module: nn.Module) -> bool:
-    return any(isinstance(part, PlainBlock) for part in module.modules())
+    return isinstance(module, Network)
 
 
 def _refuse_training_mode(module: nn.Module) -> None:

@@ -103,7 +103,6 @@ def test_network_is_a_plain_stack_with_the_same_answers(architecture: Architectu
         assert torch.equal(tensor, before[key]), key
     proof = fused.certificate
     assert proof is not None
-    assert proof.network is not None
     assert len(proof.blocks) == blocks
     assert proof.batchnorms_before == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert max(block.float64_rel for block in proof.blocks) < 1e-13

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgerep.architecture import VARIANTS, Architecture
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.fusion import fuse
+from edgerep.identification import identify
 from edgerep.loading import load
 from edgerep.recognition import recognise
 from edgerep.repvgg import RepVGG, random_repvgg
@@ -118,7 +119,7 @@ def test_every_published_variant_is_recognised(name: str, fused: bool) -> None:
     plain = [b.name for b in VARIANTS[name].blocks()] if fused else []
     with torch.device("meta"):
         tensors = RepVGG(VARIANTS[name], plain=plain).state_dict()
-    found = recognise(tensors, "x")
+    found = recognise(identify(tensors, "x"), "x")
     assert found.architecture.name == name
     assert found.form == ("fused" if fused else "train")
 

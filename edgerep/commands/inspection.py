@@ -117,6 +117,7 @@ def _package(file: Path) -> dict[str, Any]:
 
 def _checkpoint(file: Path) -> dict[str, Any]:
     from edgerep.checkpoint import read_checkpoint
+    from edgerep.identification import identify
     from edgerep.recognition import recognise
 
     checkpoint = read_checkpoint(file)
@@ -130,15 +131,16 @@ def _checkpoint(file: Path) -> dict[str, Any]:
             "tensors": len(checkpoint.tensors),
             "notes": list(checkpoint.notes),
         }
-    found = recognise(checkpoint.tensors, file.name)
+    identified = identify(checkpoint.tensors, file.name)
+    found = recognise(identified, file.name)
     return {
         "kind": "checkpoint",
-        "format": "official RepVGG",
+        "format": identified.form.title,
         "form": found.form,
         "architecture": found.architecture.name,
         "details": asdict(found.architecture),
         "tensors": len(checkpoint.tensors),
-        "notes": list(checkpoint.notes),
+        "notes": [*checkpoint.notes, *identified.notes],
     }
 
 

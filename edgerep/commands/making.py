@@ -17,6 +17,7 @@ from edgerep.batches import BatchProfile
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
 from edgerep.bench.parity_text import one_line
 from edgerep.bench.probes import read_samples
+from edgerep.certificate_text import one_line as proof_line
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from
 from edgerep.errors import OptionError
@@ -111,13 +112,8 @@ def fuse_network(model: nn.Module, wanted: Wanted, console: Console) -> Fused:
         specs = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)
         inputs = example_inputs(model, [(EXAMPLES, *spec.shape) for spec in specs])
     fused = fuse(model, inputs=inputs)
-    proof = fused.certificate
-    if proof is not None and proof.network is not None:
-        console.progress(
-            "fuse",
-            f"{proof.branches_before} branches, {proof.batchnorms_before} BatchNorms -> "
-            f"{len(proof.blocks)} convolutions; float64 error {proof.network.float64_rel:.1e}",
-        )
+    if fused.certificate is not None:
+        console.progress("fuse", proof_line(fused.certificate))
     return fused
 
 

@@ -1,0 +1,101 @@
+"""The blocks that a table of tensors has: their kernels, and that none is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from edgerep.errors import CheckpointError
+
+Spell = Callable[[str], str]  # the name of a block as the file has it
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Kernels [C_out, C_in / groups, k, k] by name of their block.
+
+    Attributes:
+        kernels: Of the first branch, or of the fused convolution.
+        plain: Names of the blocks that are fused.
+    """
+
+    kernels: Mapping[str, Tensor]
+    plain: frozenset[str]
+
+
+def find_blocks(
+    tensors: Mapping[str, Tensor],
+    kernel: str,
+    fused: str,
+    source: str,
+    spell: Spell,
+) -> Blocks:
+    """Every block that has a kernel.
+
+    Args:
+        tensors: By canonical name.
+        kernel: Of a branch that every unfused block has, behind the block's name.
+        fused: The fused kernel, behind the block's name.
+        source: Named in errors.
+        spell: The name of a block as the file has it.
+
+    Raises:
+        CheckpointError: A block is there in both forms, or what should be a kernel is none.
+    """
+    kernels: dict[str, Tensor] = {}
+    plain, both, bad = set(), [], []
+    pattern = re.compile(rf"(stage\w+(?:\.\w+)*)\.({re.escape(kernel)}|{re.escape(fused)})")
+    for name, tensor in tensors.items():
+        if not (match := pattern.fullmatch(name)):
+            continue
+        block = match[1]
+        if block in kernels:
+            both.append(spell(block))
+        if tensor.ndim != 4:
+            bad.append(f"{spell(block)} {list(tensor.shape)}")
+        kernels[block] = tensor
+        if match[2] == fused:
+            plain.add(block)
+    if both:
+        raise CheckpointError(
+            f"{source}: {', '.join(both)} has both branches and a fused convolution; "
+            f"one of the two is a left-over: save the model again"
+        )
+    if bad:
+        raise CheckpointError(f"{source}: weights that are not kernels: {', '.join(bad)}")
+    return Blocks(kernels, frozenset(plain))
+
+
+def count_blocks(
+    blocks: Blocks, paths: Sequence[str], source: str, spell: Spell
+) -> tuple[int, ...]:
+    """How many blocks each of these stages has.
+
+    Raises:
+        CheckpointError: The stem, a stage or a block in the middle is missing; all are listed.
+    """
+    counts, gaps = [], [] if "stage0" in blocks.kernels else ["stage0"]
+    for path in paths:
+        found = {
+            int(name.rpartition(".")[2])
+            for name in blocks.kernels
+            if name.rpartition(".")[0] == path
+        }
+        wanted = range(max(found, default=0) + 1)
+        gaps += [f"{path}.{index}" for index in wanted if index not in found]
+        counts.append(len(found))
+    if gaps or not paths:
+        missing = ", ".join(map(spell, gaps)) or "every stage after the stem"
+        raise CheckpointError(f"{source}: blocks are missing: {missing}; is this a part of a file?")
+    return tuple(counts)
+
+
+def numbered_stages(blocks: Blocks) -> tuple[str, ...]:
+    """`stage1`, `stage2`, ... up to the highest number there is."""
+    numbers = [
+        int(match[1]) for name in blocks.kernels if (match := re.match(r"stage([1-9]\d*)\b", name))
+    ]
+    return tuple(f"stage{number}" for number in range(1, max(numbers, default=0) + 1))

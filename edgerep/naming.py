@@ -1,0 +1,103 @@
+"""Translate names of tensors between a code base's format and the canonical one in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from edgerep.errors import OptionError
+from edgerep.formats import FORMATS, LEAVES, WRITERS, Format
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def canonical_name(form: Format, name: str) -> str | None:
+    """The canonical name of the tensor that the format calls `name`; None if it has no such one.
+
+    In timm, `stages.0.1.conv_kxk.bn.bias` is what is canonically `stage1.1.rbr_dense.bn.bias`.
+    """
+    return _translate(_dictionary(form, to_canonical=True), name)
+
+
+def format_name(form: Format, name: str) -> str | None:
+    """What the format calls the tensor with a canonical name; None if it has no such one."""
+    return _translate(_dictionary(form, to_canonical=False), name)
+
+
+def block_name(form: Format, name: str) -> str:
+    """What the format calls the block with a canonical name."""
+    ours, theirs = (part.replace("#", "0") for part in form.parts[0])
+    whole = format_name(form, f"{name}.{ours}.weight")
+    return name if whole is None else whole.removesuffix(f".{theirs}.weight")
+
+
+def format_of(writer: str, names: Collection[str]) -> Format:
+    """The format in which a code base has a name for every one of these canonical names.
+
+    Raises:
+        OptionError: edgerep does not know the code base, or it has no such network.
+    """
+    if writer not in WRITERS:
+        raise OptionError(f"{writer!r} is no code base that edgerep knows: {', '.join(WRITERS)}")
+    families = [
+        form.family
+        for form in FORMATS
+        if form.writer == "official" and all(format_name(form, name) for name in names)
+    ]
+    for form in FORMATS:
+        if form.writer == writer and form.family in families:
+            return form
+    what = f"no {families[0]}" if families else "no names for this network, which is of your own"
+    raise OptionError(f"{writer} has {what}: write its weights with the official names")
+
+
+@dataclass(frozen=True, slots=True)
+class _Dictionary:
+    blocks: Sequence[tuple[re.Pattern[str], str]]  # the last group is what stands in the block
+    parts: Mapping[str, str]
+    leaves: Mapping[str, str]
+    head: tuple[str, str]
+    shift: int  # of the number of a stage
+
+
+@cache
+def _dictionary(form: Format, *, to_canonical: bool) -> _Dictionary:
+    leaves = {**{leaf: leaf for leaf in LEAVES}, **dict(form.leaves)}
+
+    def turned(pair: tuple[str, str]) -> tuple[str, str]:
+        return (pair[1], pair[0]) if to_canonical else pair
+
+    return _Dictionary(
+        blocks=[(_block_pattern(old), new) for old, new in map(turned, form.blocks)],
+        parts=dict(map(turned, form.parts)),
+        leaves=dict(map(turned, leaves.items())),
+        head=turned(("linear", form.head)),
+        shift=(1 - form.first_stage) if to_canonical else (form.first_stage - 1),
+    )
+
+
+def _block_pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.escape(template).replace(r"\#", r"(\d+)") + r"\.(.+)")
+
+
+def _translate(words: _Dictionary, name: str) -> str | None:
+    owner, _, leaf = name.rpartition(".")
+    if leaf not in words.leaves:
+        return None
+    if owner == words.head[0]:
+        return f"{words.head[1]}.{words.leaves[leaf]}"
+    for pattern, block in words.blocks:
+        if match := pattern.fullmatch(owner):
+            *numbers, part = match.groups()
+            if (general := _NUMBER.sub("#", part)) not in words.parts:
+                return None
+            if numbers:
+                numbers[0] = str(int(numbers[0]) + words.shift)
+            numbers += _NUMBER.findall(part)
+            whole = f"{block}.{words.parts[general]}.{words.leaves[leaf]}"
+            for number in numbers:
+                whole = whole.replace("#", number, 1)
+            return whole
+    return None

@@ -1,0 +1,45 @@
+"""The architectures that edgerep knows by name, and the networks built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TypeAlias
+
+from edgerep import architecture as repvgg_architecture
+from edgerep import mobileone_architecture
+from edgerep.architecture import Architecture
+from edgerep.mobileone import MobileOne
+from edgerep.mobileone_architecture import MobileOneArchitecture
+from edgerep.repvgg import BATCHNORM_EPS, RepVGG, randomised
+
+AnyArchitecture: TypeAlias = Architecture | MobileOneArchitecture
+
+PUBLISHED: Mapping[str, AnyArchitecture] = {
+    **repvgg_architecture.VARIANTS,
+    **mobileone_architecture.VARIANTS,
+}
+
+
+def variant_named(text: str) -> AnyArchitecture | None:
+    """The published variant that `text` names (`RepVGG-A0`, `mobileone_s1`), or None."""
+    plain = text.lower().replace("-", "").replace("_", "")
+    for name, architecture in PUBLISHED.items():
+        if name.lower().replace("-", "") == plain:
+            return architecture
+    return None
+
+
+def build_network(
+    architecture: AnyArchitecture, *, plain: Collection[str] = (), eps: float = BATCHNORM_EPS
+) -> RepVGG | MobileOne:
+    """A network of fresh weights, the blocks named in `plain` as single convolutions."""
+    if isinstance(architecture, MobileOneArchitecture):
+        return MobileOne(architecture, plain=plain, eps=eps)
+    return RepVGG(architecture, plain=plain, eps=eps)
+
+
+def random_network(
+    architecture: AnyArchitecture, *, seed: int = 0, eps: float = BATCHNORM_EPS
+) -> RepVGG | MobileOne:
+    """A train-form network with random weights and statistics, as `randomised`."""
+    return randomised(lambda: build_network(architecture, eps=eps), seed=seed)
