@@ -37,7 +37,8 @@ class Memory:
         weights_bytes: Of the tensors the network keeps: a module's parameters and buffers, an
             ONNX file's initializers, an engine's weights.
         activations_bytes: How far the peak while running exceeds what was resident after loading.
-            Memory that loading freed and running took again is not in it: a lower bound.
+            Memory that loading freed and running took again is not in it: a lower bound. Of an
+            engine, the scratch memory that its context takes on the device.
         peak_bytes: Largest resident memory, loading included, above that of the same process
             with the runtime imported and the inputs made, before the network was loaded.
         how: One sentence saying what was measured, where, and what was not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from edgerep.records import read_record
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgerep.bench.artefacts import Artefact
     from edgerep.export.onnx_file import Graph, TensorSpec
 
 Given: TypeAlias = Any  # an nn.Module, a Fused, a Graph, a path, or a result that has a `path`
@@ -52,7 +54,7 @@ class Subject:
         batches: The batch sizes it takes; None for any.
         inputs: The inputs for a batch size.
         open: Makes it ready to run; raises MissingRuntimeError where that is not possible here.
-        memory: Measures a batch size, in a process of its own.
+        memory: Measures a batch size, in a process of its own; an engine states its own.
     """
 
     name: str
@@ -175,7 +177,13 @@ def _static_batch(graph: Graph) -> BatchProfile | None:
 
 
 def _of_engine(path: Path, options: Options) -> Subject:
-    return _of_artefact(path, "not measured: an engine's memory is the GPU's")
+    def memory(artefact: Artefact) -> Memory:
+        from edgerep.bench.engine_memory import memory_of_engine
+        from edgerep.bench.tensorrt_session import TensorrtSession
+
+        return memory_of_engine(lambda: TensorrtSession(artefact.path))
+
+    return _of_artefact(path, memory)
 
 
 def _of_package(path: Path, options: Options) -> Subject:
@@ -184,10 +192,11 @@ def _of_package(path: Path, options: Options) -> Subject:
             "Core ML runs on macOS only. The reference interpreter that checks packages elsewhere "
             "is not Apple's code: its time would say nothing"
         )
-    return _of_artefact(path, "not measured: Core ML's daemons hold a package's memory")
+    why = "not measured: Core ML's daemons hold a package's memory"
+    return _of_artefact(path, lambda artefact: Memory(None, None, None, why))
 
 
-def _of_artefact(path: Path, no_memory: str) -> Subject:
+def _of_artefact(path: Path, memory: Callable[[Artefact], Memory]) -> Subject:
     try:
         from edgerep.bench.artefacts import open_artefact
 
@@ -202,6 +211,8 @@ def _of_artefact(path: Path, no_memory: str) -> Subject:
     if artefact.why_not is not None:
         raise MissingRuntimeError(artefact.why_not)
     record = read_record(path)
+    # The same for every batch size: it is asked for once.
+    stated = functools.cache(lambda: memory(artefact))
     return Subject(
         name=path.name,
         form=record.details.get("form", "unknown") if record else "unknown",
@@ -211,7 +222,7 @@ def _of_artefact(path: Path, no_memory: str) -> Subject:
         batches=artefact.batch,
         inputs=lambda batch: _specs(artefact.inputs, batch),
         open=artefact.open,
-        memory=lambda batch: Memory(None, None, None, no_memory),
+        memory=lambda batch: stated(),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from edgerep.batches import BatchProfile
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_loading import cuda_memory, deserialize, ordered, tensor_spec
+from edgerep.bench.engine_memory import EngineMemory, engine_memory
 from edgerep.bench.session import Array, OwnedSession
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
@@ -119,27 +120,12 @@ class TensorrtSession(OwnedSession):
             place()
         return once
 
-    def memory(self) -> dict[str, int | None]:
-        """Device memory in bytes; None is what this release cannot say.
-
-        `activations_bytes` is the scratch memory of one context, `weights_bytes` that of the
-        weights, `io_bytes` that of the inputs and outputs at the largest batch. The CUDA context
-        and the libraries come on top.
-        """
-        engine = self._engine
-        if engine is None:
+    def memory(self) -> EngineMemory:
+        """Device memory by the engine's own account, and that of the session's buffers."""
+        if self._engine is None:
             raise ValueError(f"{self._path}: the session is closed")
-        scratch = getattr(engine, "device_memory_size_v2", None)  # 10.3 and later
-        if scratch is None:
-            scratch = getattr(engine, "device_memory_size", None)  # removed in 11
-        weights = None
-        if hasattr(engine, "get_engine_stat"):  # 10.16 and later
-            weights = engine.get_engine_stat(self._trt.EngineStat.TOTAL_WEIGHTS_SIZE)
-        return {
-            "activations_bytes": scratch,
-            "weights_bytes": weights,
-            "io_bytes": sum(buffer.nbytes for buffer in self._buffers.values()),
-        }
+        io_bytes = sum(buffer.nbytes for buffer in self._buffers.values())
+        return engine_memory(self._trt, self._engine, io_bytes)
 
     def close(self) -> None:
         if self._stream is None:

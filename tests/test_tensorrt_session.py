@@ -265,8 +265,8 @@ def test_memory_is_said_in_bytes(tmp_path: Path) -> None:
     _, engine = runnable(tmp_path)
     with TensorrtSession(engine.path) as session:
         memory = session.memory()
-    assert memory["io_bytes"] == 4 * (4 * 3 * 32 * 32 + 4 * 10)
-    assert memory["activations_bytes"] is not None
+    assert memory.io_bytes == 4 * (4 * 3 * 32 * 32 + 4 * 10)
+    assert memory.activations_bytes is not None
 
 
 @pytest.mark.gpu
