@@ -1,4 +1,7 @@
-"""Compare artefacts with the unfused PyTorch network in float64, at every batch size of theirs."""
+"""Compare artefacts with their reference in float64, at every batch size of theirs.
+
+The reference is the unfused PyTorch network, or an ONNX file where there is no network.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ from edgerep.bench.comparison import (
     tolerance_for,
 )
 from edgerep.bench.probes import Probes, make_probes
-from edgerep.bench.reference import Reference
+from edgerep.bench.onnx_reference import OnnxReference
+from edgerep.bench.reference import Reference, open_reference
 from edgerep.bench.session import Array, Session
 from edgerep.errors import EdgerepError, OptionError, ParityError
+from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused
 from edgerep.repvgg import BATCHNORM_EPS
 
@@ -75,10 +80,18 @@ class ArtefactParity:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """The comparison of several artefacts with one reference."""
+    """The comparison of several artefacts with one reference.
+
+    Attributes:
+        reference: Its name.
+        artefacts: In the order they were given.
+        reference_kind: "network", as it was trained; or "onnx", and then nothing is said about
+            the network that the ONNX file was exported from.
+    """
 
     reference: str
     artefacts: tuple[ArtefactParity, ...]
+    reference_kind: str = "network"
 
     @property
     def ran(self) -> bool:
@@ -110,6 +123,7 @@ class ParityReport:
             "schema": 1,
             "passed": self.passed,
             "reference": self.reference,
+            "reference_kind": self.reference_kind,
             "artefacts": [artefact.to_json() for artefact in self.artefacts],
             "tolerance": tolerances,
         }
@@ -118,7 +132,7 @@ class ParityReport:
 
 
 def verify(
-    reference: str | Path | nn.Module | Fused,
+    reference: str | Path | nn.Module | Fused | Graph | OnnxReference,
     artefacts: Sequence[Any],
     *,
     batch: Sequence[int] = (),
@@ -131,7 +145,8 @@ def verify(
 
     Args:
         reference: The network as it was trained: a checkpoint, the name of an architecture, a
-            module, or a `Fused`, whose unfused source is taken.
+            module, or a `Fused`, whose unfused source is taken. Or an ONNX file, evaluated in
+            float64.
         artefacts: Paths, or what the export functions returned.
         batch: Sizes to check instead of those of each artefact's own profile.
         calibration: Images of the user's own in the artefacts' input type, [N, C, H, W]; weights,
@@ -147,7 +162,7 @@ def verify(
     """
     if any(size < 1 for size in batch):
         raise OptionError(f"batch {list(batch)}: every size must be at least 1")
-    truth = Reference(reference, bn_eps=bn_eps)
+    truth = open_reference(reference, bn_eps=bn_eps)
     cache: dict[object, _Answers] = {}
     results = []
     for artefact in map(open_artefact, artefacts):
@@ -160,7 +175,7 @@ def verify(
             result = _compared(artefact, cache[key], tuple(batch) or artefact.batch.sizes)
         progress(result)
         results.append(result)
-    return ParityReport(truth.name, tuple(results))
+    return ParityReport(truth.name, tuple(results), truth.kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +188,7 @@ class _Answers:
 
 
 def _answers(
-    reference: Reference, artefact: Artefact, calibration: Array | None, seed: int
+    reference: Reference | OnnxReference, artefact: Artefact, calibration: Array | None, seed: int
 ) -> _Answers:
     if len(artefact.inputs) != 1 or len(artefact.inputs[0].shape) != 4:
         raise EdgerepError(

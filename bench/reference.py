@@ -1,4 +1,4 @@
-"""What every artefact is compared with: the unfused network in float64."""
+"""What every artefact is compared with: the unfused network in float64, or else an ONNX file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.session import Array
 from edgerep.errors import OptionError
+from edgerep.export.onnx_file import Graph
 from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.loading import load
@@ -25,12 +27,15 @@ class Reference:
     """The network as it was trained, evaluated by PyTorch on the CPU.
 
     Attributes:
+        kind: "network"; an ONNX file says "onnx".
         name: For reports: the file, the architecture, or the module's class.
 
     Raises:
         CheckpointError: As `edgerep.load`.
         OptionError: The module is in training mode.
     """
+
+    kind = "network"
 
     def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float = BATCHNORM_EPS):
         if isinstance(source, Fused):
@@ -60,3 +65,22 @@ class Reference:
                 batch = torch.from_numpy(images[start : start + _IMAGES_AT_ONCE])
                 parts.append(self._module(batch).numpy())
         return np.concatenate(parts)
+
+
+def open_reference(
+    source: str | Path | nn.Module | Fused | Graph | OnnxReference, *, bn_eps: float = BATCHNORM_EPS
+) -> Reference | OnnxReference:
+    """A reference of whichever kind `source` is: an ONNX file by its suffix, else a network.
+
+    Raises:
+        CheckpointError, OnnxError: It cannot be read, or not be evaluated.
+        OptionError: `bn_eps` was set for an ONNX file, or a module is in training mode.
+    """
+    if isinstance(source, OnnxReference):
+        return source
+    path = source.path if isinstance(source, Graph) else source
+    if not isinstance(path, (str, Path)) or Path(path).suffix.lower() != ".onnx":
+        return Reference(path, bn_eps=bn_eps)
+    if bn_eps != BATCHNORM_EPS:
+        raise OptionError(f"{path} is an ONNX file and states its own BatchNorm eps: leave it out")
+    return OnnxReference(path)
