@@ -11,6 +11,7 @@ from edgerep.errors import OptionError
 from edgerep.network import Network
 
 _SIZES = (64, 96, 128, 224, 256, 384)  # tried in turn
+_OTHER_SIZE = 32  # pixels more; what the strides of most networks multiply to
 _IMAGES = 2  # more than one, so that a network that mixes images up is found out
 
 
@@ -49,6 +50,35 @@ def example_inputs(
     )
 
 
+def other_inputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Inputs of another size and batch that the network runs on too; none where there are none.
+
+    What a trace froze of the first size shows on the second.
+    """
+    images = [x for x in inputs if x.ndim == 4 and x.is_floating_point()]
+    count = len(inputs[0]) if inputs and inputs[0].ndim else 1
+    batch = count - 1 if count > 1 else 2
+    side = module.stride if isinstance(module, Network) else _OTHER_SIZE
+    for more in ((side, 0), (side, side), (0, 0)) if images else ((0, 0),):
+        shapes = [
+            (batch, *x.shape[1:-2], x.shape[-2] + more[0], x.shape[-1] + more[1])
+            if x.ndim == 4
+            else (batch, *x.shape[1:])
+            for x in inputs
+        ]
+        others = tuple(
+            _random(module, shape, index + 1).to(x)
+            for index, (shape, x) in enumerate(zip(shapes, inputs, strict=True))
+        )
+        try:
+            with torch.inference_mode():
+                module(*others)
+        except Exception:  # whatever a user's own forward raises for a wrong size
+            continue
+        return [others]
+    return []
+
+
 def image_channels(module: nn.Module) -> int:
     """Channels of the images a network takes: as it says, or those of its first convolution."""
     if isinstance(module, Network):
@@ -58,7 +88,7 @@ def image_channels(module: nn.Module) -> int:
 
 
 def _first_sizes(module: nn.Module) -> tuple[int, ...]:
-    return (2 * module.stride + 1,) if isinstance(module, Network) else _SIZES
+    return (module.stride + 1,) if isinstance(module, Network) else _SIZES
 
 
 def _random(module: nn.Module, shape: Sequence[int], seed: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -10,9 +12,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+_suspended: ContextVar[bool] = ContextVar("suspended", default=False)
+
 
 class Float64Arithmetic(TorchFunctionMode):
-    """Within this context, a call that has a float64 tensor among its arguments is all float64.
+    """Within this context, every call computes with float64 tensors.
 
     `with Float64Arithmetic(): network(images.double())` computes what `network.double()` would,
     while each weight is widened only for the one call that needs it: the extra memory is that of
@@ -27,10 +31,19 @@ class Float64Arithmetic(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
-        tensors = list(_tensors((args, named)))
-        if any(t.dtype == torch.float64 for t in tensors) and any(map(_is_narrow, tensors)):
+        if not _suspended.get() and any(map(_is_narrow, _tensors((args, named)))):
             args, named = tree_map_only(Tensor, _widen, (args, named))
         return func(*args, **named)
+
+
+@contextlib.contextmanager
+def as_stored() -> Iterator[None]:
+    """Inside `Float64Arithmetic`, compute with tensors of the types that they are stored in."""
+    token = _suspended.set(True)
+    try:
+        yield
+    finally:
+        _suspended.reset(token)
 
 
 def _tensors(tree: object) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ goes in and out unchanged.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class ConvBatchNorm(nn.Sequential):
 
 class TrainBlock(nn.Module):
     """3x3, 1x1 and (where shapes allow) identity branch, a BatchNorm each, summed, then ReLU."""
+
+    fused_name: ClassVar[str] = "rbr_reparam"  # of what the branches become
 
     def __init__(self, plan: BlockPlan, *, eps: float = BATCHNORM_EPS) -> None:
         super().__init__()

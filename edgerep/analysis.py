@@ -1,0 +1,270 @@
+"""Find every site of a network that can be folded, whatever its code looks like.
+
+The network is traced as a whole. Where its own code cannot be recorded, or a recording gives other
+answers than the code (run on two inputs of different sizes), its children are analysed by
+themselves; the same goes for a sub-module inside an otherwise good trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgerep.certificate import relative_l2
+from edgerep.graph_values import Constants, Recorder
+from edgerep.linear_map import LinearMap
+from edgerep.operations import Step, Sum, View, has_hooks, is_batchnorm
+from edgerep.regions import Findings, find_regions
+from edgerep.sites import Site, joined, locate
+from edgerep.tracing import (
+    PLAIN_FORWARDS,
+    Arguments,
+    Trace,
+    Untraceable,
+    arguments_of,
+    detached,
+    place_of,
+    tensors_in,
+    trace,
+)
+
+_SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A module that was traced, and what was found in it.
+
+    Attributes:
+        prefix: Its path in the network.
+        trace: Of its code.
+        view: Of the trace's graph.
+        findings: Regions and refusals.
+        sites: One per region, in the same order.
+    """
+
+    prefix: str
+    trace: Trace
+    view: View
+    findings: Findings
+    sites: tuple[Site, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Every unit of a network, and what stays as it is.
+
+    Attributes:
+        units: Outermost first.
+        left: Paths of BatchNorms, sums and modules that stay, and why.
+    """
+
+    units: tuple[Unit, ...]
+    left: tuple[tuple[str, str], ...]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(site for unit in self.units for site in unit.sites)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Positional and keyword arguments of one call."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def analyse(root: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> Analysis:
+    """Find the sites of a network.
+
+    Args:
+        root: In eval mode; run, and not changed but for what its own code writes to it.
+        inputs: Its arguments, once for each of the sizes that a trace is checked at.
+    """
+    units: list[Unit] = []
+    left: list[tuple[str, str]] = []
+    taken: set[str] = set()
+    waiting: dict[str, list[_Sample]] = {"": [_Sample(tuple(detached(list(x)))) for x in inputs]}
+    while waiting:
+        pieces: list[str] = []
+        for prefix, samples in waiting.items():
+            try:
+                unit, opaque = _unit(root, prefix, samples, taken)
+            except Untraceable as why:
+                left.append((prefix or type(root).__name__, str(why)))
+                pieces += [joined(prefix, name) for name, _ in _children(root, prefix)]
+                continue
+            units.append(unit)
+            left += _left_in(unit)
+            for path, why_not in opaque.items():
+                left.append((joined(prefix, path), why_not))
+                whole = joined(prefix, path)
+                pieces += [joined(whole, name) for name, _ in _children(root, whole)]
+        waiting = _captured(root, pieces, inputs)
+    return Analysis(tuple(units), tuple(dict.fromkeys(left)))
+
+
+def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """Children of a module that have code of their own; torch's own layers have none to look into."""
+    for name, child in root.get_submodule(path).named_children():
+        if type(child).__module__.startswith("torch.nn.") and not list(child.children()):
+            continue
+        yield name, child
+
+
+def _unit(
+    root: nn.Module, prefix: str, samples: Sequence[_Sample], taken: set[str]
+) -> tuple[Unit, dict[str, str]]:
+    module = root.get_submodule(prefix)
+    first = samples[0]
+    arguments = arguments_of(module, first.args, first.kwargs)
+    recorded = trace(module, arguments)
+    recorder = _checked(module, recorded, arguments, samples)
+    leaf, opaque = _leaf_maps(module, recorded, first, prefix)
+    view = View(module, Constants(module, recorded.graph), recorder.facts, leaf)
+    findings = find_regions(view, recorded.graph)
+    sites = locate(root, prefix, recorded, view, findings, taken)
+    return Unit(prefix, recorded, view, findings, tuple(sites)), opaque
+
+
+def _checked(
+    module: nn.Module, recorded: Trace, arguments: Arguments, samples: Sequence[_Sample]
+) -> Recorder:
+    """Run the trace and the module on the same inputs; the first run's shapes and types.
+
+    Raises:
+        Untraceable: They disagree.
+    """
+    recorder = Recorder(module, recorded.graph)
+    for index, sample in enumerate(samples):
+        runner = recorder if index == 0 else Recorder(module, recorded.graph)
+        copied: Any = detached([list(sample.args), dict(sample.kwargs)])
+        wanted = tensors_in(module(*copied[0], **copied[1]))
+        copied = detached([list(sample.args), dict(sample.kwargs)])
+        try:
+            found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
+        except Exception as error:  # the recorded code may have frozen what depends on the size
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise Untraceable(f"its code, recorded, cannot be run: {text}") from error
+        same = len(found) == len(wanted) and all(
+            (f.shape == w.shape and relative_l2(f, w) <= _SAME_ANSWER) or torch.equal(f, w)
+            for f, w in zip(found, wanted, strict=True)
+        )
+        if not same:
+            raise Untraceable(
+                "its code, recorded, gives other answers than when it is run: it changes a tensor "
+                "in place, or asks what type or size an argument has"
+            )
+    return recorder
+
+
+def _leaf_maps(
+    module: nn.Module, recorded: Trace, sample: _Sample, prefix: str
+) -> tuple[Callable[[str], LinearMap | None], dict[str, str]]:
+    """Maps of the sub-modules that could not be traced, and those that remain opaque."""
+    if not recorded.opaque:
+        return (lambda path: None), {}
+    from edgerep.exported_leaf import exported_map  # torch.export takes seconds to import
+
+    inside = _captured_calls(module, list(recorded.opaque), [sample])
+    maps: dict[str, LinearMap] = {}
+    opaque = dict(recorded.opaque)
+    for path, calls in inside.items():
+        made = exported_map(module.get_submodule(path), tensors_in([*calls[0].args]))
+        if made is not None and not calls[0].kwargs:
+            maps[path] = made
+            del opaque[path]
+    return maps.get, opaque
+
+
+def _captured(
+    root: nn.Module, paths: Sequence[str], inputs: Sequence[Sequence[Tensor]]
+) -> dict[str, list[_Sample]]:
+    """What modules are called with when the network runs; containers stand for their children."""
+    found: dict[str, list[_Sample]] = {}
+    while paths:
+        samples = [_Sample(tuple(x)) for x in inputs]
+        now = _captured_calls(root, paths, samples)
+        found |= now
+        paths = [
+            joined(path, name)
+            for path in paths if path not in now
+            for name, _ in _children(root, path)
+        ]  # fmt: skip
+    return found
+
+
+def _captured_calls(
+    root: nn.Module, paths: Sequence[str], samples: Sequence[_Sample]
+) -> dict[str, list[_Sample]]:
+    """The first call of each module in each run of `root`; modules not called are left out."""
+    found: dict[str, list[_Sample]] = {}
+    for count, sample in enumerate(samples, start=1):
+        handles = []
+        for path in paths:
+
+            def keep(
+                _: nn.Module, args: Any, kwargs: Any, path: str = path, count: int = count
+            ) -> None:
+                calls = found.setdefault(path, [])
+                if len(calls) < count:
+                    calls.append(_Sample(detached(args), detached(kwargs)))
+
+            handles.append(
+                root.get_submodule(path).register_forward_pre_hook(keep, with_kwargs=True)
+            )
+        try:
+            copied: Any = detached([list(sample.args), dict(sample.kwargs)])
+            root(*copied[0], **copied[1])
+        finally:
+            for handle in handles:
+                handle.remove()
+    return found
+
+
+def _left_in(unit: Unit) -> list[tuple[str, str]]:
+    """BatchNorms and sums of linear branches in a unit that are in no region."""
+    folded = {node for region in unit.findings.regions for node in region.nodes}
+    refused = unit.findings.refused
+    left = []
+    for node in unit.trace.graph.nodes:
+        if node in folded:
+            continue
+        operation = unit.findings.operations.get(node)
+        if _is_hooked(unit, node):
+            left.append((_path(unit, node), "it has hooks, which folding would lose: remove them"))
+        elif is_batchnorm(unit.view, node):
+            left.append((_path(unit, node), _why(unit, node)))
+        elif isinstance(operation, Sum) and len(operation.terms) > 1 and node in refused:
+            left.append((_path(unit, node), f"sum: {refused[node]}"))
+    return left
+
+
+def _is_hooked(unit: Unit, node: fx.Node) -> bool:
+    if node.op != "call_module":
+        return False
+    module = unit.view.module.get_submodule(str(node.target))
+    return type(module).forward in PLAIN_FORWARDS and has_hooks(module)
+
+
+def _why(unit: Unit, node: fx.Node) -> str:
+    refused, operations = unit.findings.refused, unit.findings.operations
+    if not isinstance(operations.get(node), Step):
+        return "it has no running statistics: it normalises by those of the batch"
+    if node in refused:
+        return refused[node]
+    for reader in node.users:
+        if reader in refused:
+            return f"{_path(unit, reader)} cannot take it in: {refused[reader]}"
+    return "no layer stands directly before or behind it"
+
+
+def _path(unit: Unit, node: fx.Node) -> str:
+    place = place_of(node)
+    return joined(unit.prefix, place[0] if place else node.name) or node.name

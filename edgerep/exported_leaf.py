@@ -1,0 +1,149 @@
+"""The linear map of a module that torch.fx cannot trace, by way of torch.export.
+
+torch.export runs the module's code on real tensors and gives a graph without in-place operations:
+an assignment into a slice is a `slice_scatter`. The map is then read like any other. The one
+pattern that needs a name is a border of constants written around a padded image (the BatchNorm-
+and-pad layer of X. Ding et al., "Diverse Branch Block", CVPR 2021): a padding filled with one value
+per channel.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import export
+
+from edgerep.graph_values import Constants, Recorder
+from edgerep.linear_map import LinearMap, identity_map, shifted_map
+from edgerep.map_algebra import after, inexact, total
+from edgerep.operations import Same, Step, Sum, View, read_operation
+
+aten = torch.ops.aten
+
+
+def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
+    """The map that a module of one tensor argument is; None where it is none that can be read."""
+    if len(args) != 1:
+        return None
+    try:
+        with warnings.catch_warnings(), _silence():
+            warnings.simplefilter("ignore")
+            program = export(module, tuple(args), strict=False).run_decompositions({})
+            graph_module: Any = program.module()
+    except Exception:  # whatever torch.export or the module's own code raises: it stays opaque
+        return None
+    graph = graph_module.graph
+    recorder = Recorder(graph_module, graph)
+    with torch.no_grad():
+        recorder.run(*args)
+    view = View(graph_module, Constants(graph_module, graph), recorder.facts)
+    image = next(node for node in graph.nodes if node.op == "placeholder")
+    (output,) = next(node for node in graph.nodes if node.op == "output").args
+    result = output[0] if isinstance(output, tuple | list) and len(output) == 1 else output
+    if not isinstance(result, fx.Node) or not view.is_image(image):
+        return None
+    return _maps_of(view, graph, image).get(result)
+
+
+def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, LinearMap]:
+    """Every value that is a map of the image."""
+    found = {image: identity_map(view.channels(image), view.axes(image))}
+    for node in graph.nodes:
+        if node is image:
+            continue
+        operation = _bordered(view, node) or read_operation(view, node)
+        if isinstance(operation, Same) and operation.source in found:
+            found[node] = found[operation.source]
+        elif isinstance(operation, Step) and operation.source in found:
+            inner = found[operation.source]
+            if inexact(operation.map, inner, operation.fill) is None:
+                found[node] = after(operation.map, inner)
+        elif isinstance(operation, Sum) and all(source in found for _, source in operation.terms):
+            shift = operation.shift
+            terms = [(by, found[source]) for by, source in operation.terms]
+            try:
+                found[node] = total(terms, None if shift is None else (lambda s=shift: s))
+            except ValueError:
+                continue
+    return found
+
+
+def _bordered(view: View, node: fx.Node) -> Step | None:
+    """A padded image whose whole border was overwritten with one constant per channel."""
+    covered: dict[tuple[int, str], int] = {}
+    fill: Tensor | None = None
+    while node.op == "call_function" and node.target is aten.slice_scatter.default:
+        target, source, axis, start, end = (*node.args, *(None,) * 5)[:5]
+        if node.kwargs or not isinstance(target, fx.Node) or not isinstance(axis, int):
+            return None
+        value = _constant_border(view, source, view.facts[node].shape[1])
+        side = _side(start, end, view.facts[node].shape[axis])
+        if value is None or side is None or (fill is not None and not torch.equal(fill, value)):
+            return None
+        fill = value
+        covered[axis, side[0]] = side[1]
+        node = target
+    if fill is None or node.target not in (aten.constant_pad_nd.default, aten.pad.default):
+        return None
+    if len(node.args) > 2 or node.kwargs:  # a mode, or a value of its own
+        return None
+    padded: Any = node.args[0]
+    flat = list(node.args[1])  # type: ignore[arg-type]
+    axes = view.axes(node)
+    if len(flat) != 2 * axes or not view.is_image(padded):
+        return None
+    before, after_ = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
+    for axis in range(axes):
+        wanted = (before[axis], after_[axis])
+        if (covered.get((axis + 2, "first"), 0), covered.get((axis + 2, "last"), 0)) != wanted:
+            return None
+    channels = view.channels(padded)
+    return Step(padded, shifted_map(channels, before, after_, "pad"), fill=fill)
+
+
+def _side(start: Any, end: Any, size: int) -> tuple[str, int] | None:
+    first = int(start or 0)
+    last = size if end is None or end >= sys.maxsize else int(end)
+    first, last = (value + size if value < 0 else min(value, size) for value in (first, last))
+    if first == 0 and last < size:
+        return "first", last
+    if last == size and first > 0:
+        return "last", size - first
+    return None
+
+
+def _constant_border(view: View, source: Any, channels: int) -> Tensor | None:
+    """The one value per channel that a border is filled with, [channels] float64."""
+    while isinstance(source, fx.Node) and source.target in (
+        aten.copy.default, aten.expand.default, aten.slice_scatter.default
+    ):  # fmt: skip
+        # What is copied over does not matter, and neither does how often a value is repeated.
+        source = source.args[0] if source.target is aten.expand.default else source.args[1]
+    if source is None or not view.constants.holds(source):
+        return None
+    value = view.constants.value(source)
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    if tensor.numel() == 1:
+        return tensor.reshape(1).expand(channels)
+    shape = (1,) * (4 - tensor.ndim) + tuple(tensor.shape)
+    return tensor.reshape(channels) if shape == (1, channels, 1, 1) else None
+
+
+class _silence:  # noqa: N801 (reads as a statement)
+    """Keep torch.export's remarks about code it cannot take from the user's eyes."""
+
+    def __enter__(self) -> None:
+        self._loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx")]
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.CRITICAL)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)

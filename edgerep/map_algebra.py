@@ -1,0 +1,300 @@
+"""Sums and sequences of linear maps, and when a sequence is exact at the border of the image.
+
+A sequence of two zero-padded convolutions is one zero-padded convolution only if the second never
+reads, outside the image that the first gives, anything but what the first's formula would give
+there. `inexact` decides that for every image size at once, from the numbers of the two maps.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from edgerep.linear_map import Axes, LinearMap, Rows, Vector
+
+# A padding value that a module computed from the same BatchNorm, perhaps in its own type, is the
+# BatchNorm's constant; the certificate measures what the difference amounts to.
+_SAME_VALUE = 1e-6
+
+
+def inexact(outer: LinearMap, inner: LinearMap, fill: Tensor | None = None) -> str | None:
+    """Why `outer` after `inner` is no single convolution, or None where it is one exactly.
+
+    Args:
+        outer: Applied second.
+        inner: Applied first; its padding is zeros.
+        fill: What `outer` reads outside the image, [channels] float64; None for zeros.
+    """
+    reads = False
+    for axis in range(len(outer.size)):
+        before, after = outer.padding(axis)
+        first = min(tap[axis] for tap in inner.taps) + inner.offset[axis]
+        last = max(tap[axis] for tap in inner.taps) + inner.offset[axis]
+        if before > 0 and last >= inner.stride[axis]:
+            return "it pads what a padded convolution gives"
+        if after > 0 and inner.extent[axis] + 1 + first < 0:
+            return "it pads what a padded convolution gives"
+        reads = reads or before > 0 or after > 0
+    if not reads:
+        return None
+    if inner.bias is None:
+        same = fill is None or not bool(fill.any())
+    elif fill is None:
+        same = not bool(inner.bias().any())
+    else:
+        constant = inner.bias()
+        scale = float(constant.abs().max())
+        same = torch.allclose(constant, fill, rtol=_SAME_VALUE, atol=1e-12 * scale)
+    return None if same else "it pads with another value than the constant added before it"
+
+
+def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
+    """`outer` applied to the result of `inner`; the caller has asked `inexact`.
+
+    Nested floors: with H1 = floor((H + e1) / s1) + 1 the size after both is
+    floor((H + e1 + s1 (e2 + 1)) / (s1 s2)) + 1, exactly.
+    """
+    if outer.inputs != inner.outputs or len(outer.size) != len(inner.size):
+        raise ValueError(
+            f"a map of {outer.inputs} channels cannot follow one that gives {inner.outputs}"
+        )
+    steps = inner.stride
+    if outer.is_depthwise:
+        groups, rows = inner.groups, _outer_depthwise(outer, inner)
+    elif inner.is_depthwise:
+        groups, rows = outer.groups, _inner_depthwise(outer, inner)
+    else:
+        groups = math.gcd(outer.groups, inner.groups)
+        rows = _dense(outer, inner, groups)
+    return LinearMap(
+        inputs=inner.inputs,
+        outputs=outer.outputs,
+        groups=groups,
+        size=_per_axis(lambda k2, s1, k1: s1 * (k2 - 1) + k1, outer.size, steps, inner.size),
+        stride=_per_axis(lambda s1, s2: s1 * s2, steps, outer.stride),
+        offset=_per_axis(lambda o2, s1, o1: s1 * o2 + o1, outer.offset, steps, inner.offset),
+        extent=_per_axis(lambda e2, s1, e1: e1 + s1 * (e2 + 1), outer.extent, steps, inner.extent),
+        taps=frozenset(
+            _per_axis(lambda b, s1, a: s1 * b + a, far, steps, near)
+            for far, near in itertools.product(outer.taps, inner.taps)
+        ),
+        rows=rows,
+        bias=_bias_after(outer, inner),
+        words=_words_after(outer, inner),
+    )
+
+
+def total(terms: Sequence[tuple[float, LinearMap]], shift: Vector | None = None) -> LinearMap:
+    """The sum of `coefficient * map` over maps of one image, plus a constant per channel.
+
+    Raises:
+        ValueError: The maps give images of different sizes.
+    """
+    first = terms[0][1]
+    for _, part in terms:
+        if (part.stride, part.extent) != (first.stride, first.extent):
+            raise ValueError("its branches give the same size only for some image sizes")
+        if (part.inputs, part.outputs) != (first.inputs, first.outputs):
+            raise ValueError("its branches have different channels")
+    offset = _per_axis(_least, *(part.offset for _, part in terms))
+    ends = [_per_axis(lambda o, k: o + k, part.offset, part.size) for _, part in terms]
+    size = _per_axis(lambda end, start: end - start, _per_axis(_most, *ends), offset)
+    margins = [_per_axis(lambda o, start: o - start, part.offset, offset) for _, part in terms]
+    groups = math.gcd(*(part.groups for _, part in terms))
+    biases = [(by, part.bias) for by, part in terms if part.bias is not None]
+
+    @functools.cache
+    def bias() -> Tensor:
+        parts = [by * of() for by, of in biases]
+        if shift is not None:
+            parts.append(shift())
+        return torch.stack(parts).sum(0)
+
+    return LinearMap(
+        inputs=first.inputs,
+        outputs=first.outputs,
+        groups=groups,
+        size=size,
+        stride=first.stride,
+        offset=offset,
+        extent=first.extent,
+        taps=frozenset(
+            _per_axis(lambda tap, margin: tap + margin, tap, margin)
+            for (_, part), margin in zip(terms, margins, strict=True)
+            for tap in part.taps
+        ),
+        rows=_sum_of_rows(terms, margins, size, groups),
+        bias=bias if biases or shift is not None else None,
+        words=tuple(word for _, part in terms for word in part.words),
+    )
+
+
+def _sum_of_rows(
+    terms: Sequence[tuple[float, LinearMap]],
+    margins: Sequence[Axes],
+    size: Axes,
+    groups: int,
+) -> Rows:
+    # The largest kernel is what the others are added into: it is not copied.
+    order = sorted(
+        range(len(terms)), key=lambda i: -terms[i][1].columns * math.prod(terms[i][1].size)
+    )
+    columns = terms[0][1].inputs // groups
+
+    def rows(wanted: slice) -> Tensor:
+        kernel: Tensor | None = None
+        for index in order:
+            by, part = terms[index]
+            numbers = part.rows(wanted)
+            if by != 1:
+                numbers *= by
+            if kernel is None and part.groups == groups and part.size == size:
+                kernel = numbers
+                continue
+            if kernel is None:
+                kernel = numbers.new_zeros((numbers.shape[0], columns, *size))
+            window = tuple(
+                slice(margin, margin + k)
+                for margin, k in zip(margins[index], part.size, strict=True)
+            )
+            numbers = numbers.to(kernel.device)
+            if part.groups == groups:
+                kernel[(slice(None), slice(None), *window)] += numbers
+            else:
+                at = _columns_within(part, groups, wanted).to(kernel.device)
+                row = torch.arange(numbers.shape[0], device=kernel.device)[:, None]
+                kernel[(row, at, *window)] += numbers
+        if kernel is None:
+            raise ValueError("a sum of no maps")
+        return kernel
+
+    return rows
+
+
+def _columns_within(part: LinearMap, groups: int, rows: slice) -> Tensor:
+    """Where the columns of a map stand once it is written with fewer groups, [rows, columns]."""
+    group = torch.arange(rows.start, rows.stop) // (part.outputs // groups)
+    return part.input_channels(rows) - group[:, None] * (part.inputs // groups)
+
+
+def _outer_depthwise(outer: LinearMap, inner: LinearMap) -> Rows:
+    def rows(wanted: slice) -> Tensor:
+        by, numbers = outer.rows(wanted), inner.rows(wanted)
+        if outer.size == (1,) * len(outer.size):
+            return numbers.mul_(by.to(numbers.device))  # a BatchNorm: [rows, 1, 1, 1]
+        return _spread(by.to(numbers.device), numbers, outer, inner)
+
+    return rows
+
+
+def _inner_depthwise(outer: LinearMap, inner: LinearMap) -> Rows:
+    def rows(wanted: slice) -> Tensor:
+        numbers, by = outer.rows(wanted), _whole_kernel(inner)()
+        by = by.to(numbers.device)[outer.input_channels(wanted), 0]  # [rows, columns, *size]
+        if all(k == 1 for k in inner.size) and all(s == 1 for s in inner.stride):
+            return numbers.mul_(by)  # with a stride, the taps of `outer` move apart
+        return _spread(numbers, by, outer, inner)
+
+    return rows
+
+
+def _spread(far: Tensor, near: Tensor, outer: LinearMap, inner: LinearMap) -> Tensor:
+    """Place `near`, scaled by each tap of `far`, at that tap: [rows, columns, *size]."""
+    size = _per_axis(lambda k2, s1, k1: s1 * (k2 - 1) + k1, outer.size, inner.stride, inner.size)
+    columns = max(far.shape[1], near.shape[1])
+    kernel = near.new_zeros((near.shape[0], columns, *size))
+    for tap in outer.taps:
+        window = _window(tap, inner)
+        weight = far[(slice(None), slice(None), *tap)]
+        kernel[(slice(None), slice(None), *window)] += near * weight[(..., *([None] * len(tap)))]
+    return kernel
+
+
+def _dense(outer: LinearMap, inner: LinearMap, groups: int) -> Rows:
+    """Matrix products over the channels between the two maps, group by group, tap by tap."""
+    middle, columns = inner.outputs // groups, inner.inputs // groups
+    size = _per_axis(lambda k2, s1, k1: s1 * (k2 - 1) + k1, outer.size, inner.stride, inner.size)
+    whole = functools.cache(lambda: _regrouped(inner, groups, slice(0, inner.outputs)))
+
+    def rows(wanted: slice) -> Tensor:
+        far = _regrouped(outer, groups, wanted)  # [rows, middle, *k2]
+        near = whole().to(far.device)  # [outputs of inner, columns, *k1]
+        kernel = far.new_zeros((far.shape[0], columns, *size))
+        per_group = outer.outputs // groups
+        for group in range(wanted.start // per_group, (wanted.stop - 1) // per_group + 1):
+            first = max(wanted.start, group * per_group) - wanted.start
+            last = min(wanted.stop, (group + 1) * per_group) - wanted.start
+            block = near[group * middle : (group + 1) * middle]
+            for tap in outer.taps:
+                weight = far[(slice(first, last), slice(None), *tap)]  # [rows, middle]
+                product = (weight @ block.reshape(middle, -1)).reshape(-1, *block.shape[1:])
+                kernel[(slice(first, last), slice(None), *_window(tap, inner))] += product
+        return kernel
+
+    return rows
+
+
+def _regrouped(part: LinearMap, groups: int, rows: slice) -> Tensor:
+    """Rows of a map written with fewer groups, zeros where it reads nothing."""
+    numbers = part.rows(rows)
+    if part.groups == groups:
+        return numbers
+    wide = numbers.new_zeros((numbers.shape[0], part.inputs // groups, *part.size))
+    row = torch.arange(numbers.shape[0], device=numbers.device)[:, None]
+    wide[row, _columns_within(part, groups, rows).to(numbers.device)] = numbers
+    return wide
+
+
+def _bias_after(outer: LinearMap, inner: LinearMap) -> Vector | None:
+    constant = inner.bias
+    if constant is None:
+        return outer.bias
+
+    @functools.cache
+    def bias() -> Tensor:
+        before = constant()
+        parts = []
+        for rows in outer.slices():
+            numbers = outer.rows(rows).flatten(2).sum(2) if outer.size else outer.rows(rows)
+            channels = outer.input_channels(rows).to(before.device)
+            parts.append((numbers.to(before.device) * before[channels]).sum(1))
+        result = torch.cat(parts)
+        return result if outer.bias is None else result + outer.bias().to(result.device)
+
+    return bias
+
+
+def _words_after(outer: LinearMap, inner: LinearMap) -> tuple[str, ...]:
+    if outer.is_depthwise and outer.is_pointwise:
+        return inner.words
+    if inner.is_depthwise and inner.is_pointwise:
+        return outer.words
+    far = outer.words[0] if len(outer.words) == 1 else f"({' + '.join(outer.words)})"
+    return tuple(f"{near} then {far}" for near in inner.words)
+
+
+def _whole_kernel(part: LinearMap) -> Vector:
+    return part.kernel
+
+
+def _window(tap: Axes, inner: LinearMap) -> tuple[slice, ...]:
+    return tuple(
+        slice(s1 * b, s1 * b + k1) for b, s1, k1 in zip(tap, inner.stride, inner.size, strict=True)
+    )
+
+
+def _least(*numbers: int) -> int:
+    return min(numbers)
+
+
+def _most(*numbers: int) -> int:
+    return max(numbers)
+
+
+def _per_axis(function: Callable[..., int], *values: Axes) -> Axes:
+    return tuple(function(*each) for each in zip(*values, strict=True))

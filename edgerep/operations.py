@@ -1,0 +1,576 @@
+"""What a node of a traced graph does, in the terms of the algebra; None for everything else."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+from edgerep.float64 import Float64Arithmetic
+from edgerep.graph_values import Constants, Fact, named_arguments
+from edgerep.linear_map import (
+    LinearMap,
+    average_map,
+    convolution_map,
+    diagonal_map,
+    float64_device,
+    shifted_map,
+    widened,
+)
+from edgerep.tracing import PLAIN_FORWARDS
+
+Node: TypeAlias = fx.Node
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A linear map of one tensor.
+
+    Attributes:
+        source: What it reads.
+        map: What it does.
+        fill: What a padding is filled with, [channels] float64; None for zeros.
+        is_batchnorm: It is a BatchNorm, for the count.
+        is_layer: It has weights of its own, or pools: a region needs one.
+    """
+
+    source: Node
+    map: LinearMap
+    fill: Tensor | None = None
+    is_batchnorm: bool = False
+    is_layer: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Tensors of one shape, each times a number, summed, plus a constant per channel."""
+
+    terms: tuple[tuple[float, Node], ...]
+    shift: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Same:
+    """Hands its input on."""
+
+    source: Node
+
+
+Operation: TypeAlias = Step | Sum | Same
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A graph as this module reads it.
+
+    Attributes:
+        module: Whose graph it is.
+        constants: Of the graph.
+        facts: Of the tensors, from a run.
+        leaf: The map of a sub-module that could not be traced; None where it is none.
+    """
+
+    module: nn.Module
+    constants: Constants
+    facts: Mapping[Node, Fact]
+    leaf: Callable[[str], LinearMap | None] = lambda path: None
+
+    def is_image(self, value: Any) -> bool:
+        """A floating-point tensor that depends on the input, [N, C, ...]."""
+        if not isinstance(value, fx.Node) or self.constants.holds(value):
+            return False
+        fact = self.facts.get(value)
+        return fact is not None and len(fact.shape) >= 2 and fact.dtype.is_floating_point
+
+    def axes(self, node: Node) -> int:
+        return len(self.facts[node].shape) - 2
+
+    def channels(self, node: Node) -> int:
+        return self.facts[node].shape[1]
+
+
+def read_operation(view: View, node: Node) -> Operation | None:
+    """The operation of a node whose result is an image; None if the algebra has none for it."""
+    if not view.is_image(node):
+        return None
+    try:
+        if node.op == "call_module":
+            return _module(view, node)
+        if node.op == "call_method":
+            reader = _METHODS.get(str(node.target))
+        elif node.op == "call_function":
+            reader = _FUNCTIONS.get(node.target)
+        else:
+            return None
+        return reader(view, node) if reader else None
+    except ValueError:  # arguments that the algebra has no word for
+        return None
+
+
+def is_batchnorm(view: View, node: Node) -> bool:
+    """Whether a node is a BatchNorm, foldable or not."""
+    if node.op == "call_module":
+        module = view.module.get_submodule(str(node.target))
+        return PLAIN_FORWARDS.get(type(module).forward) == "batchnorm"
+    return node.op == "call_function" and _FUNCTIONS.get(node.target) in (
+        _batch_norm,
+        _native_batch_norm,
+    )
+
+
+def _module(view: View, node: Node) -> Operation | None:
+    path = str(node.target)
+    module: Any = view.module.get_submodule(path)
+    kind = PLAIN_FORWARDS.get(type(module).forward)
+    if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]) or has_hooks(module):
+        return None
+    source: Any = node.args[0]
+    if kind == "convolution":
+        if module.padding_mode != "zeros":
+            return None
+        return _convolved(
+            view, source, *_weights(module), module.stride, module.padding, module.dilation,
+            module.groups,
+        )  # fmt: skip
+    if kind == "linear":
+        return _linear_step(view, source, *_weights(module))
+    if kind == "batchnorm":
+        return _normalised(
+            view, source, module.running_mean, module.running_var, module.weight, module.bias,
+            module.eps,
+        )  # fmt: skip
+    if kind == "same":
+        return Same(source)
+    if kind == "average":
+        divisor = getattr(module, "divisor_override", None)
+        return _averaged(
+            view, source, module.kernel_size, module.stride, module.padding, module.ceil_mode,
+            module.count_include_pad, divisor,
+        )  # fmt: skip
+    if kind == "pad":
+        return _padded(view, source, module.padding, module.value)
+    found = view.leaf(path)
+    return None if found is None else Step(source, found, is_layer=True)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether code of somebody else's runs when a module is called: it may change what it gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias; those that a parametrisation computes, computed in float64."""
+    if parametrize.is_parametrized(module):
+        with Float64Arithmetic(), torch.no_grad():
+            return module.weight, module.bias  # type: ignore[return-value]
+    return module.weight, module.bias  # type: ignore[return-value]
+
+
+def _convolved(
+    view: View,
+    source: Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Step | None:
+    axes = weight.ndim - 2
+    if view.axes(source) != axes or not 1 <= axes <= 3:
+        return None
+    strides, dilations = _each(stride, axes), _each(dilation, axes)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(weight.shape[2:], dilations, strict=True)]
+        before = tuple(total // 2 for total in totals)
+        after = tuple(total - total // 2 for total in totals)
+    else:
+        before = after = _each(padding, axes)
+    made = convolution_map(
+        weight, bias, stride=strides, before=before, after=after, dilation=dilations, groups=groups
+    )
+    return Step(source, made, is_layer=True)
+
+
+def _linear_step(view: View, source: Node, weight: Tensor, bias: Tensor | None) -> Step | None:
+    if view.axes(source) != 0:
+        return None
+    made = convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
+    return Step(source, made, is_layer=True)
+
+
+def _normalised(
+    view: View,
+    source: Node,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Step | None:
+    if mean is None or variance is None:
+        return None  # it takes the statistics of the batch: no fixed map
+    known_mean, known_variance = mean, variance
+
+    @functools.cache
+    def scale() -> Tensor:
+        plain = (widened(known_variance) + eps).rsqrt()
+        return plain if weight is None else plain * widened(weight)
+
+    @functools.cache
+    def shift() -> Tensor:
+        moved = -widened(known_mean) * scale()
+        return moved if bias is None else moved + widened(bias)
+
+    made = diagonal_map(scale, shift, view.channels(source), view.axes(source))
+    return Step(source, made, is_batchnorm=True)
+
+
+def _averaged(
+    view: View,
+    source: Node,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Step | None:
+    axes = view.axes(source)
+    size = _each(kernel_size, axes)
+    strides = size if stride in (None, ()) or stride == [] else _each(stride, axes)
+    pads = _each(padding, axes)
+    if any(pads) and not count_include_pad and divisor is None:
+        return None  # the border is divided by another number than the inside
+    if ceil_mode and any(step > 1 for step in strides):
+        return None  # depends on the size of the image
+    made = average_map(view.channels(source), size, strides, pads, divisor or math.prod(size))
+    return Step(source, made, is_layer=True)
+
+
+def _padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
+    axes = view.axes(source)
+    flat = [int(number) for number in padding]
+    if len(flat) % 2 or len(flat) > 2 * axes:
+        return None
+    flat += [0] * (2 * axes - len(flat))
+    before, after = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
+    word = "pad" if min(flat) >= 0 else "crop"
+    channels = view.channels(source)
+    fill = None
+    if value:
+        fill = torch.full((channels,), float(value), dtype=torch.float64)
+    return Step(source, shifted_map(channels, before, after, word), fill=fill)
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(numbers) == 1 and axes > 1:
+        numbers *= axes
+    if len(numbers) != axes or not all(isinstance(number, int) for number in numbers):
+        raise ValueError(f"{value} is not one number, or {axes} of them")
+    return numbers
+
+
+def _constant_tensor(view: View, value: Any) -> Tensor | None:
+    """A constant argument as a tensor: stored ones as they are stored."""
+    if value is None or not view.constants.holds(value):
+        return None
+    found = view.constants.stored(value)
+    return found if isinstance(found, Tensor) else None
+
+
+# --- readers of functions ------------------------------------------------------------------------
+
+Reader: TypeAlias = Callable[[View, Node], Operation | None]
+
+
+def _conv(view: View, node: Node) -> Operation | None:
+    given = named_arguments(
+        node,
+        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+        {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+    )
+    return _conv_of(view, given)
+
+
+def _aten_convolution(view: View, node: Node) -> Operation | None:
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed",
+             "output_padding", "groups")  # fmt: skip
+    given = named_arguments(node, names, {})
+    return None if given["transposed"] else _conv_of(view, given)
+
+
+def _conv_of(view: View, given: Mapping[str, Any]) -> Operation | None:
+    weight, bias = (_constant_tensor(view, given[name]) for name in ("weight", "bias"))
+    lost = bias is None and given["bias"] is not None
+    if weight is None or lost or not view.is_image(given["input"]):
+        return None
+    return _convolved(
+        view, given["input"], weight, bias, given["stride"], given["padding"], given["dilation"],
+        given["groups"],
+    )  # fmt: skip
+
+
+def _linear(view: View, node: Node) -> Operation | None:
+    given = named_arguments(node, ("input", "weight", "bias"), {"bias": None})
+    weight, bias = (_constant_tensor(view, given[name]) for name in ("weight", "bias"))
+    lost = bias is None and given["bias"] is not None
+    if weight is None or lost or not view.is_image(given["input"]):
+        return None
+    return _linear_step(view, given["input"], weight, bias)
+
+
+def _addmm(view: View, node: Node) -> Operation | None:
+    """Aten's linear layer: bias + input @ weight.T, the transposition a node of its own."""
+    given = named_arguments(node, ("bias", "input", "mat2"), {})
+    weight, bias = (_constant_tensor(view, given[name]) for name in ("mat2", "bias"))
+    if weight is None or bias is None or bias.ndim != 1 or not view.is_image(given["input"]):
+        return None
+    return _linear_step(view, given["input"], weight.T, bias)
+
+
+def _batch_norm(view: View, node: Node) -> Operation | None:
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum",
+             "eps")  # fmt: skip
+    given = named_arguments(
+        node,
+        names,
+        {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5},
+    )
+    return None if given["training"] is not False else _batch_norm_of(view, given)
+
+
+def _native_batch_norm(view: View, node: Node) -> Operation | None:
+    names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
+    return _batch_norm_of(view, named_arguments(node, names, {}))
+
+
+def _batch_norm_of(view: View, given: Mapping[str, Any]) -> Operation | None:
+    fields = ("running_mean", "running_var", "weight", "bias")
+    found = [_constant_tensor(view, given[name]) for name in fields]
+    lost = any(f is None and given[name] is not None for f, name in zip(found, fields, strict=True))
+    if lost or not view.is_image(given["input"]) or not isinstance(given["eps"], int | float):
+        return None
+    mean, variance, weight, bias = found
+    return _normalised(view, given["input"], mean, variance, weight, bias, float(given["eps"]))
+
+
+def _first_of_tuple(view: View, node: Node) -> Operation | None:
+    """`x[...]`: a crop of an image, or the result of an aten BatchNorm."""
+    source, index = node.args
+    if not isinstance(source, fx.Node):
+        return None
+    if (
+        _FUNCTIONS.get(source.target) is _native_batch_norm
+        if source.op == "call_function"
+        else False
+    ):
+        return _native_batch_norm(view, source) if index == 0 else None
+    if not view.is_image(source):
+        return None
+    return _crop(view, source, index)
+
+
+def _crop(view: View, source: Node, index: Any) -> Operation | None:
+    parts = list(index) if isinstance(index, tuple) else [index]
+    axes = view.axes(source)
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (axes + 3 - len(parts))
+    parts += [slice(None)] * (axes + 2 - len(parts))
+    if len(parts) != axes + 2 or not all(isinstance(part, slice) for part in parts):
+        return None
+    if any(part != slice(None) for part in parts[:2]):
+        return None
+    before, after = [], []
+    for part in parts[2:]:
+        start, stop = part.start or 0, part.stop or 0
+        if part.step not in (None, 1) or not isinstance(start, int) or not isinstance(stop, int):
+            return None
+        if start < 0 or stop > 0 or (part.stop == 0):
+            return None  # counted from the other end: depends on the size
+        before.append(-start)
+        after.append(stop)
+    if not any((*before, *after)):
+        return Same(source)
+    return Step(source, shifted_map(view.channels(source), before, after, "crop"))
+
+
+def _avg_pool(view: View, node: Node) -> Operation | None:
+    names = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
+             "divisor_override")  # fmt: skip
+    given = named_arguments(
+        node,
+        names,
+        {"stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True,
+         "divisor_override": None},
+    )  # fmt: skip
+    if not view.is_image(given["input"]):
+        return None
+    return _averaged(view, *(given[name] for name in names))
+
+
+def _pad(view: View, node: Node) -> Operation | None:
+    given = named_arguments(
+        node, ("input", "pad", "mode", "value"), {"mode": "constant", "value": None}
+    )
+    if given["mode"] != "constant" or not view.is_image(given["input"]):
+        return None
+    return _padded(view, given["input"], given["pad"], given["value"])
+
+
+def _aten_pad(view: View, node: Node) -> Operation | None:
+    given = named_arguments(node, ("input", "pad", "value"), {"value": 0})
+    if not view.is_image(given["input"]):
+        return None
+    return _padded(view, given["input"], given["pad"], given["value"])
+
+
+def _same(view: View, node: Node) -> Operation | None:
+    source = node.args[0]
+    if not view.is_image(source) or not isinstance(source, fx.Node):
+        return None
+    before, after = view.facts[source], view.facts[node]
+    return Same(source) if before.dtype == after.dtype and before.shape == after.shape else None
+
+
+def _dropout(view: View, node: Node) -> Operation | None:
+    given = named_arguments(
+        node, ("input", "p", "training", "inplace"), {"p": 0.5, "training": True, "inplace": False}
+    )
+    return Same(given["input"]) if given["training"] is False else None
+
+
+def _added(sign: float) -> Reader:
+    def reader(view: View, node: Node) -> Operation | None:
+        given = named_arguments(node, ("input", "other", "alpha"), {"alpha": 1})
+        if not isinstance(given["alpha"], int | float):
+            return None
+        by = sign * float(given["alpha"])
+        return _sum(view, node, ((1.0, given["input"]), (by, given["other"])))
+
+    return reader
+
+
+def _sum(view: View, node: Node, parts: Sequence[tuple[float, Any]]) -> Operation | None:
+    terms: list[tuple[float, Node]] = []
+    shift: Tensor | None = None
+    for by, value in parts:
+        if view.is_image(value):
+            if view.facts[value].shape != view.facts[node].shape:
+                return None
+            terms.append((by, value))
+            continue
+        constant = _per_channel(view, node, value)
+        if constant is None:
+            return None
+        shift = by * constant if shift is None else shift + by * constant
+    if shift is not None and not bool(shift.any()):
+        shift = None
+    return Sum(tuple(terms), shift) if terms else None
+
+
+def _summed(view: View, node: Node) -> Operation | None:
+    """Python's `sum` of a list of tensors."""
+    given = named_arguments(node, ("items", "start"), {"start": 0})
+    if not isinstance(given["items"], list | tuple):
+        return None
+    return _sum(view, node, [(1.0, item) for item in (*given["items"], given["start"])])
+
+
+def _scaled(view: View, node: Node) -> Operation | None:
+    given = named_arguments(node, ("input", "other"), {})
+    first, second = given["input"], given["other"]
+    image, constant = (first, second) if view.is_image(first) else (second, first)
+    return _times(view, node, image, constant, lambda value: value)
+
+
+def _divided(view: View, node: Node) -> Operation | None:
+    given = named_arguments(node, ("input", "other"), {})
+    return _times(view, node, given["input"], given["other"], torch.reciprocal)
+
+
+def _negated(view: View, node: Node) -> Operation | None:
+    source = node.args[0]
+    return Sum(((-1.0, source),)) if view.is_image(source) else None  # type: ignore[arg-type]
+
+
+def _times(
+    view: View, node: Node, image: Any, constant: Any, change: Callable[[Tensor], Tensor]
+) -> Operation | None:
+    if not view.is_image(image) or view.is_image(constant):
+        return None
+    if view.facts[image].shape != view.facts[node].shape:
+        return None
+    value = _per_channel(view, node, constant)
+    if value is None:
+        return None
+    scale = change(value)
+    made = diagonal_map(lambda: scale, None, view.channels(image), view.axes(image))
+    return Step(image, made)
+
+
+def _per_channel(view: View, node: Node, value: Any) -> Tensor | None:
+    """A constant operand as one number per channel, [C] float64; None if it is anything else."""
+    if not view.constants.holds(value):
+        return None
+    found = view.constants.value(value)
+    axes, channels = view.axes(node), view.channels(node)
+    device = float64_device(view.facts[node].device)
+    if isinstance(found, bool) or not isinstance(found, int | float | Tensor):
+        return None
+    tensor = torch.as_tensor(found, dtype=torch.float64, device=device)
+    if tensor.numel() == 1:
+        return tensor.reshape(1).expand(channels)
+    shape = (1,) * (axes + 2 - tensor.ndim) + tuple(tensor.shape)
+    if shape != (1, channels, *(1,) * axes):
+        return None
+    return tensor.reshape(channels)
+
+
+_FUNCTIONS: dict[Any, Reader] = {
+    **dict.fromkeys(
+        (functional.conv1d, functional.conv2d, functional.conv3d, torch.conv1d, torch.conv2d,
+         torch.conv3d, aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+         aten.conv2d.padding), _conv),
+    aten.convolution.default: _aten_convolution,
+    **dict.fromkeys((functional.linear, aten.linear.default), _linear),
+    aten.addmm.default: _addmm,
+    **dict.fromkeys((functional.batch_norm,), _batch_norm),
+    aten._native_batch_norm_legit_no_training.default: _native_batch_norm,
+    operator.getitem: _first_of_tuple,
+    **dict.fromkeys((functional.avg_pool2d, functional.avg_pool1d, functional.avg_pool3d,
+                     aten.avg_pool2d.default), _avg_pool),
+    **dict.fromkeys((functional.pad, aten.pad.default), _pad),
+    aten.constant_pad_nd.default: _aten_pad,
+    **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),
+    **dict.fromkeys((torch.clone, torch.detach, aten.clone.default, aten.alias.default,
+                     aten.detach.default), _same),
+    **dict.fromkeys((operator.add, operator.iadd, torch.add, aten.add.Tensor), _added(1)),
+    **dict.fromkeys((operator.sub, operator.isub, torch.sub, aten.sub.Tensor), _added(-1)),
+    sum: _summed,
+    **dict.fromkeys((operator.mul, operator.imul, torch.mul, aten.mul.Tensor), _scaled),
+    **dict.fromkeys((operator.truediv, operator.itruediv, torch.div, aten.div.Tensor), _divided),
+    **dict.fromkeys((operator.neg, torch.neg, aten.neg.default), _negated),
+}  # fmt: skip
+
+_METHODS: dict[str, Reader] = {
+    "add": _added(1),
+    "sub": _added(-1),
+    "mul": _scaled,
+    "div": _divided,
+    "neg": _negated,
+    **dict.fromkeys(("contiguous", "clone", "detach", "float", "double", "to"), _same),
+}

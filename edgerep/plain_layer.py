@@ -1,0 +1,161 @@
+"""From a linear map to the torch layer that computes it: `Conv1d` to `Conv3d`, or `Linear`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgerep.float64 import as_stored
+from edgerep.linear_map import Axes, LinearMap
+
+_LAYERS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
+_CONVOLVE: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """A map in the terms of a torch convolution, which pads both ends of an axis alike.
+
+    Attributes:
+        source: The map.
+        size: Taps of the layer's kernel along each axis.
+        padding: Zeros at each end of each axis.
+        dilation: Distance of neighbouring taps.
+        margins: Zero taps to put in front of the map's kernel, and behind it, along each axis;
+            negative where zero taps are taken off.
+    """
+
+    source: LinearMap
+    size: Axes
+    padding: Axes
+    dilation: Axes
+    margins: tuple[tuple[int, int], ...]
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the layer's kernel; multiply-adds of one output position."""
+        return self.source.outputs * self.source.columns * math.prod(self.size)
+
+    def rows(self, wanted: slice) -> Tensor:
+        """Output channels of the layer's kernel, [len(wanted), columns, *size], float64."""
+        kernel = self.source.rows(wanted)
+        flat = [margin for pair in reversed(self.margins) for margin in pair]
+        if any(flat):
+            kernel = functional.pad(kernel, flat)
+        if any(step > 1 for step in self.dilation):
+            steps = tuple(slice(None, None, step) for step in self.dilation)
+            kernel = kernel[(slice(None), slice(None), *steps)]
+        return kernel
+
+    def bias(self) -> Tensor:
+        """[outputs], float64."""
+        if self.source.bias is None:
+            return torch.zeros(self.source.outputs, dtype=torch.float64)
+        return self.source.bias()
+
+
+def settle(source: LinearMap) -> Settled:
+    """Choose padding, zero taps and dilation for a map; exact, whatever its offset and extent."""
+    axes = [_settled_axis(source, axis) for axis in range(len(source.size))]
+    return Settled(
+        source=source,
+        size=tuple(axis[0] for axis in axes),
+        padding=tuple(axis[1] for axis in axes),
+        dilation=tuple(axis[2] for axis in axes),
+        margins=tuple(axis[3] for axis in axes),
+    )
+
+
+def _settled_axis(source: LinearMap, axis: int) -> tuple[int, int, int, tuple[int, int]]:
+    """(size, padding, dilation, margins) along one axis.
+
+    A zero tap in front moves the offset by one; one behind needs one more zero of padding there.
+    Neither changes what is computed.
+    """
+    used = sorted({tap[axis] for tap in source.taps})
+    offset = source.offset[axis] + used[0]  # of a kernel without zero taps at its ends
+    length = used[-1] - used[0] + 1
+    lead = max(offset, 0)
+    before = max(-offset, 0)
+    behind = source.extent[axis] + length + lead - before
+    trail = max(-behind, 0)
+    behind = max(behind, 0)
+    lead, trail = lead + max(behind - before, 0), trail + max(before - behind, 0)
+    padding = max(before, behind)
+    length += lead + trail
+    step = math.gcd(length - 1, *(tap - used[0] + lead for tap in used)) or 1
+    margins = (lead - used[0], trail - (source.size[axis] - 1 - used[-1]))
+    return (length - 1) // step + 1, padding, step, margins
+
+
+def empty_layer(settled: Settled, like: Tensor) -> nn.Module:
+    """The layer, its numbers not yet written, in the type and on the device of `like`."""
+    source = settled.source
+    with torch.device("meta"):  # no time spent on initial values
+        if not source.size:
+            layer: nn.Module = nn.Linear(source.inputs, source.outputs)
+        else:
+            layer = _LAYERS[len(source.size)](
+                source.inputs,
+                source.outputs,
+                settled.size,  # type: ignore[arg-type]
+                stride=source.stride,  # type: ignore[arg-type]
+                padding=settled.padding,  # type: ignore[arg-type]
+                dilation=settled.dilation,  # type: ignore[arg-type]
+                groups=source.groups,
+            )
+    return layer.to_empty(device=like.device).to(like.dtype).eval()
+
+
+@torch.no_grad()
+def write_numbers(settled: Settled, layer: nn.Module) -> None:
+    """Write kernel and bias into a layer, each number rounded once."""
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    for rows in settled.source.slices():
+        weight[rows].copy_(settled.rows(rows))
+    bias.copy_(settled.bias())
+
+
+class ExactLayer(nn.Module):
+    """A settled map computed in float64, its numbers made anew at every call and not rounded."""
+
+    def __init__(self, settled: Settled) -> None:
+        super().__init__()
+        self.settled = settled
+
+    def forward(self, x: Tensor) -> Tensor:
+        with as_stored():
+            return apply_exactly(self.settled, x)
+
+
+def apply_exactly(settled: Settled, x: Tensor) -> Tensor:
+    """The map's value on `x`, [N, inputs, *image] float64, with unrounded numbers."""
+    source = settled.source
+    bias = settled.bias().to(x.device)
+    if not source.size:
+        return functional.linear(x, settled.rows(slice(0, source.outputs)).to(x.device), bias)
+    convolve = _CONVOLVE[len(source.size)]
+    options = {
+        "stride": source.stride, "padding": settled.padding, "dilation": settled.dilation
+    }  # fmt: skip
+    if source.groups > 1:  # a group's kernels are small: no need for slices
+        kernel = settled.rows(slice(0, source.outputs)).to(x.device)
+        return convolve(x, kernel, bias, groups=source.groups, **options)
+    parts = [
+        convolve(x, settled.rows(rows).to(x.device), bias[rows], **options)
+        for rows in source.slices()
+    ]
+    return torch.cat(parts, 1)

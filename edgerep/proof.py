@@ -1,0 +1,209 @@
+"""Compare each fused site, and the whole network, with what they were, in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
+from edgerep.errors import FusionError
+from edgerep.float64 import Float64Arithmetic
+from edgerep.linear_map import float64_device
+from edgerep.operations import View
+from edgerep.plain_layer import ExactLayer, Settled, apply_exactly
+from edgerep.regions import Findings, Region
+from edgerep.sites import Site, source_of
+from edgerep.tracing import tensors_in
+
+# Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
+# this and right far below it. The sites measured so far stay under 1e-13.
+FLOAT64_BOUND = 1e-10
+# Of a whole network, whose layers multiply each other's roundoff. A wrong fold shows at 1e-2.
+NETWORK_BOUND = 1e-6
+_BORDER = 1e3  # how much larger the border of one probe is than its inside
+
+
+@torch.no_grad()
+def certify_site(
+    site: Site, view: View, findings: Findings, region: Region, layer: nn.Module
+) -> BlockCertificate:
+    """Run a site's nodes as they stand, and its fold, on probe images in float64.
+
+    The unfused side runs the network's own modules and functions; it shares nothing with the fold
+    but the weights.
+
+    Raises:
+        FusionError: They differ by more than `FLOAT64_BOUND`, or give no finite numbers.
+    """
+    probes, truth = _probed(site.settled, view, findings, region)
+    folded = apply_exactly(site.settled, probes)
+    if folded.shape != truth.shape:
+        raise FusionError(
+            f"{site.name}: the folded site gives {list(folded.shape)} and the unfolded one "
+            f"{list(truth.shape)}: this site must not be fused"
+        )
+    weight = layer.get_parameter("weight")
+    plain = layer(probes[:1].to(weight.device, weight.dtype))
+    relative = max(relative_l2(f, t) for f, t in zip(folded, truth, strict=True))
+    if not relative <= FLOAT64_BOUND:  # also refuses NaN
+        raise FusionError(
+            f"{site.name}: folded and unfolded site differ by {relative:.1e} (relative L2, both in "
+            f"float64), more than {FLOAT64_BOUND:.0e}: this site must not be fused"
+        )
+    words = site.settled.source.words
+    return BlockCertificate(
+        name=site.name,
+        branches=len(words),
+        batchnorms=site.batchnorms,
+        kind=" + ".join(words),
+        layer=describe_layer(site.settled),
+        float64_max_abs=(folded - truth).abs().max().item(),
+        float64_rel=relative,
+        float32_rel=relative_l2(plain, truth[:1]),
+    )
+
+
+@torch.no_grad()
+def certify_network(
+    unfused: nn.Module, fused: nn.Module, exact: nn.Module, inputs: Sequence[Tensor]
+) -> NetworkCertificate:
+    """Compare the whole network before and after on one batch.
+
+    Args:
+        unfused: As it was trained, in eval mode.
+        fused: What will be deployed.
+        exact: The fused network with its fused weights in float64, not rounded.
+        inputs: On the networks' device, in their own type.
+
+    Raises:
+        FusionError: Unfused and exactly fused differ by more than `NETWORK_BOUND`.
+    """
+    with Float64Arithmetic():
+        wide = [x.double() if x.is_floating_point() else x for x in inputs]
+        truth = _joined(unfused(*wide))
+        folded = _joined(exact(*wide))
+    relative = relative_l2(folded, truth)
+    if not relative <= NETWORK_BOUND:
+        raise FusionError(
+            f"{type(unfused).__name__}: the fused network differs by {relative:.1e} from the "
+            f"unfused one (relative L2, both in float64)"
+        )
+    return NetworkCertificate(
+        float64_rel=relative,
+        fused_float32_rel=relative_l2(_joined(fused(*inputs)), truth),
+        unfused_float32_rel=relative_l2(_joined(unfused(*inputs)), truth),
+        batch_shape=tuple(inputs[0].shape),
+    )
+
+
+def exact_network(fused: nn.Module, layers: Mapping[int, Settled]) -> nn.Module:
+    """A fused network whose fused layers (by `id`) compute in float64 with unrounded numbers.
+
+    It shares every other tensor with the fused network.
+    """
+    memo: dict[int, Any] = {key: ExactLayer(settled) for key, settled in layers.items()}
+    memo |= {id(tensor): tensor for tensor in (*fused.parameters(), *fused.buffers())}
+    return copy.deepcopy(fused, memo)
+
+
+def describe_layer(settled: Settled) -> str:
+    """A layer in words: "conv 3x3, 48 to 96, stride 2, 4 groups"."""
+    source = settled.source
+    if not source.size:
+        return f"linear, {source.inputs} to {source.outputs}"
+    parts = [f"conv {_times(settled.size)}", f"{source.inputs} to {source.outputs}"]
+    if any(step > 1 for step in source.stride):
+        parts.append(f"stride {_one(source.stride)}")
+    if any(step > 1 for step in settled.dilation):
+        parts.append(f"dilation {_one(settled.dilation)}")
+    if source.groups > 1:
+        parts.append("depthwise" if source.is_depthwise else f"{source.groups} groups")
+    return ", ".join(parts)
+
+
+def _times(numbers: Sequence[int]) -> str:
+    return "x".join(map(str, numbers))
+
+
+def _one(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(set(numbers)) == 1 else _times(numbers)
+
+
+def _probed(
+    settled: Settled, view: View, findings: Findings, region: Region
+) -> tuple[Tensor, Tensor]:
+    """Probe images, and what the region makes of them, both float64.
+
+    The smallest images come first: at a border everything that can go wrong does.
+    """
+    device = float64_device(view.facts[region.base].device)
+    refusal: Exception | None = None
+    for image in _sizes(settled, view.facts[region.base].shape[2:]):
+        probes = _probes(settled.source.inputs, image).to(device)
+        try:
+            return probes, _unfused(view, findings, region, probes)
+        except RuntimeError as error:  # an image too small for a layer within
+            refusal = error
+    raise FusionError(f"{region.last.name}: the unfused site cannot be run: {refusal}")
+
+
+def _sizes(settled: Settled, traced: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    source = settled.source
+    least = [
+        max(1, stride - extent) for stride, extent in zip(source.stride, source.extent, strict=True)
+    ]  # gives two places along each axis
+    yield tuple(least)
+    yield tuple(size + max(source.size, default=1) for size in least)
+    yield tuple(traced)
+
+
+def _probes(channels: int, image: Sequence[int]) -> Tensor:
+    """[3, channels, *image]: random, an impulse in every channel, a border a thousand times larger.
+
+    The second is random too, so that impulses of different channels cannot cancel.
+    """
+    generator = torch.Generator().manual_seed(0)
+    random, impulse, border = torch.randn(
+        3, channels, *image, generator=generator, dtype=torch.float64
+    )
+    middle = tuple(size // 2 for size in image)
+    alone = torch.zeros_like(impulse)
+    alone[(slice(None), *middle)] = impulse[(slice(None), *middle)]
+    for axis, size in enumerate(image, start=1):
+        for end in (0, size - 1):
+            border.select(axis, end).mul_(_BORDER)
+    return torch.stack([random, alone, border])
+
+
+def _unfused(view: View, findings: Findings, region: Region, x: Tensor) -> Tensor:
+    """What a region's nodes make of a value of its base, run one by one in float64."""
+    values: dict[fx.Node, Any] = {region.base: x}
+
+    def value_of(node: fx.Node) -> Any:
+        source = source_of(findings, node)
+        return values[source] if source in values else view.constants.value(node)
+
+    with Float64Arithmetic():
+        for node in region.nodes:
+            args = fx.map_arg(node.args, value_of)
+            kwargs = fx.map_arg(node.kwargs, value_of)
+            target: Any = node.target
+            if node.op == "call_module":
+                values[node] = view.module.get_submodule(target)(*args, **kwargs)
+            elif node.op == "call_method":
+                values[node] = getattr(args[0], target)(*args[1:], **kwargs)
+            else:
+                values[node] = target(*args, **kwargs)
+    result: Tensor = values[region.last]
+    return result
+
+
+def _joined(outputs: Any) -> Tensor:
+    parts = [tensor.double().flatten() for tensor in tensors_in(outputs)]
+    if not parts:
+        raise FusionError("the network gives no tensor: there is nothing to compare")
+    return torch.cat(parts)

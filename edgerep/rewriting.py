@@ -1,0 +1,261 @@
+"""Put fused layers into a network: exchange modules, or give a module new code.
+
+A module with new code stays what it was: an instance of a subclass of its class, with its
+attributes and methods, its `forward` replaced by what was traced, less the region, plus the layer.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from edgerep.sites import Site, joined, parent_of
+from edgerep.tracing import Arguments, Place, Trace, place_of, trace
+
+# Attributes of a module that becomes a layer which its surroundings may ask for.
+_OWN_OF_LAYERS = frozenset(dir(nn.Conv2d(1, 1, 1))) | frozenset(dir(nn.Linear(1, 1)))
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """A copy of the tree of modules that shares every parameter and buffer with the original."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
+    """Give a copy tensors of its own, tied ones tied as before, in place."""
+    theirs = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
+    mine: dict[int, Tensor] = {}
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):
+            for name, tensor in table.items():
+                if tensor is not None and id(tensor) in theirs:
+                    if id(tensor) not in mine:
+                        mine[id(tensor)] = copy.deepcopy(tensor)
+                    table[name] = mine[id(tensor)]  # type: ignore[assignment]
+    return module
+
+
+def replace_module(root: nn.Module, path: str, new: nn.Module) -> nn.Module:
+    """Put a module in the place of another; the new root."""
+    if not path:
+        return new
+    old = root.get_submodule(path)
+    for part in list(root.modules()):
+        for name, child in part._modules.items():
+            if child is old:
+                part._modules[name] = new
+    return root
+
+
+def as_layer(module: nn.Module, layer: nn.Module) -> nn.Module:
+    """The layer that a whole module becomes, with the attributes that a parent may read of it."""
+    for name, value in vars(module).items():
+        if not name.startswith("_") and name not in _OWN_OF_LAYERS and not hasattr(layer, name):
+            setattr(layer, name, value)
+    return layer
+
+
+def rewritten(
+    module: nn.Module,
+    path: str,
+    arguments: Arguments,
+    sites: Sequence[Site],
+    layers: Mapping[str, nn.Module],
+    earlier: Callable[[str], int],
+) -> nn.Module:
+    """The module with the sites in its code folded.
+
+    Args:
+        module: At `path`; not changed.
+        path: Of the module in the whole network.
+        arguments: Of the call that its code is recorded for.
+        sites: In the code of this module and of those children that have nodes of these sites.
+        layers: Of each site, by name.
+        earlier: How often a sub-module had been called before this call of the module.
+
+    Raises:
+        Untraceable: The module cannot be recorded by itself.
+    """
+    opened = _opened(path, sites)
+    recorded = trace(module, arguments, inside=lambda child: joined(path, child) in opened)
+    nodes = _by_place(recorded, path, earlier)
+    new = shared_copy(module)
+    for site in sites:
+        name = site.name[len(path) + 1 :] if path else site.name
+        _put(new, name, layers[site.name])
+        _fold(recorded.graph, [nodes[place] for place in site.places], site, name)
+    _drop_unused(recorded.graph, new)
+    return _with_code(new, type(module), recorded.graph, recorded.arguments)
+
+
+def _opened(path: str, sites: Sequence[Site]) -> Collection[str]:
+    """Paths of the modules between `path` and the nodes of the sites: recorded from the inside."""
+    found = set()
+    for site in sites:
+        for place, _, _ in site.places:
+            while place and place != path:
+                found.add(place)
+                place = parent_of(place)
+    return found
+
+
+def _by_place(recorded: Trace, path: str, earlier: Callable[[str], int]) -> dict[Place, fx.Node]:
+    found = {}
+    for node in recorded.graph.nodes:
+        place = place_of(node)
+        if place is not None:
+            where = joined(path, place[0])
+            found[where, place[1] + earlier(where), place[2]] = node
+    return found
+
+
+def _fold(graph: fx.Graph, region: Sequence[fx.Node], site: Site, name: str) -> None:
+    """Replace a region's nodes by one call of the layer, where the first of them stands."""
+    index, position = site.reader
+    base = region[index].all_input_nodes[position]
+    order = {node: at for at, node in enumerate(graph.nodes)}
+    inside = set(region)
+    first = min(
+        (node for node in region if any(_leads_to(s, base, inside) for s in node.all_input_nodes)),
+        key=order.__getitem__,
+    )
+    with graph.inserting_before(first):
+        call = graph.call_module(name, (base,))
+    region[-1].replace_all_uses_with(call)
+    feeding = [source for node in region for source in node.all_input_nodes]
+    for node in reversed([node for node in graph.nodes if node in inside]):
+        _erase_with_users(graph, node)  # what only handed a value on, or asserted something of it
+    for node in feeding:
+        _erase_unused(graph, node)
+
+
+def _leads_to(node: fx.Node, base: fx.Node, region: Collection[fx.Node]) -> bool:
+    """Whether a node is the base, or hands it on."""
+    while node is not base:
+        if node in region or len(node.all_input_nodes) != 1:
+            return False
+        node = node.all_input_nodes[0]
+    return True
+
+
+def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
+    for user in list(node.users):
+        _erase_with_users(graph, user)
+    graph.erase_node(node)
+
+
+def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase what nothing reads any more, and then what only that read: constants of the region."""
+    if node.users or node.op in ("placeholder", "output") or node not in graph.nodes:
+        return
+    sources = node.all_input_nodes
+    graph.erase_node(node)
+    for source in sources:
+        _erase_unused(graph, source)
+
+
+def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
+    owner, _, last = name.rpartition(".")
+    module.get_submodule(owner)._modules[last] = layer
+
+
+def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:
+    """Take out what the new code does not mention: folded layers and their BatchNorms."""
+    used = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
+    for path, _ in list(module.named_modules()):
+        around = any(
+            name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.")
+            for name in used
+        )
+        if path and not around:
+            owner, _, last = path.rpartition(".")
+            holder = module
+            try:
+                holder = module.get_submodule(owner)
+            except AttributeError:
+                continue  # gone with its owner
+            holder._modules.pop(last, None)
+
+
+def _with_code(
+    shell: nn.Module, base: type[nn.Module], graph: fx.Graph, arguments: Arguments
+) -> nn.Module:
+    code = graph.python_code("self")
+    plain = _is_plain_call(arguments)
+    return _revived(base, code.src, code.globals, None if plain else arguments, vars(shell))
+
+
+def _is_plain_call(arguments: Arguments) -> bool:
+    """Every argument is one tensor and has no default: the recorded code can be called directly."""
+    return all(
+        parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        for parameter in arguments.signature.parameters.values()
+    ) and list(arguments.signature.parameters) == list(arguments.names)
+
+
+def _revived(
+    base: type[nn.Module],
+    source: str,
+    names: Mapping[str, Any],
+    arguments: Arguments | None,
+    state: Mapping[str, Any],
+) -> nn.Module:
+    """An instance of a subclass of `base` whose forward is `source`; also how one is unpickled."""
+    space = {
+        name: import_module(value.name) if isinstance(value, _ModuleName) else value
+        for name, value in names.items()
+    }
+    kept = {
+        name: _ModuleName(value.__name__) if isinstance(value, ModuleType) else value
+        for name, value in space.items()
+    }
+    exec(compile(source, f"<fused {base.__name__}>", "exec"), space)
+    recorded: Callable[..., Any] = space["forward"]
+    forward = recorded
+    if arguments is not None:
+        known = arguments
+
+        @functools.wraps(base.forward)
+        def checked(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return recorded(self, *known.tensors_of(args, kwargs))
+
+        forward = checked
+
+    def reduce(self: nn.Module, protocol: object) -> tuple[Any, ...]:
+        return _revived, (base, source, kept, arguments, vars(self))
+
+    def deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+        twin: nn.Module = made.__new__(made)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(vars(self), memo))
+        return twin
+
+    made: type[nn.Module] = type(
+        f"Fused{base.__name__}",
+        (base,),
+        {
+            "forward": forward,
+            "__reduce_ex__": reduce,
+            "__deepcopy__": deepcopy,
+            "__module__": __name__,
+            "__doc__": f"{base.__name__}, its linear parts folded into single layers.",
+        },
+    )
+    module: nn.Module = made.__new__(made)
+    module.__dict__.update(state)
+    return module
+
+
+@dataclass(frozen=True, slots=True)
+class _ModuleName:
+    """A Python module among the names of recorded code, which cannot be pickled as it is."""
+
+    name: str

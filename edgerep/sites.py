@@ -1,0 +1,236 @@
+"""Where in a network a region is folded: which module changes, and what the layer is called.
+
+Three ways, the mildest that fits:
+
+- "chain": the region is a row of modules, one of them a layer. The fused layer takes that layer's
+  place and the others become `nn.Identity`; no code changes.
+- "whole": the region is everything a module does. The module itself becomes the layer.
+- "inside": the smallest module around the region gets new code, and the layer as a child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from edgerep.graph_values import Fact
+from edgerep.operations import Step, View
+from edgerep.plain_layer import Settled
+from edgerep.regions import Findings, Region
+from edgerep.tracing import PLAIN_FORWARDS, Place, Trace, place_of
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One region and its place in the network.
+
+    Attributes:
+        how: "chain", "whole" or "inside".
+        module: Path of the module that changes; of the layer that is replaced, for a chain.
+        name: Path of the fused layer.
+        settled: The map, as a layer.
+        like: Type and device of the fused layer.
+        places: Of the region's nodes, in order; paths are those of the whole network.
+        identities: For a chain, paths of the modules that become `nn.Identity`.
+        reader: Index into `places` of a node that reads the base, and which of its inputs that is.
+        batchnorms: How many are folded.
+        layers: How many layers and pools are folded.
+    """
+
+    how: str
+    module: str
+    name: str
+    settled: Settled
+    like: Fact
+    places: tuple[Place, ...]
+    identities: tuple[str, ...]
+    reader: tuple[int, int]
+    batchnorms: int
+    layers: int
+
+
+def locate(
+    root: nn.Module,
+    prefix: str,
+    trace: Trace,
+    view: View,
+    findings: Findings,
+    taken: set[str],
+) -> list[Site]:
+    """The sites of a graph's regions.
+
+    Args:
+        root: The whole network.
+        prefix: Path of the module that was traced.
+        trace: Of that module.
+        view: Of the same graph.
+        findings: Its regions.
+        taken: Names of fused layers given so far; added to.
+    """
+    return [
+        _site(root, prefix, trace, view, findings, region, taken) for region in findings.regions
+    ]
+
+
+def joined(prefix: str, path: str) -> str:
+    return f"{prefix}.{path}" if prefix and path else prefix or path
+
+
+def parent_of(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _site(
+    root: nn.Module,
+    prefix: str,
+    trace: Trace,
+    view: View,
+    findings: Findings,
+    region: Region,
+    taken: set[str],
+) -> Site:
+    places = [_known(place_of(node)) for node in region.nodes]
+    common = _common_module(trace, region, places)
+    owner, fixed = _owner(root, joined(prefix, common), prefix)
+    layer = _only_layer(view, findings, region)
+    identities: tuple[str, ...] = ()
+    if fixed is not None:
+        how, module, name = "inside", owner, joined(owner, fixed)
+    elif layer is not None and _is_chain(trace, region):
+        how, module, name = "chain", joined(prefix, layer), joined(prefix, layer)
+        paths = [str(node.target) for node in region.nodes]
+        identities = tuple(joined(prefix, path) for path in paths if path != layer)
+    elif _is_whole(trace, findings, region, common):
+        how, module, name = "whole", joined(prefix, common), joined(prefix, common)
+    else:
+        how, module = "inside", joined(prefix, common)
+        name = joined(prefix, layer) if layer else joined(module, "reparam")
+        # A layer that other calls still need keeps its place.
+        if layer and trace.count(layer) != 1:
+            name = joined(module, "reparam")
+    base, count = name, 1
+    while name in taken or (how == "inside" and layer is None and _has(root, name)):
+        name, count = f"{base}_{count}", count + 1
+    taken.add(name)
+    return Site(
+        how=how,
+        module=module,
+        name=name,
+        settled=region.settled,
+        like=view.facts[region.base],
+        places=tuple((joined(prefix, path), call, index) for path, call, index in places),
+        identities=identities,
+        reader=_reader(findings, region),
+        batchnorms=region.batchnorms,
+        layers=region.layers,
+    )
+
+
+def _known(place: Place | None) -> Place:
+    if place is None:
+        raise ValueError("a region holds a node that is no call")
+    return place
+
+
+def _common_module(trace: Trace, region: Region, places: Sequence[Place]) -> str:
+    """The smallest module that is called and has all of the region in its code."""
+    paths = [
+        parent_of(path) if node.op == "call_module" else path
+        for node, (path, _, _) in zip(region.nodes, places, strict=True)
+    ]
+    split = [path.split(".") if path else [] for path in paths]
+    common: list[str] = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    path = ".".join(common)
+    called = {call.path for call in trace.calls}
+    while path and path not in called:  # a ModuleList is no place for code
+        path = parent_of(path)
+    return path
+
+
+def _owner(root: nn.Module, path: str, top: str) -> tuple[str, str | None]:
+    """The nearest module around that says what its fused layer is called, and what it says."""
+    while True:
+        name = getattr(type(root.get_submodule(path)), "fused_name", None)
+        if name is not None:
+            return path, str(name)
+        if path in ("", top):
+            return path, None
+        path = parent_of(path)
+
+
+def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
+    """Path of the region's one module with weights, if it has one and nothing else has any."""
+    found = []
+    for node in region.nodes:
+        operation = findings.operations[node]
+        if isinstance(operation, Step) and operation.is_layer:
+            if node.op != "call_module":
+                return None
+            module = view.module.get_submodule(str(node.target))
+            if PLAIN_FORWARDS.get(type(module).forward) not in ("convolution", "linear"):
+                return None
+            found.append(str(node.target))
+    return found[0] if len(found) == 1 else None
+
+
+def _is_chain(trace: Trace, region: Region) -> bool:
+    return all(
+        node.op == "call_module" and trace.count(str(node.target)) == 1 for node in region.nodes
+    )
+
+
+def _is_whole(trace: Trace, findings: Findings, region: Region, common: str) -> bool:
+    def origin(value: Any) -> Any:
+        while isinstance(value, fx.Node) and value in findings.operations:
+            operation = findings.operations[value]
+            if not hasattr(operation, "source") or isinstance(operation, Step):
+                break
+            value = operation.source
+        return value
+
+    if common == "":
+        inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]
+        output = next(node for node in trace.graph.nodes if node.op == "output").args[0]
+        return inputs == [region.base] and origin(output) is region.last
+    calls = [call for call in trace.calls if call.path == common]
+    if len(calls) != 1 or trace.count(common) != 1:
+        return False
+    (call,) = calls
+    given = [*call.args, *call.kwargs.values()]
+    if len(given) != 1 or not isinstance(given[0], fx.Proxy):
+        return False
+    result = call.result
+    return (
+        origin(given[0].node) is region.base
+        and isinstance(result, fx.Proxy)
+        and origin(result.node) is region.last
+    )
+
+
+def _reader(findings: Findings, region: Region) -> tuple[int, int]:
+    for index, node in enumerate(region.nodes):
+        for position, source in enumerate(node.all_input_nodes):
+            if source_of(findings, source) is region.base:
+                return index, position
+    raise ValueError("nothing in a region reads its base")
+
+
+def source_of(findings: Findings, node: fx.Node) -> fx.Node:
+    """Where a value that was only handed on comes from."""
+    while (operation := findings.operations.get(node)) is not None:
+        if isinstance(operation, Step) or not hasattr(operation, "source"):
+            break
+        node = operation.source
+    return node
+
+
+def _has(root: nn.Module, path: str) -> bool:
+    owner, _, name = path.rpartition(".")
+    return hasattr(root.get_submodule(owner), name)

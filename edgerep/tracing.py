@@ -1,0 +1,310 @@
+"""Record what a module does as a graph of calls, with what cannot be recorded as one opaque call.
+
+Built on torch.fx. Beyond what its tracer does: a sub-module whose code cannot be traced becomes a
+leaf, and the trace goes on; every node knows in which call of which module it was made, so that a
+region found in one trace is found again in another trace of a part of it; arguments that are no
+tensors (flags, None, sizes) stay what they were.
+"""
+
+from __future__ import annotations
+
+import inspect
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
+
+# Where a node was made: path of the innermost module, which call of that module, which node there.
+Place: TypeAlias = tuple[str, int, int]
+
+_PLACE = "edgerep_place"
+_COUNTED = ("call_function", "call_method", "call_module")
+
+# Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
+PLAIN_FORWARDS: Mapping[Any, str] = {
+    nn.Conv1d.forward: "convolution",
+    nn.Conv2d.forward: "convolution",
+    nn.Conv3d.forward: "convolution",
+    nn.Linear.forward: "linear",
+    nn.BatchNorm1d.forward: "batchnorm",  # the same function for 1 to 3 dimensions
+    nn.SyncBatchNorm.forward: "batchnorm",
+    nn.Identity.forward: "same",
+    nn.Dropout.forward: "same",
+    nn.Dropout1d.forward: "same",
+    nn.Dropout2d.forward: "same",
+    nn.Dropout3d.forward: "same",
+    nn.AvgPool1d.forward: "average",
+    nn.AvgPool2d.forward: "average",
+    nn.AvgPool3d.forward: "average",
+    nn.ZeroPad2d.forward: "pad",
+    nn.ConstantPad2d.forward: "pad",
+}
+
+
+class Untraceable(Exception):
+    """A module's own code cannot be recorded; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What a module is called with, tensors apart from everything else.
+
+    Attributes:
+        leaves: Every argument, defaults filled in, flattened; `Argument` where a tensor goes.
+        spec: How the leaves make up the arguments by name.
+        names: One per tensor, in order: a parameter's name, or `name_2` within a container.
+    """
+
+    leaves: tuple[Any, ...]
+    spec: TreeSpec
+    names: tuple[str, ...]
+    signature: inspect.Signature
+
+    def tensors_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The tensors of another call.
+
+        Raises:
+            TypeError: The call differs in something else than its tensors.
+        """
+        leaves, spec = tree_flatten(_bound(self.signature, args, kwargs))
+        tensors = []
+        same = spec == self.spec
+        for mine, given in zip(self.leaves, leaves, strict=False) if same else ():
+            if isinstance(mine, _Hole):
+                same = same and isinstance(given, Tensor | fx.Proxy)
+                tensors.append(given)
+            else:
+                same = same and type(mine) is type(given) and bool(mine == given)
+        if not same:
+            raise TypeError(
+                "this module was fused for one kind of call, and is now called with other "
+                "arguments than tensors in the same places: fuse it with such inputs"
+            )
+        return tensors
+
+    def filled(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments, with `values` where the tensors go."""
+        rest = iter(values)
+        leaves = [next(rest) if isinstance(leaf, _Hole) else leaf for leaf in self.leaves]
+        bound = inspect.BoundArguments(self.signature, tree_unflatten(leaves, self.spec))  # type: ignore[arg-type]
+        return list(bound.args), dict(bound.kwargs)
+
+
+class _Hole:
+    """Stands where a tensor goes."""
+
+
+def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+    """What `module(*args, **kwargs)` is called with."""
+    signature = inspect.signature(module.forward)
+    leaves, spec = tree_flatten(_bound(signature, args, kwargs))
+    names, owner = [], list(_owners(_bound(signature, args, kwargs)))
+    for name, leaf in zip(owner, leaves, strict=True):
+        if isinstance(leaf, Tensor | fx.Proxy | fx.Node):
+            names.append(name if name not in names else f"{name}_{len(names)}")
+    holes = [_Hole() if isinstance(leaf, Tensor | fx.Proxy | fx.Node) else leaf for leaf in leaves]
+    return Arguments(tuple(holes), spec, tuple(names), signature)
+
+
+def _owners(bound: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in bound.items() for _ in tree_flatten(value)[0]]
+
+
+def _bound(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a module that was recorded from the inside."""
+
+    path: str
+    number: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+    moment: int  # in the order of all calls
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A module's graph.
+
+    Attributes:
+        graph: Placeholders are the module's tensor arguments, in order.
+        arguments: What it was called with.
+        calls: Of every module recorded from the inside, the root apart.
+        opaque: Paths of sub-modules that had to become leaves, and why.
+        moments: When each sub-module was called, in the order of all calls.
+    """
+
+    graph: fx.Graph
+    arguments: Arguments
+    calls: tuple[Call, ...]
+    opaque: Mapping[str, str]
+    moments: Mapping[str, Sequence[int]]
+
+    def first_call(self, path: str) -> Call:
+        """Of a sub-module that was recorded from the inside."""
+        return next(call for call in self.calls if call.path == path)
+
+    def count(self, path: str) -> int:
+        """How often a sub-module was called."""
+        return len(self.moments.get(path, ()))
+
+    def count_before(self, path: str, moment: int) -> int:
+        """How often it had been called before."""
+        return bisect_left(self.moments.get(path, ()), moment)
+
+
+def place_of(node: fx.Node) -> Place | None:
+    """Where a call was made; None for a placeholder, an attribute or the output."""
+    found: Place | None = node.meta.get(_PLACE)
+    return found
+
+
+def trace(
+    module: nn.Module,
+    arguments: Arguments,
+    *,
+    inside: Callable[[str], bool] = lambda path: True,
+) -> Trace:
+    """Record a module.
+
+    Args:
+        module: In eval mode.
+        arguments: Of a call of it.
+        inside: Whether a sub-module is recorded from the inside; the others become leaves.
+
+    Raises:
+        Untraceable: The module's own `forward` cannot be recorded.
+    """
+    tracer = _Tracer(arguments, inside)
+    try:
+        graph = tracer.trace(module)
+    except Exception as error:  # a user's own code, run on stand-ins, may raise anything
+        raise Untraceable(_first_line(error)) from error
+    return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
+
+
+class _Stand(fx.Proxy):
+    """What stands for a tensor while a module is recorded; code that asks whether it is one, hears so."""
+
+    _is_param = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return Tensor
+
+
+@dataclass
+class _Frame:
+    path: str
+    number: int
+    made: int = 0
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, arguments: Arguments, inside: Callable[[str], bool]) -> None:
+        super().__init__()
+        self.arguments = arguments
+        self.inside = inside
+        self.calls: list[Call] = []
+        self.opaque: dict[str, str] = {}
+        self.frames = [_Frame("", 0)]
+        self.moments: dict[str, list[int]] = {}
+        self.clock = 0
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Stand(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        values = [self.create_proxy("placeholder", name, (), {}) for name in self.arguments.names]
+        args, kwargs = self.arguments.filled(values)
+        root = self.root
+
+        def forward(*given: Any) -> Any:
+            return root_fn(root, *given, **kwargs)
+
+        return forward, args
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(kind, *args, **kwargs)
+        if kind in _COUNTED:
+            frame = self.frames[-1]
+            node.meta[_PLACE] = (frame.path, frame.number, frame.made)
+            frame.made += 1
+        return node
+
+    def is_leaf_module(self, m: nn.Module, path: str) -> bool:
+        if type(m).forward in PLAIN_FORWARDS or isinstance(m, torch.jit.ScriptModule):
+            return True
+        return not self.inside(path) or super().is_leaf_module(m, path)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        path = self.path_of_module(m)
+        number, moment = len(self.moments.get(path, ())), self.clock
+        self.moments.setdefault(path, []).append(moment)
+        self.clock += 1
+        self.frames.append(_Frame(path, number))
+        stack = dict(self.module_stack)
+        last = next(reversed(self.graph.nodes), None)
+        done, depth = len(self.calls), len(self.frames)
+        try:
+            if self.is_leaf_module(m, path):
+                return super().call_module(m, forward, args, kwargs)
+            # As in fx, but a failure inside makes a leaf of this module, not of the whole.
+            try:
+                result = super().call_module(m, forward, args, kwargs)
+            except Exception as error:
+                self.opaque[path] = _first_line(error)
+                self.module_stack.clear()
+                self.module_stack.update(stack)
+                del self.frames[depth:], self.calls[done:]
+                self._forget_after(moment)
+                self._erase_after(last)
+                self.frames[-1] = _Frame(path, number)
+                return self.create_proxy("call_module", path, args, kwargs)
+            self.calls.append(Call(path, number, tuple(args), dict(kwargs), result, moment))
+            return result
+        finally:
+            self.frames.pop()
+
+    def _forget_after(self, moment: int) -> None:
+        for path, moments in list(self.moments.items()):
+            self.moments[path] = [one for one in moments if one <= moment]
+            if not self.moments[path]:
+                del self.moments[path]
+
+    def _erase_after(self, last: fx.Node | None) -> None:
+        for node in reversed(list(self.graph.nodes)):
+            if node is last:
+                return
+            self.graph.erase_node(node)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of nested sequences and mappings, in order."""
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+
+
+def detached(value: Any) -> Any:
+    """The same structure with tensors that in-place operations on the original do not reach."""
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
