@@ -14,8 +14,9 @@ demo: $(INSTALLED)
 		--input uint8 --mean 0.3059 --std 0.324 --precision fp32 --precision fp16 \
 		--calibration $(DEMO)/calibration.npz --evaluate $(DEMO)/test.npz
 
+# A process per core, each with one thread: the tests are many and small.
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -126,10 +126,14 @@ def parity_section(verify: Fields) -> Markup:
                         else badge("disagrees", "bad"),
                     )
                 )
+    is_file = verify.get("reference_kind") == "onnx"
+    truth = (
+        "the ONNX file, not the network it was exported from," if is_file else "the unfused network"
+    )
     return section(
         "Parity",
-        f"Each artefact against {verify.get('reference') or 'the reference'}: the unfused network "
-        f"in float64, at every batch size of its profile.",
+        f"Each artefact against {verify.get('reference') or 'the reference'}: {truth} in float64, "
+        f"at every batch size of its profile.",
         html_table(
             ("artefact", "runtime", "precision", "batch#", "max abs#", "relative L2, bound#",
              "SQNR dB#", "cosine#", "top-1#", "verdict"),

@@ -1,4 +1,7 @@
-"""Compare artefacts with the unfused PyTorch network in float64, at every batch size of theirs."""
+"""Compare artefacts with their reference in float64, at every batch size of theirs.
+
+The reference is the unfused PyTorch network, or an ONNX file where there is no network.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,20 @@ from edgerep.bench.comparison import (
     exact,
     tolerance_for,
 )
+from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity_report import ArtefactParity, BatchParity, OutputParity, ParityReport
 from edgerep.bench.probes import Probes, make_probes
-from edgerep.bench.reference import Reference
+from edgerep.bench.reference import Reference, open_reference
 from edgerep.bench.session import Array, Session
 from edgerep.errors import EdgerepError, OptionError
+from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused
 
 __all__ = ["ArtefactParity", "ParityReport", "verify"]
 
 
 def verify(
-    reference: str | Path | nn.Module | Fused,
+    reference: str | Path | nn.Module | Fused | Graph | OnnxReference,
     artefacts: Sequence[Any],
     *,
     batch: Sequence[int] = (),
@@ -46,7 +51,8 @@ def verify(
 
     Args:
         reference: The network as it was trained: a checkpoint, the name of an architecture, a
-            module, or a `Fused`, whose unfused source is taken.
+            module, or a `Fused`, whose unfused source is taken. Or an ONNX file, evaluated in
+            float64.
         artefacts: Paths, or what the export functions returned.
         batch: Sizes to check instead of those of each artefact's own profile.
         calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
@@ -63,7 +69,7 @@ def verify(
     """
     if any(size < 1 for size in batch):
         raise OptionError(f"batch {list(batch)}: every size must be at least 1")
-    truth = Reference(reference, bn_eps=bn_eps)
+    truth = open_reference(reference, bn_eps=bn_eps)
     cache: dict[object, _Answers] = {}
     results = []
     for artefact in map(open_artefact, artefacts):
@@ -76,7 +82,7 @@ def verify(
             result = _compared(artefact, cache[key], tuple(batch) or artefact.batch.sizes)
         progress(result)
         results.append(result)
-    return ParityReport(truth.name, tuple(results))
+    return ParityReport(truth.name, tuple(results), truth.kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +98,7 @@ class _Answers:
 
 
 def _answers(
-    reference: Reference, artefact: Artefact, calibration: Array | None, seed: int
+    reference: Reference | OnnxReference, artefact: Artefact, calibration: Array | None, seed: int
 ) -> _Answers:
     own_images = None if artefact.kind == "weights" else calibration
     probes = make_probes(artefact.inputs, own_images, seed=seed)

@@ -106,10 +106,18 @@ class ArtefactParity:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """The comparison of several artefacts with one reference."""
+    """The comparison of several artefacts with one reference.
+
+    Attributes:
+        reference: Its name.
+        artefacts: In the order they were given.
+        reference_kind: "network", as it was trained; or "onnx", and then nothing is said about
+            the network that the ONNX file was exported from.
+    """
 
     reference: str
     artefacts: tuple[ArtefactParity, ...]
+    reference_kind: str = "network"
 
     @property
     def ran(self) -> bool:
@@ -141,6 +149,7 @@ class ParityReport:
             "schema": 1,
             "passed": self.passed,
             "reference": self.reference,
+            "reference_kind": self.reference_kind,
             "artefacts": [artefact.to_json() for artefact in self.artefacts],
             "tolerance": tolerances,
         }

@@ -43,9 +43,13 @@ def parity_table(report: ParityReport) -> str:
         notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
         if result.tolerance is not None and not result.tolerance.decidable:
             notes.append(f"{name}: {undecidable(result.tolerance)}")
-    return "\n".join(
-        [f"Against {report.reference}, unfused, in float64", "", table(headers, rows), "", *notes]
-    )
+    return "\n".join([f"Against {_truth(report)}", "", table(headers, rows), "", *notes])
+
+
+def _truth(report: ParityReport) -> str:
+    if report.reference_kind == "onnx":
+        return f"the ONNX file {report.reference} in float64, not the network it was exported from"
+    return f"{report.reference}, unfused, in float64"
 
 
 def _row(label: str, runtime: str, tolerance: Tolerance, batch: BatchParity) -> tuple[str, ...]:

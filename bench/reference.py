@@ -1,7 +1,8 @@
-"""What every artefact is compared with: the unfused network in float64."""
+"""What every artefact is compared with: the unfused network in float64, or else an ONNX file."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.session import Array
 from edgerep.errors import NetworkError, OptionError
+from edgerep.export.onnx_file import Graph
 from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.interface import flat_outputs
@@ -26,12 +29,15 @@ class Reference:
     """The network as it was trained, evaluated by PyTorch on the CPU.
 
     Attributes:
+        kind: "network"; an ONNX file says "onnx".
         name: For reports: the file, the architecture, or the module's class.
 
     Raises:
         CheckpointError: As `edgerep.load`.
         OptionError: The module is in training mode.
     """
+
+    kind = "network"
 
     def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float | None = None):
         if isinstance(source, Fused):
@@ -75,7 +81,8 @@ class Reference:
             array.astype(dtype if array.dtype.kind == "f" else array.dtype) for array in inputs
         ]
         parts = []
-        with torch.inference_mode(), Float64Arithmetic():
+        exact = Float64Arithmetic() if dtype == np.float64 else contextlib.nullcontext()
+        with torch.inference_mode(), exact:
             for start in range(0, len(inputs[0]), _SAMPLES_AT_ONCE):
                 batch = [torch.from_numpy(a[start : start + _SAMPLES_AT_ONCE]) for a in inputs]
                 parts.append(self._outputs(batch))
@@ -103,3 +110,22 @@ class Reference:
                 f"[N, ...] each"
             )
         return [output.numpy() for output in outputs]
+
+
+def open_reference(
+    source: str | Path | nn.Module | Fused | Graph | OnnxReference, *, bn_eps: float | None = None
+) -> Reference | OnnxReference:
+    """A reference of whichever kind `source` is: an ONNX file by its suffix, else a network.
+
+    Raises:
+        CheckpointError, OnnxError: It cannot be read, or not be evaluated.
+        OptionError: `bn_eps` was set for an ONNX file, or a module is in training mode.
+    """
+    if isinstance(source, OnnxReference):
+        return source
+    path = source.path if isinstance(source, Graph) else source
+    if not isinstance(path, (str, Path)) or Path(path).suffix.lower() != ".onnx":
+        return Reference(path, bn_eps=bn_eps)
+    if bn_eps is not None:
+        raise OptionError(f"{path} is an ONNX file and states its own BatchNorm eps: leave it out")
+    return OnnxReference(path)

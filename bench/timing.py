@@ -46,12 +46,13 @@ def measure(
     min_round_seconds: float = 0.02,
     rng: random.Random | None = None,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
+    before_turn: Callable[[], object] = lambda: None,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[Key, Samples]:
     """Time every call in interleaved rounds.
 
-    Before each case's turn in a round its call runs once untimed: it finds the caches, and the
-    spinning threads, that another case left behind.
+    Before each case's turn in a round its call runs once untimed: it finds the caches that another
+    case left behind.
 
     Args:
         calls: What to time; each call returns when its work has finished.
@@ -62,6 +63,7 @@ def measure(
             warm-up's second half; at least one and at most `MAX_ITERATIONS` calls.
         rng: Draws the order of the cases; `random.Random(0)` if omitted.
         clock_ns: Monotonic clock in nanoseconds.
+        before_turn: Called before the warm-up and before every turn of a case, untimed.
         on_round: Told the number of rounds done, after each.
 
     Returns:
@@ -70,10 +72,10 @@ def measure(
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
     rng = rng or random.Random(0)
-    warmups = {
-        key: _warm_up(call, warmup_seconds, warmup_iterations, clock_ns)
-        for key, call in calls.items()
-    }
+    warmups = {}
+    for key, call in calls.items():
+        before_turn()
+        warmups[key] = _warm_up(call, warmup_seconds, warmup_iterations, clock_ns)
     iterations = {key: _iterations(warmups[key], min_round_seconds) for key in calls}
     taken: dict[Key, list[tuple[int, ...]]] = {key: [] for key in calls}
     order = list(calls)
@@ -81,6 +83,7 @@ def measure(
         for done in range(1, rounds + 1):
             rng.shuffle(order)
             for key in order:
+                before_turn()
                 calls[key]()
                 taken[key].append(_turn(calls[key], iterations[key], clock_ns))
             if on_round is not None:

@@ -153,3 +153,18 @@ def test_no_round_is_refused() -> None:
 
 def test_flat_keeps_the_order_of_measurement() -> None:
     assert Samples(((3, 1), (2, 5))).flat_ns == (3, 1, 2, 5)
+
+
+def test_something_may_be_done_before_each_turn_untimed() -> None:
+    clock = FakeClock()
+    rest = clock.call("rest", [40 * MS])
+    samples = measure(
+        {name: clock.call(name, [10 * MS]) for name in ("a", "b")},
+        rounds=2, warmup_seconds=0, warmup_iterations=1, min_round_seconds=0,
+        rng=random.Random(0), clock_ns=clock, before_turn=rest,
+    )  # fmt: skip
+    assert clock.log[:4] == ["rest", "a", "rest", "b"]
+    turns = [clock.log[at : at + 3] for at in range(4, len(clock.log), 3)]
+    assert [turn[0] for turn in turns] == ["rest"] * 4
+    assert all(turn[1] == turn[2] for turn in turns)
+    assert set(samples["a"].flat_ns + samples["b"].flat_ns) == {10 * MS}

@@ -167,7 +167,9 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}{of}, {digest[:16]}")
     if record.parity is not None:
         verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
-        lines.append(f"{'parity':<16} {verdict} ({record.parity.get('runtime')})")
+        against = record.parity.get("reference")
+        said = f" with {against}" if against else ""
+        lines.append(f"{'parity':<16} {verdict}{said} ({record.parity.get('runtime')})")
     return "\n".join(lines)
 
 

@@ -14,13 +14,15 @@ from click.core import ParameterSource
 from torch import nn
 
 from edgerep.batches import BatchProfile
+from edgerep.bench.comparison import finite_json
+from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
 from edgerep.bench.parity_text import one_line
 from edgerep.bench.probes import read_samples
 from edgerep.certificate_text import one_line as proof_line
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from
-from edgerep.errors import OptionError
+from edgerep.errors import OnnxError, OptionError
 from edgerep.examples import example_inputs
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
@@ -87,10 +89,10 @@ def wanted_from(options: dict[str, Any]) -> Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A graph, and the network it can be compared with; None where the source was an ONNX file."""
+    """A graph, and what it can be compared with: the network, or the ONNX file it came from."""
 
     graph: Graph
-    reference: nn.Module | None
+    reference: nn.Module | Path
 
 
 def read_network(
@@ -137,7 +139,8 @@ def make_graph(
         unfused: Export the network with its branches and BatchNorms.
     """
     if Path(source).suffix == ".onnx":
-        return Made(_graph_of_onnx(Path(source), path, wanted, precision, console, unfused), None)
+        file = Path(source)
+        return Made(_graph_of_onnx(file, path, wanted, precision, console, unfused), file)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     graph = export_onnx(
         model if unfused else fuse_network(model, wanted, console),
@@ -193,24 +196,39 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
 
 
 def check(
-    reference: nn.Module | None,
+    reference: nn.Module | Path,
     artefacts: Sequence[Any],
     calibration: Path | None,
     console: Console,
 ) -> ParityReport | None:
-    """Compare artefacts with their network, put the result into their records, and say it."""
-    if reference is None:
-        console.progress("parity", "not compared: the source is an ONNX file; run "
-                         "`edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
-        return None
+    """Compare artefacts with their reference, put the result into their records, and say it.
+
+    An ONNX file that cannot be a reference is no failure of the artefact made from it: that is
+    said, and the result is None.
+    """
     images = read_samples(calibration).images if calibration else None
+    truth: nn.Module | OnnxReference
+    if isinstance(reference, Path):
+        try:
+            truth = OnnxReference(reference)
+        except OnnxError as error:
+            console.progress("parity", f"not compared: {error}")
+            return None
+    else:
+        truth = reference
 
     def say(result: ArtefactParity) -> None:
         console.progress("parity", one_line(result))
 
-    report = verify(reference, artefacts, calibration=images, progress=say)
+    report = verify(truth, artefacts, calibration=images, progress=say)
+    against = {"reference": report.reference, "reference_kind": report.reference_kind}
     for artefact, result in zip(artefacts, report.artefacts, strict=True):
-        add_parity(Path(artefact.path), result.to_json())
+        # The record of an ONNX file that was given tells of its own network: it stays as it is.
+        if artefact.path != reference:
+            add_parity(Path(artefact.path), finite_json({**against, **result.to_json()}))
+    if report.reference_kind == "onnx":
+        console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "
+                         "with the network: `edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
     return report
 
 

@@ -35,8 +35,9 @@ def command(
 ) -> int:
     """Compare ARTEFACTS with REFERENCE, the network as it was trained.
 
-    REFERENCE is a checkpoint or the name of a published RepVGG; with --model a checkpoint of that
-    network, or - for its weights as built. It is run unfused in float64.
+    REFERENCE is a checkpoint or the name of a published network; with --model a checkpoint of that
+    network, or - for its weights as built. It is run unfused in float64. Or it is an ONNX file,
+    evaluated in float64: agreement is then with that file, not with a network.
     Exit code 1 when an artefact disagrees, 4 when none of them can be run here.
     """
     missing = [str(path) for path in artefacts if not path.exists()]

@@ -1,0 +1,134 @@
+"""An ONNX file evaluated in exact arithmetic, as the reference of those who have no checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import edgerep
+from edgerep.architecture import Architecture
+from edgerep.bench.onnx_reference import OnnxReference
+from edgerep.errors import EdgerepError, OnnxError, OptionError
+from edgerep.export.onnx_file import Graph
+from edgerep.preprocessing import Preprocessing
+from edgerep.repvgg import RepVGG, random_repvgg
+
+SMALL = Architecture(3, 16, (16, 32), (2, 2), (1, 4, 2, 1, 2), squeeze=True, classes=5)
+PIXELS = Preprocessing("uint8", (0.5,), (0.25,))
+
+
+@pytest.fixture(scope="module")
+def model() -> RepVGG:
+    return random_repvgg(SMALL)
+
+
+@pytest.fixture(scope="module")
+def graph(model: RepVGG, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    path = tmp_path_factory.mktemp("reference") / "small.onnx"
+    return edgerep.export_onnx(model, path, size=33, batch=(1, 2, 4), preprocessing=PIXELS)
+
+
+def images(count: int = 3) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 33, 33), dtype=np.uint8)
+
+
+def test_the_file_in_float64_is_its_float32_weights_in_exact_arithmetic(
+    model: RepVGG, graph: Graph
+) -> None:
+    """Its weights are the network's, its first convolution's scaled by 1 / std and rounded."""
+    pixels = images()
+    (found,) = OnnxReference(graph.path).outputs64([pixels], PIXELS)
+    with torch.no_grad():
+        truth = copy.deepcopy(model).double()(torch.from_numpy(PIXELS.apply(pixels))).numpy()
+    assert found.dtype == np.float64
+    error = np.linalg.norm(found - truth) / np.linalg.norm(truth)
+    assert 0 < error < 1e-6  # float32 weights; arithmetic in float32 would show above 1e-7 too
+    (narrow,) = OnnxReference(graph.path).outputs32([pixels], PIXELS)
+    assert narrow.dtype == np.float32
+    own = np.linalg.norm(narrow - found) / np.linalg.norm(found)
+    assert 1e-8 < own < 1e-5
+
+
+def test_what_was_made_from_a_file_agrees_with_it_and_a_changed_one_does_not(
+    graph: Graph, tmp_path: Path
+) -> None:
+    half = edgerep.export_onnx(random_repvgg(SMALL, seed=1), tmp_path / "other.onnx", size=33)
+    assert edgerep.verify(graph.path, [graph.path]).passed
+    report = edgerep.verify(graph, [graph])
+    assert report.reference_kind == "onnx"
+    assert report.to_json()["reference_kind"] == "onnx"
+    with pytest.raises(EdgerepError, match="preprocessing"):
+        edgerep.verify(graph.path, [half])
+    changed = onnx.load(graph.path)
+    weight = next(t for t in changed.graph.initializer if t.name.endswith("linear.weight"))
+    values = numpy_helper.to_array(weight).copy()
+    values[[0, 1]] = values[[1, 0]]
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(changed, tmp_path / "changed.onnx")
+    assert not edgerep.verify(graph.path, [tmp_path / "changed.onnx"]).passed
+
+
+def test_eps_of_a_checkpoint_makes_no_sense_with_a_file(graph: Graph) -> None:
+    with pytest.raises(OptionError, match="states its own BatchNorm eps"):
+        edgerep.verify(graph.path, [graph.path], bn_eps=1e-3)
+
+
+def test_a_file_with_rounding_inside_is_no_reference(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+    ]
+    shape = [1, 2, 4, 4]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes, "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+            [numpy_helper.from_array(np.array(0.1, np.float32), "s")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    onnx.save(model, tmp_path / "q.onnx")
+    with pytest.raises(OnnxError, match="DequantizeLinear, QuantizeLinear has no exact answers"):
+        OnnxReference(tmp_path / "q.onnx")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_pools_and_convolutions_by_torch_are_those_of_the_evaluator(
+    padded: bool, tmp_path: Path
+) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=2, groups=1),
+        nn.MaxPool2d(3, 2, padding=1),
+        nn.AvgPool2d(2, padding=1, count_include_pad=padded),
+        nn.Flatten(),
+        nn.Linear(4 * 5 * 5, 3),
+    ).eval()
+    made = edgerep.export_onnx(network, tmp_path / "pools.onnx", size=33)
+    x = np.random.default_rng(1).standard_normal((2, 3, 33, 33)).astype(np.float32)
+    (found,) = OnnxReference(made.path).outputs64([x])
+    with torch.no_grad():
+        truth = network.double()(torch.from_numpy(x).double()).numpy()
+    assert np.abs(found - truth).max() < 1e-12
+
+
+def test_an_engine_built_from_a_file_is_compared_with_that_file(
+    graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgerep.cli import main
+
+    shutil.copy(graph.path, tmp_path / "given.onnx")
+    with pytest.raises(SystemExit) as stop:
+        main(["build-engine", str(tmp_path / "given.onnx"), "-o", str(tmp_path / "g.engine"),
+              "--runtime", "tensorrt-rtx", "--precision", "fp16"])  # fmt: skip
+    said = capsys.readouterr().err
+    assert stop.value.code == 0, said
+    assert "compared with the ONNX file given.onnx in float64" in said
