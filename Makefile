@@ -27,6 +27,7 @@ lint: $(INSTALLED)
 # Fusing against the peers' converters, and where the time of the whole path goes. Minutes.
 bench: $(INSTALLED)
 	$(BIN)/python tests/speed/fuse_against_peers.py
+	$(BIN)/python tests/speed/fuse_any.py
 	$(BIN)/python tests/speed/whole_path.py
 	$(BIN)/python tests/speed/start_up.py
 
