@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
-from edgerep.layer_calls import Run, observe
+from edgerep.layer_calls import observe
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.plain_layer import ExactLayer
@@ -30,7 +30,7 @@ def certify_fusion(
     placed: Sequence[Placed],
     layers: Mapping[str, nn.Module],
     left: Sequence[tuple[str, str]],
-    unfused: Run,
+    inputs: Sequence[Tensor],
 ) -> Certificate:
     """Compare a fused network with the one it was made from, and write the fused layers' numbers.
 
@@ -41,7 +41,7 @@ def certify_fusion(
         layers: The fused layers by name, their numbers not written yet: making a kernel is most
             of the work, and it is made once for both.
         left: What was not folded, and why.
-        unfused: A run of the unfused network.
+        inputs: Of one run of the network.
 
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
@@ -54,15 +54,15 @@ def certify_fusion(
         for p in placed
     }
     exchanged = {id(layers[name]): layer for name, layer in exact.items()}
-    folded = float64_outputs(exact_network(module, exchanged), unfused.inputs)
+    folded = float64_outputs(exact_network(module, exchanged), inputs)
     blocks = [
         certify_site(
             p.site, probed[p.site.name], exact[p.site.name].folded_probes(), layers[p.site.name]
         )
         for p in placed
     ]
-    truth = float64_outputs(model, unfused.inputs)
-    fused = observe(module, unfused.inputs)
+    truth = float64_outputs(model, inputs)
+    unfused, fused = observe(model, inputs), observe(module, inputs)
     network = certify_network(type(model).__name__, truth, folded, unfused, fused)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]

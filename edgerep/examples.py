@@ -35,7 +35,7 @@ def example_inputs(
         return tuple(_random(module, shape, seed + index) for index, shape in enumerate(shapes))
     channels = image_channels(module)
     if isinstance(module, Network):  # which runs on any size
-        side = module.stride + 1
+        side = module.stride // 2 + 1
         return (_random(module, (_IMAGES, channels, side, side), seed),)
     tried = ""
     for size in _SIZES:
@@ -54,11 +54,22 @@ def example_inputs(
     )
 
 
-def other_run(module: nn.Module, inputs: Sequence[Tensor]) -> Run | None:
-    """A run on inputs of another size and batch, if the network has one.
+def checking_runs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Run]:
+    """Runs at two sizes and batches, or at one where the network has no other.
 
-    What a trace froze of the first size shows on the second.
+    What a trace froze of the first size shows on the second. Networks of edgerep's own, which run
+    on any size, are run on the smallest images: it is the code that is checked.
     """
+    if isinstance(module, Network) and len(inputs) == 1:
+        least, channels = module.stride // 4 + 1, module.image_channels
+        shapes = ((2, channels, least, least), (1, channels, least, 2 * least - 1))
+        return [observe(module, (_random(module, shape, 0).to(inputs[0]),)) for shape in shapes]
+    other = _other_run(module, inputs)
+    return [observe(module, inputs), *([] if other is None else [other])]
+
+
+def _other_run(module: nn.Module, inputs: Sequence[Tensor]) -> Run | None:
+    """A run on inputs of another size and batch, if the network has one."""
     batch = len(inputs[0]) - 1 if inputs and inputs[0].ndim and len(inputs[0]) > 1 else 2
     for sizes in _other_sizes(inputs):
         others = tuple(

@@ -13,9 +13,8 @@ from edgerep.building import build, placed_sites
 from edgerep.certificate import Certificate
 from edgerep.certification import BATCHNORMS, certify_fusion
 from edgerep.errors import FusionError
-from edgerep.examples import example_inputs, other_run
+from edgerep.examples import checking_runs, example_inputs
 from edgerep.graph_values import Fact
-from edgerep.layer_calls import observe
 from edgerep.module_copies import shared_copy, with_own_tensors
 from edgerep.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers
@@ -69,8 +68,7 @@ def fuse(
         examples = example_inputs(tree)
     else:
         examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    run, other = observe(tree, examples), other_run(tree, examples)
-    analysis = analyse(tree, [run] if other is None else [run, other])
+    analysis = analyse(tree, checking_runs(tree, examples))
     placed = placed_sites(analysis)
     layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
     module, failed = build(shared_copy(model), placed, layers)
@@ -81,7 +79,7 @@ def fuse(
     certificate = None
     if certify:
         left = (*analysis.left, *failed.items())
-        certificate = certify_fusion(model, module, done, layers, left, run)
+        certificate = certify_fusion(model, module, done, layers, left, examples)
     else:
         for one in done:
             write_numbers(one.site.settled, layers[one.site.name])
