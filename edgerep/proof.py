@@ -82,7 +82,8 @@ def certify_site(site: Site, probed: Probed, folded: Tensor, layer: nn.Module) -
 def float64_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """All outputs of a network, computed in float64, as one vector."""
     with state_kept(network), Float64Arithmetic():
-        wide = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
+        # Copies: a network may write to what it is given.
+        wide = [(x.double() if x.is_floating_point() else x).clone() for x in inputs]
         return joined_outputs(tensors_in(network(*wide)))
 
 
