@@ -45,12 +45,15 @@ class NetworkCertificate:
         fused_float32_rel: Fused, in the network's own type: what will be deployed.
         unfused_float32_rel: Unfused, in its own type: the error it had anyway.
         batch_shape: Of the first input.
+        decidable: False for a chaotic network, which turns its own roundoff into answers of
+            another kind: the whole says nothing then, and each site is proven by itself.
     """
 
     float64_rel: float
     fused_float32_rel: float
     unfused_float32_rel: float
     batch_shape: tuple[int, ...]
+    decidable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

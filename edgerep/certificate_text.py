@@ -62,6 +62,12 @@ def _counts(certificate: Certificate) -> str:
 
 def _network(certificate: Certificate) -> str:
     network = certificate.network
+    if not network.decidable:
+        return (
+            f"The whole network is chaotic: its own float32 run is off by "
+            f"{network.unfused_float32_rel:.1e} (relative L2) from its float64 run, so that no "
+            f"comparison of the whole says anything; each layer above is proven by itself."
+        )
     return (
         f"Whole network on {list(network.batch_shape)}, relative to itself unfused in float64: "
         f"fused in float64 {network.float64_rel:.1e}; as deployed {network.fused_float32_rel:.1e} "

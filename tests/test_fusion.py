@@ -15,6 +15,7 @@ from torch import nn
 
 from edgerep import layer_steps
 from edgerep.architecture import VARIANTS, Architecture, BlockPlan
+from edgerep.certificate_text import certificate_text
 from edgerep.errors import FusionError
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap, convolution_map
@@ -293,3 +294,26 @@ def test_half_precision_networks_fuse_through_float64(dtype: torch.dtype) -> Non
     weight = fused_conv(block).weight
     assert weight.dtype == dtype
     assert torch.equal(weight, exact_kernel(block).to(dtype))
+
+
+class Chaos(nn.Module):
+    """Convolution and BatchNorm, then the logistic map, which doubles every error 60 times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sigmoid(self.bn(self.conv(x)))
+        for _ in range(60):
+            y = 4 * y * (1 - y)
+        return y
+
+
+def test_a_chaotic_network_is_fused_and_the_whole_called_undecidable() -> None:
+    fused = fuse(Chaos().eval(), inputs=torch.randn(2, 3, 9, 9))
+    assert fused.certificate is not None
+    assert not fused.certificate.network.decidable
+    assert fused.certificate.blocks[0].float64_rel < 1e-14
+    assert "chaotic" in certificate_text(fused.certificate)
