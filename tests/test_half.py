@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -145,7 +147,7 @@ def test_constants_among_the_operators_become_float16(attribute: str) -> None:
     assert types_of(convert_to_half(model))["c"] == TensorProto.FLOAT16
 
 
-def test_integers_stay_integers_and_casts_to_float32_become_casts_to_float16() -> None:
+def test_integers_stay_integers_on_the_way_in_and_out() -> None:
     model = parsed("""
         g (int64[N, 3] ids, float[N, 3] x) => (float[N, 3] y, int64[N] best) {
             f = Cast <to = 1> (ids)
@@ -158,6 +160,16 @@ def test_integers_stay_integers_and_casts_to_float32_become_casts_to_float16() -
     assert (types["x_float16"], types["r"]) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
 
 
+def test_indices_into_a_table_are_not_cast() -> None:
+    model = parsed("""
+        g (int64[N] ids) => (float[N, 2] y) <float[3, 2] table = {1, 2, 3, 4, 5, 6}> {
+            y = Gather(table, ids)
+        }""")
+    half = convert_to_half(model)
+    assert types_of(half)["table"] == TensorProto.FLOAT16
+    assert [node.op_type for node in half.graph.node] == ["Gather", "Cast"]
+
+
 def test_weights_that_the_file_lists_among_its_inputs_too() -> None:
     """As files of IR version 3 must."""
     model = weighted(np.ones(4))
@@ -167,7 +179,7 @@ def test_weights_that_the_file_lists_among_its_inputs_too() -> None:
 
 def test_all_weights_beyond_float16_are_named_with_their_largest_number() -> None:
     model = weighted(np.array([1, -7e4, np.inf, 2]))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32([1e9]), "v"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1e9], np.float32), "v"))
     with pytest.raises(OnnxError, match=r"w \(largest 7e\+04\), v \(largest 1e\+09\)"):
         convert_to_half(model)
 
@@ -175,7 +187,7 @@ def test_all_weights_beyond_float16_are_named_with_their_largest_number() -> Non
 def test_an_epsilon_that_would_become_zero_is_refused_and_a_small_weight_is_not() -> None:
     assert not constant(convert_to_half(weighted(np.full(4, 1e-12))), "w").any()
     model = weighted(np.ones(4))
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(1e-12), "w"))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(1e-12, np.float32), "w"))
     with pytest.raises(OnnxError, match=r"would become zero: w \(1e-12\)"):
         convert_to_half(model)
 
@@ -186,17 +198,21 @@ def test_numbers_that_normalisation_keeps_in_float32_may_be_beyond_float16() -> 
             s = Sub(x, mean)
             y = Relu(s)
         }""")
-    assert constant(convert_to_half(model), "mean").tobytes() == np.float32([1e6, 1e-12]).tobytes()
+    assert (
+        constant(convert_to_half(model), "mean").tobytes()
+        == np.array([1e6, 1e-12], np.float32).tobytes()
+    )
 
 
 def test_the_half_graph_computes_what_the_graph_does_but_for_rounding() -> None:
     """By ONNX's own evaluator: ONNX Runtime's CPU computes float16 operators in float32."""
     model = parsed(PIXELS)
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), dtype=np.uint8)
-    wide, half = (
-        ReferenceEvaluator(graph).run(None, {"x": images})[0]
-        for graph in (model, convert_to_half(model))
-    )
+    answers: list[Any] = []
+    for graph in (model, convert_to_half(model)):
+        feed: Any = {"x": images}
+        answers += ReferenceEvaluator(graph).run(None, feed)
+    wide, half = answers
     assert half.dtype == np.float32
     error = compare(half, wide.astype(np.float64)).rel_l2
     assert 0 < error < 4 * 2.0**-11  # of the image, the products, the sum, the output
