@@ -20,6 +20,7 @@ from edgerep.bench.probes import (
     read_samples,
     require_fitting,
 )
+from edgerep.bench.session import Array
 from edgerep.errors import DataError
 from edgerep.export.onnx_file import TensorSpec
 
@@ -92,9 +93,12 @@ def test_images_that_do_not_fit_are_refused_with_both_shapes(images: np.ndarray)
 def test_images_and_labels_come_back_as_they_were_saved(
     dtype: type, labelled: bool, tmp_path: Path
 ) -> None:
-    images, labels = IMAGES.astype(dtype), np.arange(20)
-    arrays = {"images": images, **({"labels": labels} if labelled else {})}
-    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    images: Array = IMAGES.astype(dtype)
+    labels = np.arange(20)
+    if labelled:
+        np.savez_compressed(tmp_path / "a.npz", images=images, labels=labels)
+    else:
+        np.savez_compressed(tmp_path / "a.npz", images=images)
     samples = read_samples(tmp_path / "a.npz")
     assert samples.images.dtype == dtype
     assert (samples.images == images).all()
