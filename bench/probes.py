@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,17 +125,12 @@ def read_samples(path: Path) -> Samples:
         DataError: The file is not that, or its arrays do not fit each other.
     """
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            images, labels = content, None
-        else:
-            with content:
-                if "images" not in content:
-                    raise DataError(f"{path} has no array `images`, only {', '.join(content)}")
-                images = content["images"]
-                labels = content.get("labels")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = _read_arrays(path)
+    except Exception as error:  # damaged bytes: NumPy, zipfile and zlib have no error in common
         raise DataError(f"{path} is not an .npz or .npy file of plain arrays: {error}") from error
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise DataError(f"{path} has no array `images`, only {', '.join(arrays)}")
     if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32):
         raise DataError(
             f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
@@ -148,3 +142,22 @@ def read_samples(path: Path) -> Samples:
             f"{labels.dtype} {list(labels.shape)}"
         )
     return Samples(images, labels)
+
+
+def _read_arrays(path: Path) -> dict[str, Array | None]:
+    """`images` and `labels` where the file has them; None for any other array, which is not read.
+
+    The array of an `.npy` file is its images.
+    """
+    with path.open("rb") as file:  # NumPy leaves a file that it opened and refuses open
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"images": content}
+        with content:
+            arrays = {
+                name: content[name] if name in ("images", "labels") else None for name in content
+            }
+    # A member without NumPy's header comes back as bytes.
+    if bare := [n for n, array in arrays.items() if not isinstance(array, np.ndarray | None)]:
+        raise ValueError(f"{', '.join(bare)} is no array")
+    return arrays

@@ -53,6 +53,7 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     _cast_inputs(graph)
     _cast_outputs(graph)
+    _retype_listed_constants(graph)
     return half
 
 
@@ -181,3 +182,11 @@ def _cast_outputs(graph: onnx.GraphProto) -> None:
                 to=TensorProto.FLOAT,
             )
         )  # fmt: skip
+
+
+def _retype_listed_constants(graph: onnx.GraphProto) -> None:
+    """Give constants that are listed among the inputs too, as IR version 3 demands, their type."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in graph.input:
+        if value.name in types:
+            value.type.tensor_type.elem_type = types[value.name]

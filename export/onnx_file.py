@@ -199,7 +199,8 @@ def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
     tensor = value.type.tensor_type
     dtype = _DTYPE_NAMES.get(tensor.elem_type)
     if dtype is None:
-        name = TensorProto.DataType.Name(tensor.elem_type)
+        known = {number: name for name, number in TensorProto.DataType.items()}
+        name = known.get(tensor.elem_type, f"number {tensor.elem_type}")
         raise OnnxError(f"{path}: `{value.name}` has element type {name}, which is not supported")
     # Some exporters write 0 or -1 for a dimension that is not known.
     shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
