@@ -11,6 +11,9 @@ from torch import Tensor
 from edgerep.errors import CheckpointError
 
 Spell = Callable[[str], str]  # the name of a block as the file has it
+_IN_A_BLOCK = re.compile(
+    r"(stage0|stage\w+(?:\.blocks)?\.\d+)\.(?:rbr_|reparam_conv\.|se\.|post_se\.)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,8 @@ def find_blocks(
         spell: The name of a block as the file has it.
 
     Raises:
-        CheckpointError: A block is there in both forms, or what should be a kernel is none.
+        CheckpointError: A block is there in both forms, has other tensors but no kernel, or what
+            should be a kernel is none.
     """
     kernels: dict[str, Tensor] = {}
     plain, both, bad = set(), [], []
@@ -54,7 +58,7 @@ def find_blocks(
         block = match[1]
         if block in kernels:
             both.append(spell(block))
-        if tensor.ndim != 4:
+        if tensor.ndim != 4 or tensor.numel() == 0:
             bad.append(f"{spell(block)} {list(tensor.shape)}")
         kernels[block] = tensor
         if match[2] == fused:
@@ -66,6 +70,12 @@ def find_blocks(
         )
     if bad:
         raise CheckpointError(f"{source}: weights that are not kernels: {', '.join(bad)}")
+    owners = {match[1]: None for name in tensors if (match := _IN_A_BLOCK.match(name))}
+    if lost := [spell(block) for block in owners if block not in kernels]:
+        raise CheckpointError(
+            f"{source}: blocks without a kernel, neither that of their first branch nor a fused "
+            f"one: {', '.join(lost)}; the network is not complete"
+        )
     return Blocks(kernels, frozenset(plain))
 
 

@@ -71,7 +71,7 @@ def _squeeze(
                 tensors.get(f"{name}.se.{part}.weight") for part in ("reduce", "expand")
             )
             squeezed = squeezed or any(key.startswith(f"{name}.se.") for key in tensors)
-            if reduce is not None:
+            if reduce is not None and reduce.ndim > 0:
                 hidden.append(reduce.shape[0])
             elif expand is not None and expand.ndim > 1:
                 hidden.append(expand.shape[1])
