@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edgerep.errors import CheckpointError
+from edgerep.naming import NUMBER
 
 Spell = Callable[[str], str]  # the name of a block as the file has it
-_IN_A_BLOCK = re.compile(
-    r"(stage0|stage\w+(?:\.blocks)?\.\d+)\.(?:rbr_|reparam_conv\.|se\.|post_se\.)"
-)
+_BLOCK = rf"(stage0|stage{NUMBER}(?:_first|_second)?(?:\.blocks)?\.{NUMBER})"
+_IN_A_BLOCK = re.compile(rf"{_BLOCK}\.(?:rbr_|reparam_conv\.|se\.|post_se\.)")
+_SHOWN = 20  # blocks in an error; a file can lack hundreds
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def find_blocks(
     """
     kernels: dict[str, Tensor] = {}
     plain, both, bad = set(), [], []
-    pattern = re.compile(rf"(stage\w+(?:\.\w+)*)\.({re.escape(kernel)}|{re.escape(fused)})")
+    pattern = re.compile(rf"{_BLOCK}\.({re.escape(kernel)}|{re.escape(fused)})")
     for name, tensor in tensors.items():
         if not (match := pattern.fullmatch(name)):
             continue
@@ -98,7 +99,9 @@ def count_blocks(
         gaps += [f"{path}.{index}" for index in wanted if index not in found]
         counts.append(len(found))
     if gaps or not paths:
-        missing = ", ".join(map(spell, gaps)) or "every stage after the stem"
+        missing = ", ".join(map(spell, gaps[:_SHOWN])) or "every stage after the stem"
+        if len(gaps) > _SHOWN:
+            missing += f" and {len(gaps) - _SHOWN} more"
         raise CheckpointError(f"{source}: blocks are missing: {missing}; is this a part of a file?")
     return tuple(counts)
 

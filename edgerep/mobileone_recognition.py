@@ -10,8 +10,9 @@ from torch import Tensor
 from edgerep.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
 from edgerep.errors import CheckpointError
 from edgerep.mobileone_architecture import SQUEEZE_RATIO, MobileOneArchitecture
+from edgerep.naming import NUMBER
 
-_BRANCH = re.compile(r"(stage\w+(?:\.\d+)?)\.rbr_conv\.(\d+)\.")
+_BRANCH = re.compile(rf"(stage\w+(?:\.\d+)?)\.rbr_conv\.({NUMBER})\.")
 
 
 def mobileone_of(
