@@ -119,7 +119,9 @@ def _read_inertly(path: Path, refusal: pickle.UnpicklingError) -> tuple[object, 
                 f"{path} holds more than weights, in the format that torch wrote before 1.6, of "
                 f"which edgerep reads weights only. {_REMEDY}"
             ) from refusal
-        raise CheckpointError(_explain_broken(path, refusal)) from refusal
+        # Not torch's own words, which advise to let the file run its code.
+        reason = "neither an archive nor a pickle of weights alone"
+        raise CheckpointError(_explain_broken(path, reason)) from refusal
     try:
         return read_inertly(path)
     except HostileFileError as error:
@@ -145,11 +147,9 @@ def _paddle_script(path: Path) -> str:
     )
 
 
-def _explain_broken(path: Path, error: Exception) -> str:
-    return (
-        f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
-        f"{_first_line(error)}"
-    )
+def _explain_broken(path: Path, reason: Exception | str) -> str:
+    why = reason if isinstance(reason, str) else _first_line(reason)
+    return f"{path} is not a checkpoint that torch.save wrote, or it was cut short: {why}"
 
 
 def _explain_foreign(path: Path, foreign: tuple[str, ...]) -> str:
@@ -179,6 +179,12 @@ def _find_table(content: object, path: Path) -> tuple[Mapping[Any, Any], list[st
         chosen, *others = candidates
         left = f"; left aside: {', '.join(others)}" if others else ""
         notes.append(f"weights taken from '{chosen}'{left}")
+        notes += [
+            f"not the averaged weights: '{key}' is no table of them, but an object of "
+            f"{value.wanted}, which is not read"
+            for key in _AVERAGED
+            if chosen not in _AVERAGED and isinstance(value := content.get(key), Placeholder)
+        ]
         content = content[chosen]
     found = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
