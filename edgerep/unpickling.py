@@ -156,6 +156,8 @@ def _rebuild_from_type(function: object, kind: object, args: Any, state: object)
     """A tensor with attributes, or of a subclass; of a subclass only the placeholder is kept."""
     if isinstance(function, _Rebuilder) and kind is _PlainTensor:
         return function(*args)
+    if isinstance(kind, type) and issubclass(kind, Placeholder):
+        return kind()  # which has the name of the subclass
     return _placeholder("a subclass of torch.Tensor")()
 
 
