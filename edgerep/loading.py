@@ -112,8 +112,6 @@ def _require_sound_values(found: Identified, bn_eps: float, source: str) -> None
             if not key.endswith("num_batches_tracked"):
                 kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
                 problems.append(f"{name} is {tensor.dtype}, and weights are one of {kinds}")
-        elif tensor.numel() == 0:
-            problems.append(f"{name} {list(tensor.shape)} has no values")
         elif not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             problems.append(f"{name} has {bad} NaN or infinite values of {tensor.numel()}")
