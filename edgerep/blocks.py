@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edgerep.errors import CheckpointError
+from edgerep.naming import NUMBER
 
 Spell = Callable[[str], str]  # the name of a block as the file has it
+_BLOCK = rf"(stage0|stage{NUMBER}(?:_first|_second)?(?:\.blocks)?\.{NUMBER})"
+_IN_A_BLOCK = re.compile(rf"{_BLOCK}\.(?:rbr_|reparam_conv\.|se\.|post_se\.)")
+_SHOWN = 20  # blocks in an error; a file can lack hundreds
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +47,19 @@ def find_blocks(
         spell: The name of a block as the file has it.
 
     Raises:
-        CheckpointError: A block is there in both forms, or what should be a kernel is none.
+        CheckpointError: A block is there in both forms, has other tensors but no kernel, or what
+            should be a kernel is none.
     """
     kernels: dict[str, Tensor] = {}
     plain, both, bad = set(), [], []
-    pattern = re.compile(rf"(stage\w+(?:\.\w+)*)\.({re.escape(kernel)}|{re.escape(fused)})")
+    pattern = re.compile(rf"{_BLOCK}\.({re.escape(kernel)}|{re.escape(fused)})")
     for name, tensor in tensors.items():
         if not (match := pattern.fullmatch(name)):
             continue
         block = match[1]
         if block in kernels:
             both.append(spell(block))
-        if tensor.ndim != 4:
+        if tensor.ndim != 4 or tensor.numel() == 0:
             bad.append(f"{spell(block)} {list(tensor.shape)}")
         kernels[block] = tensor
         if match[2] == fused:
@@ -66,6 +71,12 @@ def find_blocks(
         )
     if bad:
         raise CheckpointError(f"{source}: weights that are not kernels: {', '.join(bad)}")
+    owners = {match[1]: None for name in tensors if (match := _IN_A_BLOCK.match(name))}
+    if lost := [spell(block) for block in owners if block not in kernels]:
+        raise CheckpointError(
+            f"{source}: blocks without a kernel, neither that of their first branch nor a fused "
+            f"one: {', '.join(lost)}; the network is not complete"
+        )
     return Blocks(kernels, frozenset(plain))
 
 
@@ -88,7 +99,9 @@ def count_blocks(
         gaps += [f"{path}.{index}" for index in wanted if index not in found]
         counts.append(len(found))
     if gaps or not paths:
-        missing = ", ".join(map(spell, gaps)) or "every stage after the stem"
+        missing = ", ".join(map(spell, gaps[:_SHOWN])) or "every stage after the stem"
+        if len(gaps) > _SHOWN:
+            missing += f" and {len(gaps) - _SHOWN} more"
         raise CheckpointError(f"{source}: blocks are missing: {missing}; is this a part of a file?")
     return tuple(counts)
 

@@ -7,6 +7,7 @@ where `state_dict` *is* the average; what was taken and what was left aside is s
 from __future__ import annotations
 
 import pickle
+import shlex
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ _WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
 _AVERAGE_COUNTERS = ("n_averaged", "steps")
 # Added in front of every key by a bigger module that holds the network.
 _PREFIXES = ("model.", "backbone.", "network.", "net.", "encoder.")
+_NESTING = 4  # of tables in tables: {"model": {"state_dict": {...}}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +78,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise
     if shown := [name for name in foreign if not name.startswith(("builtins.", "_codecs."))]:
         notes.append(
-            f"left unread, since they are no weights and reading them would run code: "
-            f"{_listed(shown)}"
+            f"left unread, since they are neither weights nor plain data, and nothing of a file is "
+            f"run: {_listed(shown)}"
         )
-    tensors, more = _strip(table)
+    tensors, more = _strip(_require_plain_tensors(table, path), path)
     return Checkpoint(path, sha256_of(path), tensors, (*notes, *more))
 
 
@@ -96,6 +98,11 @@ def _read_pickle(path: Path) -> tuple[object, tuple[str, ...]]:
     """The content, and the names of what was left unread for not being tensors or plain data."""
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty")
+    if path.suffix == ".pdparams" and not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path} is PaddlePaddle's own file, a pickle of arrays, which edgerep does not read. "
+            f"Where Paddle is installed, convert it: python -c {_paddle_script(path)}"
+        )
     try:
         with warnings.catch_warnings():
             # torch explains weights_only in a warning for old formats; our own message does.
@@ -114,7 +121,9 @@ def _read_inertly(path: Path, refusal: pickle.UnpicklingError) -> tuple[object, 
                 f"{path} holds more than weights, in the format that torch wrote before 1.6, of "
                 f"which edgerep reads weights only. {_REMEDY}"
             ) from refusal
-        raise CheckpointError(_explain_broken(path, refusal)) from refusal
+        # Not torch's own words, which advise to let the file run its code.
+        reason = "neither an archive nor a pickle of weights alone"
+        raise CheckpointError(_explain_broken(path, reason)) from refusal
     try:
         return read_inertly(path)
     except HostileFileError as error:
@@ -132,11 +141,17 @@ _REMEDY = (
 )
 
 
-def _explain_broken(path: Path, error: Exception) -> str:
-    return (
-        f"{path} is not a checkpoint that torch.save wrote, or it was cut short: "
-        f"{_first_line(error)}"
+def _paddle_script(path: Path) -> str:
+    target = str(path.with_suffix(".safetensors"))
+    return shlex.quote(
+        f"import paddle; from safetensors.numpy import save_file; "
+        f"save_file(paddle.load({str(path)!r}, return_numpy=True), {target!r})"
     )
+
+
+def _explain_broken(path: Path, reason: Exception | str) -> str:
+    why = reason if isinstance(reason, str) else _first_line(reason)
+    return f"{path} is not a checkpoint that torch.save wrote, or it was cut short: {why}"
 
 
 def _explain_foreign(path: Path, foreign: tuple[str, ...]) -> str:
@@ -152,22 +167,26 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+def _find_table(content: object, path: Path) -> tuple[Mapping[Any, Any], list[str]]:
     """The state dict inside whatever was saved, and how it was chosen."""
     notes: list[str] = []
-    for _ in range(4):  # wrappers nest: {"model": {"state_dict": {...}}}
+    for _ in range(_NESTING):
         if not isinstance(content, Mapping):
             break
-        table = {key: value for key, value in content.items() if isinstance(value, Tensor)}
         candidates = [key for key in _candidate_order(content) if _holds_tensors(content.get(key))]
         if not candidates:
-            if table:
-                _refuse_placeholders(content, path)
-                return {str(key): value for key, value in table.items()}, notes
+            if any(isinstance(value, Tensor) for value in content.values()):
+                return content, notes
             break
         chosen, *others = candidates
         left = f"; left aside: {', '.join(others)}" if others else ""
         notes.append(f"weights taken from '{chosen}'{left}")
+        notes += [
+            f"not the averaged weights: '{key}' is no table of them, but an object of "
+            f"{value.wanted}, which is not read"
+            for key in _AVERAGED
+            if chosen not in _AVERAGED and isinstance(value := content.get(key), Placeholder)
+        ]
         content = content[chosen]
     found = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
@@ -175,17 +194,33 @@ def _find_table(content: object, path: Path) -> tuple[dict[str, Tensor], list[st
     raise CheckpointError(f"{path} holds no table of tensors: found {found}")
 
 
-def _refuse_placeholders(content: Mapping[Any, Any], path: Path) -> None:
-    bad = [
-        f"{key} ({value.wanted})"
-        for key, value in content.items()
-        if isinstance(value, Placeholder) and "." in str(key)
-    ]
+def _require_plain_tensors(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors; what is no tensor is dropped, save where it has the name of one."""
+    tensors, bad = {}, []
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            tensors[str(key)] = value
+            if what := _oddity(value):
+                bad.append(f"{key} ({what})")
+        elif isinstance(value, Placeholder) and "." in str(key):
+            bad.append(f"{key} ({value.wanted})")
     if bad:
         raise CheckpointError(
             f"{path}: among the weights are objects that are no plain tensors: {', '.join(bad)}. "
             f"{_REMEDY}"
         )
+    return tensors
+
+
+def _oddity(tensor: Tensor) -> str:
+    """What hinders a tensor from being read like any other; empty if nothing does."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    return "without values, on the meta device" if tensor.is_meta else ""
 
 
 def _candidate_order(content: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -195,13 +230,13 @@ def _candidate_order(content: Mapping[Any, Any]) -> tuple[str, ...]:
     return _AVERAGED + _RAW
 
 
-def _holds_tensors(value: object) -> bool:
-    if not isinstance(value, Mapping):
+def _holds_tensors(value: object, depth: int = _NESTING) -> bool:
+    if not isinstance(value, Mapping) or not depth:  # a file's dict may hold itself
         return False
-    return any(isinstance(v, Tensor) or _holds_tensors(v) for v in value.values())
+    return any(isinstance(v, Tensor) or _holds_tensors(v, depth - 1) for v in value.values())
 
 
-def _strip(table: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def _strip(table: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], list[str]]:
     notes = []
     tensors = {
         ".".join(part for part in key.split(".") if part not in _WRAPPER_PARTS): tensor
@@ -209,8 +244,8 @@ def _strip(table: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     }
     if len(tensors) != len(table):
         raise CheckpointError(
-            "the checkpoint holds two tensors for one name once 'module' and '_orig_mod' are "
-            "removed from its keys: it holds more than one network"
+            f"{path} holds two tensors for one name once 'module' and '_orig_mod' are removed from "
+            f"its keys: it holds more than one network"
         )
     counters = [name for name in _AVERAGE_COUNTERS if name in tensors and tensors[name].ndim == 0]
     if tensors.keys() != table.keys():

@@ -21,7 +21,8 @@ class Format:
     Attributes:
         writer: What `--to` calls the code base: "official", "timm", "mmpretrain", "paddleclas".
         family: "RepVGG", "RepVGGplus" or "MobileOne".
-        blocks: Where blocks stand in the network.
+        blocks: Where blocks stand in the network; of two names for one place the first is
+            written, and both are read.
         parts: What stands in a block, down to the module that holds tensors.
         head: The classifier, `linear` in every canonical naming.
         leaves: Names of tensors that differ from torch's.
@@ -109,7 +110,10 @@ FORMATS = (
     ),
     Format(
         "mmpretrain", "RepVGG",
-        blocks=(("stage0", "backbone.stem"), ("stage#.#", "backbone.stage_#.#")),
+        blocks=(
+            ("stage0", "backbone.stem"), ("stage#.#", "backbone.stage_#.#"),
+            ("stage0", "stem"), ("stage#.#", "stage_#.#"),
+        ),
         parts=(
             ("rbr_dense.conv", "branch_3x3.conv"), ("rbr_dense.bn", "branch_3x3.norm"),
             ("rbr_1x1.conv", "branch_1x1.conv"), ("rbr_1x1.bn", "branch_1x1.norm"),
@@ -120,7 +124,10 @@ FORMATS = (
     ),
     Format(
         "mmpretrain", "MobileOne",
-        blocks=(("stage0", "backbone.stage0"), ("stage#.#", "backbone.stage#.#")),
+        blocks=(
+            ("stage0", "backbone.stage0"), ("stage#.#", "backbone.stage#.#"),
+            ("stage0", "stage0"), ("stage#.#", "stage#.#"),
+        ),
         parts=(
             ("rbr_conv.#.conv", "branch_conv_list.#.conv"),
             ("rbr_conv.#.bn", "branch_conv_list.#.norm"),

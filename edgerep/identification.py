@@ -23,7 +23,7 @@ from torch import Tensor
 
 from edgerep.errors import CheckpointError
 from edgerep.formats import FORMATS, Format
-from edgerep.naming import canonical_name, format_name
+from edgerep.naming import NUMBER, canonical_name, format_name
 
 _SHOWN = 4  # names in a note
 
@@ -134,7 +134,7 @@ _KERNELS = ("rbr_dense.conv", "rbr_reparam", "rbr_conv.#.conv", "reparam_conv")
 
 
 def _pattern(template: str) -> str:
-    return re.escape(template).replace(r"\#", r"\d+")
+    return re.escape(template).replace(r"\#", NUMBER)
 
 
 def _one_prefix(prefixes: list[str], source: str) -> tuple[str, list[str]]:

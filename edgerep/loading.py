@@ -135,13 +135,17 @@ def _require_same_keys(model: RepVGG | MobileOne, found: Identified, source: str
         )
 
 
+_WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
 def _require_sound_values(found: Identified, bn_eps: float, source: str) -> None:
     problems = []
     for key, tensor in found.tensors.items():
         name = found.spell(key)
-        if not tensor.is_floating_point():
+        if tensor.dtype not in _WEIGHT_TYPES:
             if not key.endswith("num_batches_tracked"):
-                problems.append(f"{name} is {tensor.dtype}, not floating point")
+                kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
+                problems.append(f"{name} is {tensor.dtype}, and weights are one of {kinds}")
         elif not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             problems.append(f"{name} has {bad} NaN or infinite values of {tensor.numel()}")

@@ -10,8 +10,9 @@ from torch import Tensor
 from edgerep.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
 from edgerep.errors import CheckpointError
 from edgerep.mobileone_architecture import SQUEEZE_RATIO, MobileOneArchitecture
+from edgerep.naming import NUMBER
 
-_BRANCH = re.compile(r"(stage\w+(?:\.\d+)?)\.rbr_conv\.(\d+)\.")
+_BRANCH = re.compile(rf"(stage\w+(?:\.\d+)?)\.rbr_conv\.({NUMBER})\.")
 
 
 def mobileone_of(
@@ -71,7 +72,7 @@ def _squeeze(
                 tensors.get(f"{name}.se.{part}.weight") for part in ("reduce", "expand")
             )
             squeezed = squeezed or any(key.startswith(f"{name}.se.") for key in tensors)
-            if reduce is not None:
+            if reduce is not None and reduce.ndim > 0:
                 hidden.append(reduce.shape[0])
             elif expand is not None and expand.ndim > 1:
                 hidden.append(expand.shape[1])

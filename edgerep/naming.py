@@ -10,7 +10,9 @@ from functools import cache
 from edgerep.errors import OptionError
 from edgerep.formats import FORMATS, LEAVES, WRITERS, Format
 
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+# Of at most three digits: a name of block 999999999 must not make anybody count that far.
+NUMBER = r"[0-9]{1,3}"
+_NUMBER = re.compile(rf"(?<=\.){NUMBER}(?=\.)")
 
 
 def canonical_name(form: Format, name: str) -> str | None:
@@ -79,7 +81,7 @@ def _dictionary(form: Format, *, to_canonical: bool) -> _Dictionary:
 
 
 def _block_pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.escape(template).replace(r"\#", r"(\d+)") + r"\.(.+)")
+    return re.compile(re.escape(template).replace(r"\#", f"({NUMBER})") + r"\.(.+)")
 
 
 def _translate(words: _Dictionary, name: str) -> str | None:

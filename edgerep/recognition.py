@@ -56,7 +56,7 @@ def recognise(found: Identified, source: str) -> Recognised:
             f"{source} is {found.form.title} without its classifier: "
             f"{found.spell('linear.weight')} is missing. edgerep.load reads whole classifiers"
         )
-    if linear.ndim != 2:
+    if linear.ndim != 2 or linear.numel() == 0:
         raise CheckpointError(
             f"{source}: {found.spell('linear.weight')} is no matrix: {list(linear.shape)}"
         )

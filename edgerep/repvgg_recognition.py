@@ -61,6 +61,11 @@ def _architecture(
                 f"{channels}"
             )
             per_group = channels
+        elif (given := kernels[name].shape[0]) % (channels // per_group):
+            contradictions.append(
+                f"{spell(name)} gives {given} channels, which {channels // per_group} groups do "
+                f"not divide"
+            )
         groups.append(channels // per_group)
         channels = kernels[name].shape[0]
     if contradictions:

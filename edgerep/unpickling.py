@@ -11,7 +11,8 @@ one reads it, because nothing of what it asks for is ever looked up:
   gave out: placeholders, whose `__new__`, `__init__` and `__setstate__` do nothing; `OrderedDict`
   and `tuple`; the rebuilders below, which make plain tensors and refuse to be restored, so that
   a file cannot change them; and the tensors made, which BUILD can at most give other bytes.
-- Tensors are views of bytes of the archive; torch checks that a view lies inside its bytes.
+- Tensors are views of bytes of the archive; torch checks that a view lies inside its bytes. Those
+  of types that no weights have (complex, quantised, sparse) become placeholders too.
 - A file that names what only an attack names (`os.system`, `builtins.eval`) would be read inertly
   like any other. It is refused all the same: its weights deserve no trust.
 
@@ -117,9 +118,17 @@ class _Storage:
         raise pickle.UnpicklingError("the file tries to change how tensors are read")
 
 
+def _bytes_of(content: bytes) -> Tensor:
+    if not content:  # of which torch.frombuffer makes nothing
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
 def _rebuild_tensor(
     storage: object, offset: object, size: object, stride: object, *rest: object
-) -> Tensor:
+) -> Tensor | Placeholder:
+    if isinstance(storage, Placeholder):
+        return storage
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without a storage")
     return _view(storage.data, storage.dtype, offset, size, stride)
@@ -128,7 +137,9 @@ def _rebuild_tensor(
 def _rebuild_tensor_v3(
     storage: object, offset: object, size: object, stride: object, grad: object, hooks: object,
     dtype: object, *rest: object,
-) -> Tensor:  # fmt: skip
+) -> Tensor | Placeholder:  # fmt: skip
+    if isinstance(dtype, type) and issubclass(dtype, Placeholder):
+        return dtype()
     if not isinstance(storage, _Storage) or not isinstance(dtype, torch.dtype):
         raise pickle.UnpicklingError("a tensor without a storage or a type")
     return _view(storage.data, dtype, offset, size, stride)
@@ -146,6 +157,8 @@ def _rebuild_from_type(function: object, kind: object, args: Any, state: object)
     """A tensor with attributes, or of a subclass; of a subclass only the placeholder is kept."""
     if isinstance(function, _Rebuilder) and kind is _PlainTensor:
         return function(*args)
+    if isinstance(kind, type) and issubclass(kind, Placeholder):
+        return kind()  # which has the name of the subclass
     return _placeholder("a subclass of torch.Tensor")()
 
 
@@ -196,13 +209,15 @@ class _Reader(pickle.Unpickler):
             raise HostileFileError(wanted)
         return self.placeholders.setdefault(wanted, _placeholder(wanted))
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> _Storage | Placeholder:
         match pid:
             case ("storage", torch.dtype() as dtype, str(key), _, int()):
                 if key not in self._bytes:
                     content = self._archive.read(_stored(self._archive, f"{self._root}/data/{key}"))
-                    self._bytes[key] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+                    self._bytes[key] = _bytes_of(content)
                 return _Storage(self._bytes[key], dtype)
+            case ("storage", type() as kind, str(), _, int()) if issubclass(kind, Placeholder):
+                return kind()  # of complex or quantised numbers, say: the tensor is one too
         raise pickle.UnpicklingError(f"{str(pid)[:80]} is no storage that edgerep reads")
 
 
