@@ -22,7 +22,7 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
         fused: The network.
         path: Of the file, `.safetensors`; its record lies beside it.
         to: Whose deploy names the tensors get: "official", which are the names in memory, "timm"
-            or "mmpretrain" (whose release 1.2.0 leaves squeeze-and-excitation out of a network
+            or "mmpretrain" (whose release 1.2.0 leaves squeeze-and-excitation out of a RepVGG
             built in deploy mode).
 
     Raises:
