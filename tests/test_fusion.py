@@ -317,3 +317,46 @@ def test_a_chaotic_network_is_fused_and_the_whole_called_undecidable() -> None:
     assert not fused.certificate.network.decidable
     assert fused.certificate.blocks[0].float64_rel < 1e-14
     assert "chaotic" in certificate_text(fused.certificate)
+
+
+class Deep(nn.Module):
+    """A sum in the root's own code takes in one child's code, and with it that of a grandchild."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer = Outer()
+        self.side = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.outer(x) + self.side(x)
+        return torch.relu(y)
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.bn(self.conv(x))
+        self.kept = torch.tanh(self.inner(x)).mean()
+        return y
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.a(x) + self.b(x)
+        return y
+
+
+def test_code_that_is_written_out_brings_in_the_sites_of_deeper_modules() -> None:
+    model, x = Deep().eval(), torch.randn(2, 4, 9, 8)
+    fused = fuse(model, inputs=x)
+    with torch.no_grad():
+        assert torch.allclose(fused.module(x), model(x), atol=1e-5)
