@@ -117,18 +117,27 @@ def _unit(
     first = samples[0]
     arguments = arguments_of(module, first.args, first.kwargs)
     recorded = trace(module, arguments)
-    recorder = _checked(module, recorded, arguments, samples)
+    recorder = _checked(module, recorded, arguments, samples, inner=bool(prefix))
     leaf, opaque = _leaf_maps(module, recorded, first, prefix)
-    view = View(module, Constants(module, recorded.graph), recorder.facts, leaf)
+    constants = Constants(module, recorded.graph)
+    view = View(module, constants, recorder.facts, leaf, recorder.memory, recorder.writes)
     findings = find_regions(view, recorded.graph)
     sites = locate(root, prefix, recorded, view, findings, taken)
     return Unit(prefix, recorded, view, findings, tuple(sites)), opaque
 
 
 def _checked(
-    module: nn.Module, recorded: Trace, arguments: Arguments, samples: Sequence[_Sample]
+    module: nn.Module,
+    recorded: Trace,
+    arguments: Arguments,
+    samples: Sequence[_Sample],
+    *,
+    inner: bool,
 ) -> Recorder:
     """Run the trace and the module on the same inputs; the first run's shapes and types.
+
+    Of a part of the network, an `inner` one, what it writes to its arguments is compared too: the
+    rest may read it.
 
     Raises:
         UntraceableError: They disagree.
@@ -136,14 +145,15 @@ def _checked(
     recorder = Recorder(module, recorded.graph)
     for index, sample in enumerate(samples):
         runner = recorder if index == 0 else Recorder(module, recorded.graph)
-        copied: Any = detached([list(sample.args), dict(sample.kwargs)])
-        wanted = tensors_in(module(*copied[0], **copied[1]))
-        copied = detached([list(sample.args), dict(sample.kwargs)])
+        given, copied = (detached([list(sample.args), dict(sample.kwargs)]) for _ in range(2))
+        wanted = tensors_in(module(*given[0], **given[1]))
         try:
             found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
         except Exception as error:  # the recorded code may have frozen what depends on the size
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UntraceableError(f"its code, recorded, cannot be run: {text}") from error
+        if inner:
+            wanted, found = ([*o, *tensors_in(x)] for o, x in ((wanted, given), (found, copied)))
         same = len(found) == len(wanted) and all(
             (f.shape == w.shape and relative_l2(f, w) <= _SAME_ANSWER) or torch.equal(f, w)
             for f, w in zip(found, wanted, strict=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
+from edgerep.call_arguments import tensors_in
 from edgerep.linear_map import widened
 
 # Their value is another one at every call.
@@ -27,17 +28,51 @@ class Fact:
 
 
 class Recorder(fx.Interpreter):
-    """Runs a graph and keeps the shape and type of every tensor in it."""
+    """Runs a graph and keeps what it shows of every tensor in it.
+
+    Attributes:
+        facts: Shape and type.
+        memory: The node that made the memory which a tensor shows: another one for a view.
+        writes: The memories that a node writes to, each by the node that made it, whatever the
+            spelling: torch counts the writes to a tensor.
+    """
 
     def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
         super().__init__(module, graph=graph)
         self.facts: dict[fx.Node, Fact] = {}
+        self.memory: dict[fx.Node, fx.Node] = {}
+        self.writes: dict[fx.Node, frozenset[fx.Node]] = {}
+        self._makers: dict[fx.Node, dict[int, fx.Node]] = {}  # of each storage in a node's value
 
     def run_node(self, n: fx.Node) -> Any:
+        known: dict[int, fx.Node] = {}
+        for source in n.all_input_nodes:
+            known |= self._makers[source]
+        given = tensors_in([self.env[source] for source in n.all_input_nodes])
+        before = [_version(tensor) for tensor in given]
         value = super().run_node(n)
+        written = [t for t, version in zip(given, before, strict=True) if _version(t) != version]
+        if written:
+            self.writes[n] = frozenset(known.get(_storage(tensor), n) for tensor in written)
+        storages = [_storage(tensor) for tensor in tensors_in(value)]
+        self._makers[n] = {storage: known.get(storage, n) for storage in storages if storage}
         if isinstance(value, Tensor):
             self.facts[n] = Fact(tuple(value.shape), value.dtype, value.device)
+            self.memory[n] = self._makers[n].get(storages[0], n)
         return value
+
+
+def _storage(tensor: Tensor) -> int:
+    """What tells memories that are in use apart; 0 where there is none to be told apart."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # sparse tensors have several
+        return 0
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor or a view of it was written to."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class Constants:

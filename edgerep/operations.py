@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
@@ -60,12 +60,16 @@ class View:
         constants: Of the graph.
         facts: Of the tensors, from a run.
         leaf: The map of a sub-module that could not be traced; None where it is none.
+        memory: The node that made the memory of each tensor, from the same run.
+        writes: The memories that a node writes to.
     """
 
     module: nn.Module
     constants: Constants
     facts: Mapping[Node, Fact]
     leaf: Callable[[str], LinearMap | None] = lambda path: None
+    memory: Mapping[Node, Node] = field(default_factory=dict)
+    writes: Mapping[Node, frozenset[Node]] = field(default_factory=dict)
 
     def is_image(self, value: Any) -> bool:
         """A floating-point tensor that depends on the input, [N, C, ...]."""

@@ -84,9 +84,8 @@ def certify_network(
         FusionError: Unfused and exactly fused differ by more than `NETWORK_BOUND`.
     """
     with Float64Arithmetic():
-        wide = [x.double() if x.is_floating_point() else x for x in inputs]
-        truth = _joined(unfused(*wide))
-        folded = _joined(exact(*wide))
+        truth = _joined(unfused(*_wide_copies(inputs)))
+        folded = _joined(exact(*_wide_copies(inputs)))
     relative = relative_l2(folded, truth)
     if not relative <= NETWORK_BOUND:
         raise FusionError(
@@ -206,6 +205,11 @@ def _unfused(view: View, findings: Findings, region: Region, x: Tensor) -> Tenso
                 values[node] = target(*args, **kwargs)
     result: Tensor = values[region.last]
     return result
+
+
+def _wide_copies(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """In float64; copies, for a network may write to what it is given."""
+    return [(x.double() if x.is_floating_point() else x).clone() for x in inputs]
 
 
 def _joined(outputs: Any) -> Tensor:

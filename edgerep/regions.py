@@ -10,7 +10,7 @@ BatchNorm goes into the convolution before it and not into the one behind it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import fx
@@ -79,10 +79,13 @@ class _Form:
 
 def find_regions(view: View, graph: fx.Graph) -> Findings:
     """The regions of a graph that are worth folding, and why others are not."""
+    written = frozenset().union(*view.writes.values())
     operations = {
         node: operation
         for node in graph.nodes
         if (operation := read_operation(view, node)) is not None
+        and not view.writes.get(node)
+        and not (isinstance(operation, Same) and _parts(view, node, operation.source, written))
     }
     reading = _Reading(view, graph, operations)
     refused: dict[Node, str] = {}
@@ -99,6 +102,12 @@ def find_regions(view: View, graph: fx.Graph) -> Findings:
     return Findings(_chosen(candidates, reading), operations, refused)
 
 
+def _parts(view: View, node: Node, source: Node, written: Collection[Node]) -> bool:
+    """Whether a node copies what it hands on, and the copy or the original is written to."""
+    pair = {view.memory.get(node, node), view.memory.get(source, source)}
+    return len(pair) == 2 and not pair.isdisjoint(written)
+
+
 class _Reading:
     """Who reads what in a graph, nodes that hand their input on and guards left out."""
 
@@ -107,31 +116,21 @@ class _Reading:
         self.order = {node: index for index, node in enumerate(graph.nodes)}
         watching = guards(graph)
         self.readers: dict[Node, set[Node]] = {}
-        self.changes: dict[Node, list[Node]] = {}
+        self._memory = view.memory
+        self._changes: dict[Node, list[int]] = {}  # when each memory is written to
         for node in graph.nodes:
+            for memory in view.writes.get(node, ()):
+                self._changes.setdefault(memory, []).append(self.order[node])
             if node in watching or isinstance(operations.get(node), Same):
                 continue
             for source in node.all_input_nodes:
                 self.readers.setdefault(self.origin(source), set()).add(node)
-            if changed := _changed_in_place(view, node):
-                self.changes.setdefault(self._memory(changed), []).append(node)
 
     def origin(self, node: Node) -> Node:
         """Where a value that was only handed on comes from."""
         while isinstance(operation := self._operations.get(node), Same):
             node = operation.source
         return node
-
-    def _memory(self, node: Node) -> Node:
-        """The tensor whose memory a view shows."""
-        while node.op in ("call_function", "call_method"):
-            views = ("getitem", "view", "reshape", "chunk", "split", "transpose", "permute",
-                     "narrow", "select", "unsqueeze", "squeeze", "flatten", "detach")  # fmt: skip
-            name = getattr(node.target, "__name__", str(node.target))
-            if name not in views or not node.args or not isinstance(node.args[0], fx.Node):
-                break
-            node = node.args[0]
-        return self.origin(node)
 
     def is_closed(self, nodes: Iterable[Node], last: Node) -> bool:
         inside = set(nodes)
@@ -140,22 +139,8 @@ class _Reading:
     def is_steady(self, base: Node, nodes: frozenset[Node]) -> bool:
         """Nothing changes the base in place between the region's first read of it and its last."""
         reads = [self.order[node] for node in self.readers.get(base, set()) & nodes]
-        changes = [self.order[node] for node in self.changes.get(self._memory(base), [])]
+        changes = self._changes.get(self._memory.get(base, base), [])
         return not any(min(reads) < change < max(reads) for change in changes)
-
-
-def _changed_in_place(view: View, node: Node) -> Node | None:
-    """The tensor whose memory a node writes to."""
-    if not node.args or not isinstance(node.args[0], fx.Node):
-        return None
-    name = getattr(node.target, "__name__", str(node.target))
-    inplace = bool(node.kwargs.get("inplace"))
-    if node.op == "call_module":
-        inplace = bool(getattr(view.module.get_submodule(str(node.target)), "inplace", False))
-    elif not name.startswith("__"):
-        inplace = inplace or (name.endswith("_") and not name.endswith("__"))
-    inplace = inplace or name in ("setitem", "iadd", "isub", "imul", "itruediv")
-    return node.args[0] if inplace else None
 
 
 def _forms(

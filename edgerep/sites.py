@@ -99,11 +99,11 @@ def _site(
     identities: tuple[str, ...] = ()
     if fixed is not None:
         how, module, name = "inside", owner, joined(owner, fixed)
-    elif layer is not None and _is_chain(trace, region):
+    elif layer is not None and _is_chain(trace, view, region, layer):
         how, module, name = "chain", joined(prefix, layer), joined(prefix, layer)
         paths = [str(node.target) for node in region.nodes]
         identities = tuple(joined(prefix, path) for path in paths if path != layer)
-    elif _is_whole(trace, findings, region, common):
+    elif _is_whole(trace, view, findings, region, common):
         how, module, name = "whole", joined(prefix, common), joined(prefix, common)
     else:
         how, module = "inside", joined(prefix, common)
@@ -180,13 +180,22 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _is_chain(trace: Trace, region: Region) -> bool:
-    return all(
-        node.op == "call_module" and trace.count(str(node.target)) == 1 for node in region.nodes
-    )
+def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
+    """Whether every node is a module of its own, and the layer may read the base where it stands.
+
+    The modules before it hand the base on, and somebody may have written to it in the meantime.
+    """
+    if any(node.op != "call_module" or trace.count(str(node.target)) != 1 for node in region.nodes):
+        return False
+    node, base = region.nodes[0], view.memory.get(region.base, region.base)
+    while str(node.target) != layer:
+        node = node.next
+        if base in view.writes.get(node, ()):
+            return False
+    return True
 
 
-def _is_whole(trace: Trace, findings: Findings, region: Region, common: str) -> bool:
+def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, common: str) -> bool:
     def origin(value: Any) -> Any:
         while isinstance(value, fx.Node) and value in findings.operations:
             operation = findings.operations[value]
@@ -195,6 +204,8 @@ def _is_whole(trace: Trace, findings: Findings, region: Region, common: str) -> 
             value = operation.source
         return value
 
+    if any(_is_within(node, common) for node in view.writes):
+        return False  # it does more than to compute its result
     if common == "":
         inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]
         output = next(node for node in trace.graph.nodes if node.op == "output").args[0]
@@ -212,6 +223,12 @@ def _is_whole(trace: Trace, findings: Findings, region: Region, common: str) -> 
         and isinstance(result, fx.Proxy)
         and origin(result.node) is region.last
     )
+
+
+def _is_within(node: fx.Node, path: str) -> bool:
+    """Whether a node was made by the code of a module, or of one inside it."""
+    place = place_of(node)
+    return not path or (place is not None and f"{place[0]}.".startswith(f"{path}."))
 
 
 def _reader(findings: Findings, region: Region) -> tuple[int, int]:
