@@ -74,8 +74,7 @@ def build(
         own = [p for p in near if p.site.how == "inside" and p.site.module == path]
         if not own:
             continue  # folded within a module around it
-        opened = opened_paths(path, [p.site for p in own])
-        inner = [p for p in near if p not in own and _stands_in(p.site, path, opened)]
+        _, inner = _written_out(path, own, near)
         sites = [p.site for p in (*own, *inner)]
         arguments, earlier = _call_of(own[0].unit, path)
         try:
@@ -143,6 +142,22 @@ def _by_surroundings(placed: Sequence[Placed]) -> dict[str, list[Placed]]:
 
 def _depth(path: str) -> int:
     return path.count(".") + bool(path)
+
+
+def _written_out(
+    path: str, own: Sequence[Placed], near: Sequence[Placed]
+) -> tuple[frozenset[str], list[Placed]]:
+    """Paths of the modules whose code goes into that of `path`, and the sites that this brings in.
+
+    Such a site may be in a deeper module, whose code then goes in as well.
+    """
+    inner: list[Placed] = []
+    while True:
+        opened = opened_paths(path, [p.site for p in (*own, *inner)])
+        found = [p for p in near if p not in own and _stands_in(p.site, path, opened)]
+        if len(found) == len(inner):
+            return opened, found
+        inner = found
 
 
 def _stands_in(site: Site, path: str, opened: frozenset[str]) -> bool:

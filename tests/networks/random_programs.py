@@ -1,4 +1,4 @@
-"""Random networks as code: a `forward` of a few lines, with layers, sums, views and in-place writes.
+"""Random networks as code: a `forward` of a few lines, with layers, sums, views, in-place writes.
 
 The text of the code is the network's `repr`, so that a failing one can be read and run. A line is
 kept if it runs at the size it is made with; values that lines give have sizes and channels of all
@@ -131,7 +131,7 @@ class _Writer:
     def line(self) -> None:
         name = self.value()
         kinds = [_layer, _layer, _layer, _same_layer, _sum, _sum, _sum, _arithmetic, _functional,
-                 _nonlinear, _in_place, _alias, _crop]  # fmt: skip
+                 _nonlinear, _in_place, _alias, _crop, _interleaved]  # fmt: skip
         if self.depth:
             kinds.append(_block)
         kinds.append(self.pick(_reduce, _gate, _concatenate, _assign))
@@ -213,16 +213,36 @@ def _same_layer(w: _Writer, name: str) -> str:
     parts = [part for part, _ in w.program.named_children()]
     if parts and w.chance(3):
         return f"{w.fresh('v')} = self.{w.pick(*parts)}({name})"
+    return f"{w.fresh('v')} = self.{_fitting_layer(w, name)}({name})"
+
+
+def _fitting_layer(w: _Writer, name: str) -> str:
+    """Name of a new layer whose result has the shape of what it reads."""
     axes, c = _axes(w, name), w.values[name].shape[1]
     if axes == 0:
-        return f"{w.fresh('v')} = self.{w.keep('part', nn.Linear(c, c, w.chance(2)))}({name})"
+        return w.keep("part", nn.Linear(c, c, w.chance(2)))
     k = w.pick(1, 3, 3, 5)
     groups = w.pick(1, 1, c)
     conv: Any = _CONVOLUTIONS[axes]
     made = conv(c, c, k, padding=k // 2, groups=groups, bias=w.chance(2))
     if w.chance(2):
         made = nn.Sequential(made, _BATCHNORMS[axes](c))
-    return f"{w.fresh('v')} = self.{w.keep('part', made)}({name})"
+    return w.keep("part", made)
+
+
+def _interleaved(w: _Writer, name: str) -> str:
+    """Two branches of a value, or of a copy of it, that is written to at some moment."""
+    copied, branch, new = w.fresh("v"), w.fresh("v"), w.fresh("v")
+    lines = [
+        f"{branch} = self.{_fitting_layer(w, name)}({copied})",
+        w.pick(f"{name}.mul_(2)", f"{copied}.add_(1)", f"torch.relu_({name})", "pass"),
+    ]
+    lines.insert(
+        0, f"{copied} = {name}{w.pick('', '.clone()', '.clone()', '.detach()', '[:]', '.relu_()')}"
+    )
+    if w.chance(2):
+        lines[1:] = reversed(lines[1:])
+    return "\n".join([*lines, f"{new} = {branch} + self.{_fitting_layer(w, name)}({name})"])
 
 
 def _sum(w: _Writer, name: str) -> str:
