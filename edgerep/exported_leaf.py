@@ -9,16 +9,20 @@ per channel.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import export
+from torch.overrides import TorchFunctionMode
 
+from edgerep.call_arguments import tensors_in
 from edgerep.graph_values import Constants, Recorder
 from edgerep.linear_map import LinearMap, identity_map, shifted_map
 from edgerep.map_sequence import after, inexact
@@ -34,7 +38,9 @@ def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
     if len(args) != 1:
         return None
     try:
-        with warnings.catch_warnings(), _silence():
+        if _asks_for_sizes(module, args[0]):
+            return None  # torch.export would freeze what follows from this one
+        with warnings.catch_warnings(), _silence(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = export(module, tuple(args), strict=False).run_decompositions({})
             graph_module: Any = program.module()
@@ -51,6 +57,41 @@ def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
     if not isinstance(result, fx.Node) or not view.is_image(image):
         return None
     return _maps_of(view, graph, image).get(result)
+
+
+def _asks_for_sizes(module: nn.Module, image: Tensor) -> bool:
+    """Whether code asks how large the image is, or anything made of it."""
+    watching = _Watching(image)
+    with torch.no_grad(), watching:
+        module(watching.image)
+    return watching.asked
+
+
+class _Watching(TorchFunctionMode):
+    """Follows an image through the code that it is given to."""
+
+    def __init__(self, image: Tensor) -> None:
+        super().__init__()
+        self.image = image.clone()  # the code may write to it
+        self.asked = False
+        self._made = {id(self.image): self.image}  # of the image, kept alive: ids are used again
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(id(tensor) in self._made for tensor in tensors_in([args, kwargs])):
+            self.asked = self.asked or func in _SIZES or func.__name__ in _SIZE_METHODS
+            self._made |= {id(tensor): tensor for tensor in tensors_in(result)}
+        return result
+
+
+_SIZES = (Tensor.shape.__get__,)  # type: ignore[attr-defined]
+_SIZE_METHODS = ("size", "__len__", "numel", "nelement")
 
 
 def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, LinearMap]:

@@ -360,3 +360,35 @@ def test_code_that_is_written_out_brings_in_the_sites_of_deeper_modules() -> Non
     fused = fuse(model, inputs=x)
     with torch.no_grad():
         assert torch.allclose(fused.module(x), model(x), atol=1e-5)
+
+
+class SumAndWrite(nn.Module):
+    """A sum of two layers, and a write to the input that they read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.a(x) + self.b(x)
+        x.mul_(-3)
+        return y
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.part = nn.Conv2d(3, 4, 1), SumAndWrite()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y: torch.Tensor = torch.relu(self.part(x)) + x
+        return y
+
+
+def test_a_module_that_also_writes_is_not_replaced() -> None:
+    model, x = Around().eval(), torch.randn(2, 3, 9, 8)
+    fused = fuse(model, inputs=x, certify=False).module
+    assert len([part for part in fused.modules() if isinstance(part, nn.Conv2d)]) == 2
+    with torch.no_grad():
+        assert torch.allclose(fused(x), model(x), atol=1e-5)
