@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def pack(files: Sequence[Path], root: Path, folder: Path, *, limit: int = LIMIT_
     manifest: dict[str, Any] = {"schema": 1, "parts": {"part-00": 0}, "files": {}}
     sizes: dict[str, int] = manifest["parts"]
     for number, path in enumerate(files):
-        digest, pieces, total = hashlib.sha256(), [], 0
+        digest, total = hashlib.sha256(), 0
+        pieces: list[str] = []
         with path.open("rb") as stream:
             while not pieces or total < path.stat().st_size:
                 part = next(reversed(sizes))
@@ -54,12 +55,12 @@ def pack(files: Sequence[Path], root: Path, folder: Path, *, limit: int = LIMIT_
     return manifest
 
 
-def parts_of(manifest: Any, prefix: str) -> list[str]:
-    """The parts that hold the files whose names begin with `prefix`."""
+def parts_of(manifest: Any, wanted: Callable[[str], bool]) -> list[str]:
+    """The parts that hold the files whose names are `wanted`."""
     pieces = [
         piece
         for name, entry in manifest["files"].items()
-        if name.startswith(prefix)
+        if wanted(name)
         for piece in entry["pieces"]
     ]
     return sorted({piece.partition("/")[0] for piece in pieces})

@@ -67,13 +67,13 @@ def make(folder: Path, *, size: int = 224, graphs: Any = None) -> list[Path]:
         model = edgerep.load(name)
         x = torch.from_numpy(steps).float() / 32
         with torch.inference_mode():
-            own = torch.cat([model(part) for part in x.split(4)])
+            own = torch.cat([model(part) for part in torch.split(x, 4)])
             with Float64Arithmetic():
-                truth = torch.cat([model(part.double()) for part in x.split(4)])
+                truth = torch.cat([model(part.double()) for part in torch.split(x, 4)])
         np.savez(folder / f"{name}.answers.npz", truth=truth.numpy(), float32=own.numpy())
         for precision, kind in wanted:
             graph = edgerep.export_onnx(
-                edgerep.fuse(WithStages(model) if kind == "stages" else model),
+                edgerep.fuse(WithStages(model).eval() if kind == "stages" else model),
                 folder / f"{name}.{precision}.{kind}.onnx",
                 precision=precision,
                 batch=DYNAMIC if kind == "dynamic" else STATIC,
@@ -82,8 +82,18 @@ def make(folder: Path, *, size: int = 224, graphs: Any = None) -> list[Path]:
             if name in RTX:
                 engine = folder / f"{name}.{precision}.{kind}.engine"
                 edgerep.build_engine(graph, engine, runtime="tensorrt-rtx")
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(files, key=lambda path: (path.suffix != ".npz", path.stat().st_size, path.name))
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=arrival)
+
+
+def arrival(path: Path) -> tuple[int, str]:
+    """What a file is sorted by: what PyTorch and TensorRT-RTX need first, then TensorRT's."""
+    rank = {".npz": 0, ".json": 1, ".engine": 2, ".onnx": 4}.get(path.suffix, 5)
+    return (3 if "cp312" in path.parts else rank, str(path))
+
+
+def is_early(name: str) -> bool:
+    """Whether the stages `rtx` and `context` need a file."""
+    return arrival(Path(name))[0] <= 3
 
 
 def main() -> None:
@@ -99,19 +109,19 @@ def main() -> None:
     print(f"made {len(files)} files in {time.monotonic() - started:.0f} s")
     if options.packages is not None:
         shutil.copytree(options.packages, whole / "packages")
-        # What the machine's own Python needs comes before what TensorRT 8 needs.
-        packages = [path for path in (whole / "packages").rglob("*") if path.is_file()]
-        files += sorted(packages, key=lambda path: ("cp312" not in path.parts, str(path)))
+        packages = (path for path in (whole / "packages").rglob("*") if path.is_file())
+        files = sorted([*files, *packages], key=arrival)
     manifest = pack(files, whole, options.folder)
     shutil.rmtree(whole)
     total = sum(manifest["parts"].values())
     print(f"{len(files)} files, {total / 2**20:.0f} MiB, in {len(manifest['parts'])} parts of at "
           f"most {LIMIT_BYTES >> 20} MiB")  # fmt: skip
     print("Bring the manifest with every part, and run in this order:")
-    early = [*parts_of(manifest, "made/"), *parts_of(manifest, "packages/cp312/")]
-    print("  no part needed         prove.py --stage torch ceiling")
-    print(f"  {min(early)} to {max(early)}     install.py, prove.py --stage rtx context")
-    print(f"  all, to {max(manifest['parts'])}        install.py, prove.py --stage tensorrt context")
+    first, last = min(manifest["parts"]), max(manifest["parts"])
+    early = max(parts_of(manifest, is_early))
+    print("  no part            prove.py --stage ceiling torch")
+    print(f"  {first} to {early}  install.py, prove.py --stage rtx context")
+    print(f"  all, to {last}    install.py, prove.py --stage tensorrt")
     print(f"{time.monotonic() - started:.0f} s in all")
 
 

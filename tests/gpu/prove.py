@@ -119,9 +119,9 @@ def main() -> None:
             if now - written < WRITE_EVERY_SECONDS and found["done"] is None:
                 continue
             written = now
-            document = {"schema": 1, "stage": stage, "environment": machine, "seconds": now, **found}
+            about_it = {"schema": 1, "stage": stage, "environment": machine, "seconds": now}
             with replacing(options.output / f"{stage}.json") as partial:
-                partial.write_text(json.dumps(document) + "\n")
+                partial.write_text(json.dumps({**about_it, **found}) + "\n")
         print(f"{stage}: {found.get('not_run', 'done')}", flush=True)
 
 

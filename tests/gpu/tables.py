@@ -1,7 +1,4 @@
-"""Markdown tables of what prove.py wrote.
-
-    python tests/gpu/tables.py RESULTS > TABLES.md
-"""
+"""Markdown tables of what prove.py wrote: `python tests/gpu/tables.py RESULTS > TABLES.md`."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _machine(results: Mapping[str, Mapping[str, Any]]) -> str:
-    about = next((found["environment"] for found in results.values()), {})
+    about: Mapping[str, Any] = next((found["environment"] for found in results.values()), {})
     gpus = [gpu["name"] for gpu in about.get("gpus") or () if gpu.get("name")]
     versions = ", ".join(f"{k} {v}" for k, v in about.get("versions", {}).items() if v)
     return f"{', '.join(gpus) or 'no GPU'} ({versions}; {about.get('date', 'no date')})"

@@ -153,7 +153,7 @@ def _fusion(name: str, model: nn.Module, size: int) -> tuple[dict[str, Any], nn.
 def _truth(model: nn.Module, images: Tensor) -> Tensor:
     """The unfused network in float64, on the device, [N, classes]."""
     with torch.inference_mode(), Float64Arithmetic():
-        return torch.cat([model(part.double()) for part in images.split(CHUNK)])
+        return torch.cat([model(part.double()) for part in torch.split(images, CHUNK)])
 
 
 def _guarded(
@@ -161,7 +161,7 @@ def _guarded(
 ) -> dict[str, Any]:
     """A case, or why there is none: one way that does not work must not end the run."""
     # Compiled code is kept per class, and after eight networks torch would silently run eagerly.
-    torch.compiler.reset()  # type: ignore[no-untyped-call]
+    torch.compiler.reset()
     allowed = way.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
@@ -255,9 +255,8 @@ def _measured(
 def _event_samples(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[float]]:
     """Milliseconds on the device alone, by CUDA events around each inference, in random order."""
     taken: dict[str, list[float]] = {form: [] for form in runners}
-    start, end = (
-        torch.cuda.Event(enable_timing=True) for _ in range(2)  # type: ignore[no-untyped-call]
-    )
+    start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     rng = random.Random(0)
     order = list(runners)
     for _ in range(rounds):

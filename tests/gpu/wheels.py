@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,7 +25,9 @@ from stubs import TENSORRT_8, make_stubs
 
 TENSORRT = "tensorrt==8.6.0"
 RTX = ("tensorrt-rtx-cu13-libs==1.7.1.116", "tensorrt-rtx-cu13-bindings==1.7.1.116")
+RTX_SOURCES = ("tensorrt-rtx==1.7.1.116", "tensorrt-rtx-cu13==1.7.1.116")  # small, and no wheels
 PYCUDA = "pycuda==2026.1"
+PYCUDA_NEEDS = ("pytools", "mako", "platformdirs")
 # What `edgerep.build_engine` and an engine's session import besides the runtime.
 COMMON = ("numpy", "onnx", "cuda-bindings")
 # Of the interpreter: not needed to run, and most of its size.
@@ -34,12 +37,26 @@ LEFT_OUT = ("test", "idlelib", "ensurepip", "tkinter", "turtledemo", "lib2to3", 
 def download(python: Path, folder: Path, names: Sequence[str], *, alone: bool = False) -> None:
     """Download wheels for an interpreter, with what they need unless `alone`."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [python, "-m", "pip", "download", "-q", "--only-binary", ":all:", "-d", folder]
-    subprocess.run([*command, *(["--no-deps"] if alone else []), *names], check=True)
+    options = ["-q", "--only-binary", ":all:", *(["--no-deps"] if alone else [])]
+    subprocess.run([python, "-m", "pip", "download", *options, "-d", folder, *names], check=True)
+
+
+def build(python: Path, folder: Path, names: Sequence[str], **variables: str) -> None:
+    """Make wheels of packages that the index has as sources only."""
+    subprocess.run(
+        [python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, *names],
+        check=True,
+        env={**os.environ, **variables},
+    )
 
 
 def build_pycuda(python: Path, folder: Path, toolkit: Path) -> None:
-    """Compile pycuda with no driver: an empty library stands for it, at link time only."""
+    """Compile pycuda with no driver: an empty library stands for it, at link time only.
+
+    Raises:
+        RuntimeError: The result does not ask for the driver, and so would not load beside one.
+    """
+    download(python, folder, PYCUDA_NEEDS)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         stub = home / "libcuda.so"
@@ -48,16 +65,24 @@ def build_pycuda(python: Path, folder: Path, toolkit: Path) -> None:
             check=True,
         )
         (home / ".aksetup-defaults.py").write_text("CUDA_ENABLE_CURAND = False\n")
-        libraries = [stub.parent, toolkit / "lib64", toolkit / "lib"]
-        environment = {
-            **os.environ,
-            "HOME": str(home),
-            "LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-            "CPATH": str(toolkit / "include"),
-            "CUDA_ROOT": str(toolkit),
-        }
-        command = [python, "-m", "pip", "wheel", "-q", "-w", folder, PYCUDA]
-        subprocess.run(command, check=True, env=environment)
+        build(
+            python, home, [PYCUDA],
+            HOME=scratch,
+            CUDA_ROOT=str(toolkit),
+            CPATH=str(toolkit / "include"),
+            LIBRARY_PATH=os.pathsep.join(map(str, (home, toolkit / "lib64", toolkit / "lib"))),
+            LDFLAGS="-Wl,--no-as-needed",  # or the linker drops a library that gives no symbol
+        )  # fmt: skip
+        (wheel,) = home.glob("pycuda-*.whl")
+        with zipfile.ZipFile(wheel) as file:
+            (driver,) = (name for name in file.namelist() if name.startswith("pycuda/_driver"))
+            library = file.extract(driver, scratch)
+        done = subprocess.run(
+            ["objdump", "-p", library], check=True, capture_output=True, text=True
+        )
+        if "libcuda.so.1" not in done.stdout:
+            raise RuntimeError(f"{wheel.name} was linked without libcuda.so.1")
+        shutil.copy(wheel, folder)
 
 
 def stub_tensorrt(folder: Path) -> None:
@@ -102,6 +127,7 @@ def main() -> None:
     download(options.python310, older, COMMON)
     download(options.python310, older, [TENSORRT], alone=True)
     download(options.python312, newer, RTX, alone=True)
+    build(options.python312, newer, RTX_SOURCES)
     stub_tensorrt(older)
     build_pycuda(options.python310, older, options.cuda)
     build_pycuda(options.python312, newer, options.cuda)
