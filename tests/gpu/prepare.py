@@ -78,6 +78,7 @@ def make(folder: Path, *, size: int = 224, graphs: Any = None) -> list[Path]:
                 precision=precision,
                 batch=DYNAMIC if kind == "dynamic" else STATIC,
                 size=size,
+                opset=17,  # the newest that TensorRT 8.6 reads
             )
             if name in RTX:
                 engine = folder / f"{name}.{precision}.{kind}.engine"
