@@ -119,12 +119,13 @@ def test_tables_say_what_an_engine_lacks() -> None:
     }  # fmt: skip
     found = {"done": True, "environment": {}, "engines": [
         {"engine": "a.engine", "precision": "fp16", "batches": [batch]},
-        {"engine": "b.engine", "precision": "fp32", "not_run": "EngineError: a\nb | c"},
+        {"engine": "b.engine", "precision": "fp32", "not_run": "EngineError: a\nb | c",
+         "validity": {"verdict": "invalid", "reasons": ["not built for it (UNSUPPORTED_CC)"]}},
     ]}  # fmt: skip
     page = tables.render({"rtx": found})
     row = "| a.engine | fp16 | 8 | NO | not finite | 1.0e-02 | 25.0% | 1.500 | - | yes NO |"
     assert row in page
-    assert "EngineError: a b \\| c |" in page
+    assert "| invalid; not built for it (UNSUPPORTED_CC) | EngineError: a b \\| c |" in page
 
 
 def test_what_is_carried_in_parts_comes_out_whole(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from cuda_graph import captured
 
 from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import Difference, compare, tolerance_for
+from edgerep.bench.engine_validity import validity_of
 from edgerep.bench.session import Array
 from edgerep.bench.tensorrt_session import TensorrtSession
 from edgerep.bench.timing import measure
 from edgerep.export.engine import build_engine
+from edgerep.export.plan import read_plan
 from edgerep.export.tensorrt_module import load_runtime
 
 ROUNDS = 20
@@ -97,9 +100,11 @@ def _without_libraries_of_others(trt: Any) -> None:
 
 def _guarded(artefact: Artefact, carried: Path) -> dict[str, Any]:
     fields: dict[str, Any] = {"precision": artefact.precision, "form": "fused"}
-    if artefact.why_not is not None:
-        return {**fields, "not_run": artefact.why_not}
     try:
+        validity = validity_of(artefact.path, read_plan(artefact.path))
+        fields["validity"] = asdict(validity) if validity else None
+        if artefact.why_not is not None:
+            return {**fields, "not_run": artefact.why_not}
         if artefact.runtime == "tensorrt-rtx":
             fields.update(_cold_and_warm(artefact, carried))
         with TensorrtSession(artefact.path) as session:

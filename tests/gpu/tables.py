@@ -117,19 +117,25 @@ def _engines(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
     once = ("build_seconds", "build_again_seconds", "cold_start_seconds", "warm_start_seconds")
     rows = [
         (e["engine"], *(f"{e[key]:.2f}" if key in e else "-" for key in once),
-         _mib(e.get("memory", {}).get("activations_bytes")), e.get("not_run", ""))
+         _mib(e.get("memory", {}).get("activations_bytes")), _valid(e.get("validity")),
+         e.get("not_run", ""))
         for e in engines
     ]  # fmt: skip
     if rows:
         yield _table(
-            ("engine", "build s", "again", "cold start s", "warm", "scratch MiB", "not run"), rows
-        )
+            ("engine", "build s", "again", "cold start s", "warm", "scratch MiB", "validity",
+             "not run"), rows,
+        )  # fmt: skip
 
 
 def _context(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
     keys = ("engine", "cycles", "lost_bytes", "outputs_are_copies", "torch_unchanged")
     if "cycles" in found:
         yield _table(keys, [tuple(str(found.get(key, "-")) for key in keys)])
+
+
+def _valid(validity: Mapping[str, Any] | None) -> str:
+    return "; ".join([validity["verdict"], *validity["reasons"]]) if validity else "-"
 
 
 def _worded(value: bool) -> str:
