@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgerep.bench.engine_validity import judged
 from edgerep.errors import EngineError, MissingDependencyError, MissingRuntimeError
 from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.plan import Plan
@@ -93,7 +94,4 @@ def _diagnosis(trt: Any, runtime: Any, blob: bytes) -> str:
     """TensorRT-RTX says what it does not like about an engine; TensorRT logs it only."""
     if not hasattr(runtime, "get_engine_validity"):
         return ""
-    _, found = runtime.get_engine_validity(blob[: runtime.engine_header_size])
-    members = trt.EngineInvalidityDiagnostics.__members__
-    names = [name for name, member in members.items() if int(found) & int(member)]
-    return f" {', '.join(names)}" if names else ""
+    return "".join(f"\n  {reason}" for reason in judged(trt, runtime, blob).reasons)

@@ -184,7 +184,7 @@ def careless(word: str) -> Callable[..., str | None]:
     return decide
 
 
-# Two rules are held by tests of their own: `test_a_module_that_also_writes_is_not_replaced` and, for
+# Two rules have tests of their own: `test_a_module_that_also_writes_is_not_replaced` and, for
 # the padding of a padded result, `test_fuzz_algebra`.
 FAULTS: Mapping[str, tuple[object, str, object]] = {
     "readers of inner values": (regions._Reading, "is_closed", lambda *_: True),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgerep.commands.console import Console, console_options
-from edgerep.errors import EdgerepError
+from edgerep.errors import EdgerepError, MissingRuntimeError
 from edgerep.files import sha256_of, size_of
 from edgerep.records import Record, read_record, record_path
 
@@ -74,10 +74,15 @@ def _onnx(file: Path) -> dict[str, Any]:
 
 def _engine(file: Path) -> dict[str, Any]:
     from edgerep.bench.engine_conditions import why_not
+    from edgerep.bench.engine_validity import validity_of
     from edgerep.export.plan import read_plan
 
     plan = read_plan(file)
     reason = why_not(file)
+    try:
+        validity = validity_of(file, plan)
+    except MissingRuntimeError:  # `why_not` says so too, where it is what matters
+        validity = None
     return {
         "kind": "engine",
         "runtime": plan.runtime,
@@ -85,6 +90,7 @@ def _engine(file: Path) -> dict[str, Any]:
         "metadata": plan.metadata,
         "runs_here": reason is None,
         "why_not": reason,
+        "validity": asdict(validity) if validity else None,
     }
 
 
@@ -152,14 +158,22 @@ def _own_network(file: Path) -> str | None:
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
-    shown = {key: value for key, value in result.items() if key not in ("schema", "record")}
+    apart = ("schema", "record", "validity")
+    shown = {key: value for key, value in result.items() if key not in apart}
     lines = [
         f"{key:<16} {_value(value)}" for key, value in shown.items() if value not in (None, [])
     ]
+    if validity := result.get("validity"):
+        reasons = "; ".join(validity["reasons"])
+        unknown = "the runtime does not say: it judges an engine only where there is a driver"
+        words = unknown if validity["verdict"] == "unknown" else validity["verdict"]
+        lines.append(f"{'validity':<16} {words}{': ' if reasons else ''}{reasons}")
     if record is None:
         lines.append(f"{'record':<16} none ({record_path(Path(result['path'])).name} is not there)")
         return "\n".join(lines)
     lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
+    if record.kind == "engine":
+        lines += _engine_lines(record)
     for entry in record.made_from:
         digest = entry.get("sha256") or "no file"
         network = entry.get("network")
@@ -171,6 +185,22 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         said = f" with {against}" if against else ""
         lines.append(f"{'parity':<16} {verdict}{said} ({record.parity.get('runtime')})")
     return "\n".join(lines)
+
+
+def _engine_lines(record: Record) -> list[str]:
+    """What an engine's record says of where it runs and what it takes."""
+    details = record.details
+    targets = details.get("compute_capabilities") or ()
+    built_on = details.get("built_on") or {}
+    said = {
+        "  built for": ", ".join(targets),
+        "  built on": _value(built_on) if built_on else "",
+        "  precision": details.get("precision", ""),
+        "  batch": ":".join(map(str, details.get("batch", ()))),
+        "  inputs": _value(details.get("inputs", ())),
+        "  outputs": _value(details.get("outputs", ())),
+    }
+    return [f"{name:<16} {words}" for name, words in said.items() if words not in ("", "[]")]
 
 
 def _value(value: Any) -> str:

@@ -1,115 +1,129 @@
 """Make what a GPU machine without a network needs: graphs, RTX engines, reference answers.
 
-    python tests/gpu/prepare.py FOLDER [--wheels WHEEL ...]
+    python tests/gpu/prepare.py FOLDER [--packages PACKAGES]
 
-Runs where there is no GPU. Files are laid into FOLDER/part-0, part-1, ... of at most 60 MiB each,
-larger ones cut into pieces; FOLDER/manifest.json says how to put them together, with SHA-256.
+Runs where there is no GPU. PACKAGES is the folder that wheels.py filled. FOLDER gets parts of at
+most 60 MiB and a manifest with SHA-256, which install.py puts together on the other side.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import shutil
-from collections.abc import Sequence
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from parts import LIMIT_BYTES, pack, parts_of
+from torch import Tensor, nn
 
-LIMIT_BYTES = 60 << 20
-NETWORKS = ("RepVGG-A0", "RepVGG-B1")
-BATCHES = {"static": (8, 8, 8), "dynamic": (1, 8, 32)}
+import edgerep
+from edgerep.float64 import Float64Arithmetic
 
-
-def make(folder: Path) -> list[Path]:
-    """ONNX files, RTX engines for SM 9.0 and others, and truths [N, classes] in float64."""
-    import edgerep
-    from edgerep.float64 import Float64Arithmetic
-
-    folder.mkdir(parents=True, exist_ok=True)
-    image = np.random.default_rng(0).standard_normal((32, 3, 224, 224)).astype(np.float32)
-    for name in NETWORKS:
-        model = edgerep.load(name)
-        fused = edgerep.fuse(model)
-        with torch.inference_mode(), Float64Arithmetic():
-            wide = torch.from_numpy(image).double()
-            truth = torch.cat([model(part) for part in torch.split(wide, 4)]).numpy()
-        for precision in ("fp32", "fp16"):
-            for kind, batch in BATCHES.items():
-                stem = folder / f"{name}.{precision}.{kind}"
-                graph = edgerep.export_onnx(
-                    fused, stem.with_name(stem.name + ".onnx"), precision=precision, batch=batch
-                )
-                edgerep.build_engine(
-                    graph, stem.with_name(stem.name + ".engine"), runtime="tensorrt-rtx"
-                )
-                np.savez(stem.with_name(stem.name + ".npz"), image=image[: batch[2]],
-                         truth=truth[: batch[2]])  # fmt: skip
-    return sorted(path for path in folder.iterdir() if path.is_file())
+IMAGES = 32
+STATIC, DYNAMIC = 8, (1, 8, 32)
+# What is carried of each network. RepVGG-B1 is the one whose first stage NVIDIA/TensorRT#3548
+# reports as all zeros, with TensorRT 8.6.1 in fp16: that graph also says what its stages give.
+GRAPHS: dict[str, tuple[tuple[str, str], ...]] = {
+    "RepVGG-A0": (("fp32", "static"), ("fp16", "static"), ("fp32", "dynamic"), ("fp16", "dynamic")),
+    "RepVGG-B1": (("fp16", "dynamic"), ("fp16", "stages")),
+}
+RTX = ("RepVGG-A0",)  # engines are as large as the graphs they are built from
 
 
-def pack(files: Sequence[Path], folder: Path, *, limit: int = LIMIT_BYTES) -> dict[str, Any]:
-    """Copy files into parts under the limit; the manifest says which pieces make which file."""
-    manifest: dict[str, Any] = {"schema": 1, "files": {}, "parts": 0}
-    part, used = 0, 0
-    for path in files:
-        content = path.read_bytes()
-        pieces: list[str] = []
-        for start in range(0, max(1, len(content)), limit):
-            piece = content[start : start + limit]
-            if used + len(piece) > limit:
-                part, used = part + 1, 0
-            place = folder / f"part-{part}"
-            place.mkdir(parents=True, exist_ok=True)
-            name = f"{path.name}.{len(pieces)}"
-            (place / name).write_bytes(piece)
-            pieces.append(f"part-{part}/{name}")
-            used += len(piece)
-        manifest["files"][path.name] = {
-            "sha256": hashlib.sha256(content).hexdigest(), "pieces": pieces
-        }  # fmt: skip
-    manifest["parts"] = part + 1
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    return manifest
+class WithStages(nn.Module):
+    """A RepVGG that also gives the mean of each channel after each stage, [N, channels]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        means: list[Tensor] = []
+        x = image
+        for name, part in self.network.named_children():
+            if name == "linear":
+                return part(means[-1]), *means
+            x = part(x)
+            means.append(x.mean((2, 3)))
+        raise ValueError("a RepVGG ends in a layer that is called `linear`")
 
 
-def unpack(folder: Path, into: Path) -> list[Path]:
-    """Put the files of some parts together; those whose pieces are not all there are left out.
+def make(folder: Path, *, size: int = 224, graphs: Any = None) -> list[Path]:
+    """Fill a folder; the files in the order in which they should arrive.
 
-    Raises:
-        ValueError: A file that is complete has another SHA-256 than it should.
+    `images.npz`: `images` [32, 3, size, size] int8, in steps of 1/32, exact in every precision.
+    `NETWORK.answers.npz`: `truth`, of the unfused network in float64, and `float32`, [32, 1000].
+    `NETWORK.PRECISION.KIND.onnx` and `.engine`, with their records.
     """
-    manifest = json.loads((folder / "manifest.json").read_text())
-    into.mkdir(parents=True, exist_ok=True)
-    made = []
-    for name, entry in manifest["files"].items():
-        pieces = [folder / piece for piece in entry["pieces"]]
-        if not all(piece.is_file() for piece in pieces):
-            continue
-        content = b"".join(piece.read_bytes() for piece in pieces)
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise ValueError(f"{name} was damaged on the way: its SHA-256 differs")
-        (into / name).write_bytes(content)
-        made.append(into / name)
-    return made
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = np.random.default_rng(0).standard_normal((IMAGES, 3, size, size))
+    steps = np.clip(np.rint(drawn * 32), -127, 127).astype(np.int8)
+    np.savez_compressed(folder / "images.npz", images=steps)
+    for name, wanted in (graphs or GRAPHS).items():
+        model = edgerep.load(name)
+        x = torch.from_numpy(steps).float() / 32
+        with torch.inference_mode():
+            own = torch.cat([model(part) for part in torch.split(x, 4)])
+            with Float64Arithmetic():
+                truth = torch.cat([model(part.double()) for part in torch.split(x, 4)])
+        np.savez(folder / f"{name}.answers.npz", truth=truth.numpy(), float32=own.numpy())
+        for precision, kind in wanted:
+            graph = edgerep.export_onnx(
+                edgerep.fuse(WithStages(model).eval() if kind == "stages" else model),
+                folder / f"{name}.{precision}.{kind}.onnx",
+                precision=precision,
+                batch=DYNAMIC if kind == "dynamic" else STATIC,
+                size=size,
+                opset=17,  # the newest that TensorRT 8.6 reads
+            )
+            if name in RTX:
+                engine = folder / f"{name}.{precision}.{kind}.engine"
+                edgerep.build_engine(graph, engine, runtime="tensorrt-rtx")
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=arrival)
+
+
+def arrival(path: Path) -> tuple[int, str]:
+    """What a file is sorted by: what PyTorch and TensorRT-RTX need first, then TensorRT's."""
+    rank = {".npz": 0, ".json": 1, ".engine": 2, ".onnx": 4}.get(path.suffix, 5)
+    return (3 if "cp312" in path.parts else rank, str(path))
+
+
+def is_early(name: str) -> bool:
+    """Whether the stages `rtx` and `context` need a file."""
+    return arrival(Path(name))[0] <= 3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--wheels", type=Path, nargs="*", default=[])
-    parser.add_argument("--unpack", type=Path, help="put carried parts together, into this folder")
+    parser.add_argument("--packages", type=Path)
     options = parser.parse_args()
-    if options.unpack is not None:
-        print("\n".join(str(path) for path in unpack(options.folder, options.unpack)))
-        return
-    scratch = options.folder / "whole"
-    manifest = pack([*make(scratch), *options.wheels], options.folder)
-    shutil.rmtree(scratch)
-    print(f"{len(manifest['files'])} files in {manifest['parts']} parts of at most 60 MiB")
+    if options.folder.exists() and any(options.folder.iterdir()):
+        sys.exit(f"{options.folder} is not empty: name a new folder")
+    started = time.monotonic()
+    whole = options.folder / "whole"
+    files = make(whole / "made")
+    print(f"made {len(files)} files in {time.monotonic() - started:.0f} s")
+    if options.packages is not None:
+        shutil.copytree(options.packages, whole / "packages")
+        packages = (path for path in (whole / "packages").rglob("*") if path.is_file())
+        files = sorted([*files, *packages], key=arrival)
+    manifest = pack(files, whole, options.folder)
+    shutil.rmtree(whole)
+    total = sum(manifest["parts"].values())
+    print(f"{len(files)} files, {total / 2**20:.0f} MiB, in {len(manifest['parts'])} parts of at "
+          f"most {LIMIT_BYTES >> 20} MiB")  # fmt: skip
+    print("Bring the manifest with every part, and run in this order:")
+    first, last = min(manifest["parts"]), max(manifest["parts"])
+    early = max(parts_of(manifest, is_early))
+    print("  no part            prove.py --stage ceiling torch")
+    print(f"  {first} to {early}  install.py, prove.py --stage rtx context")
+    print(f"  all, to {last}    install.py, prove.py --stage tensorrt")
+    print(f"{time.monotonic() - started:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
     python tests/gpu/prove.py --output RESULTS [--carried FOLDER] [--stage torch ...]
 
 Each stage writes RESULTS/STAGE.json as soon as there is something to write, whole or not at all: a
-run that is stopped keeps what it has. A stage that cannot run writes why.
+run that is stopped keeps what it has. `done` is null until the stage has ended, then true; or false
+where `not_run` says why it could not run, or not to its end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,61 +20,80 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, installed or not
 
+from edgerep.bench.environment import environment  # noqa: E402  (found by the line above)
+from edgerep.files import replacing  # noqa: E402
+
 STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context")
+WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose
 NETWORKS = ("RepVGG-A0", "RepVGG-B1", "RepVGG-B1g4", "RepVGG-B3")
 
 
 def results_of(stage: str, options: argparse.Namespace) -> Iterable[dict[str, Any]]:
     """What a stage found so far, again and again until it is done."""
-    import torch
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        yield {"not_run": "no CUDA device"}
-        return
+    cuda = options.device == "cuda"
+    if cuda and (reason := no_gpu()):
+        return [{"not_run": reason}]
     if stage == "torch":
         from torch_stage import run_torch
 
-        yield from run_torch(
+        return run_torch(
             options.device, options.networks, seconds=options.seconds, size=options.size,
-            rounds=options.rounds,
+            rounds=options.rounds, tuned=options.cudnn_benchmark,
         )  # fmt: skip
-        return
-    import other_stages
-
     if stage == "ceiling":
-        yield other_stages.run_ceilings(options.device)
-    elif options.carried is None:
-        yield {"not_run": "no engines: give --carried, the folder that prepare.py made"}
-    elif stage == "context":
-        yield other_stages.run_context(options.carried)
-    else:
-        runtime = {"rtx": "tensorrt-rtx"}.get(stage, stage)
-        yield other_stages.run_engines(options.carried, runtime)
+        from ceiling_stage import run_ceilings
+
+        return run_ceilings(options.device)
+    if options.carried is None:
+        return [{"not_run": "nothing was carried: give --carried, what install.py made"}]
+    if not cuda:
+        return [{"not_run": "needs a CUDA device, and --device is cpu"}]
+    if stage == "context":
+        from context_stage import run_context
+
+        return run_context(options.carried)
+    from engine_stage import build_and_run, run_engines
+
+    if stage == "tensorrt":
+        return build_and_run(options.carried)
+    return run_engines(options.carried, "tensorrt-rtx")
+
+
+def no_gpu() -> str | None:
+    """Why there is none, asked of the driver: not every Python here has torch."""
+    from edgerep.devices import first_cuda_device
+
+    return "no CUDA device was found" if first_cuda_device() is None else None
 
 
 def guarded(stage: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """As `results_of`; what breaks a stage off is added to what it had found."""
+    found: dict[str, Any] = {}
     try:
-        yield from results_of(stage, options)
+        for found in results_of(stage, options):
+            yield {**found, "done": None}
     except Exception as error:  # the next stage is independent of this one
-        yield {"not_run": f"{type(error).__name__}: {error}"}
+        words = (str(error).strip() or "no message").splitlines()[0]
+        yield {**found, "done": False, "not_run": f"{type(error).__name__}: {words}"}
+        return
+    yield {**found, "done": "not_run" not in found}
 
 
-def environment() -> dict[str, Any]:
-    import torch
-
-    found = {"python": platform.python_version(), "torch": torch.__version__,
-             "cuda": torch.version.cuda, "system": platform.platform()}  # fmt: skip
+def about() -> dict[str, Any]:
+    """The machine, and PyTorch's libraries where PyTorch is."""
+    found = environment()
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return found
+    found["torch"] = {"cuda": torch.version.cuda}
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-        found["compute_capability"] = ".".join(map(str, torch.cuda.get_device_capability()))
-        found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        found["torch"] |= {
+            "gpu": torch.cuda.get_device_name(),
+            "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
     return found
-
-
-def write(path: Path, document: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(partial, path)
 
 
 def main() -> None:
@@ -87,14 +106,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=480.0, help="for the torch stage")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its kernels")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    about = environment()
+    machine = about()
     for stage in options.stage:
+        started = time.monotonic()
+        written = -WRITE_EVERY_SECONDS
         found: dict[str, Any] = {}
         for found in guarded(stage, options):
-            document = {"schema": 1, "stage": stage, "environment": about, **found}
-            write(options.output / f"{stage}.json", document)
+            now = time.monotonic() - started
+            if now - written < WRITE_EVERY_SECONDS and found["done"] is None:
+                continue
+            written = now
+            about_it = {"schema": 1, "stage": stage, "environment": machine, "seconds": now}
+            with replacing(options.output / f"{stage}.json") as partial:
+                partial.write_text(json.dumps({**about_it, **found}) + "\n")
         print(f"{stage}: {found.get('not_run', 'done')}", flush=True)
 
 

@@ -1,0 +1,76 @@
+"""What TensorRT-RTX says of an engine by its header alone, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgerep.errors import MissingRuntimeError
+from edgerep.export.plan import Plan
+from edgerep.export.tensorrt_module import heard, load_runtime, log_of
+
+# `EngineInvalidityDiagnostics` of TensorRT-RTX 1.7; a name that a later release adds is said as is.
+_WORDS = {
+    "VERSION_MISMATCH": "it was built by another release: build it again with this one",
+    "UNSUPPORTED_CC": "it was not built for the compute capability of this GPU",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
+    "INSUFFICIENT_GPU_MEMORY": "this GPU has too little memory for it",
+    "MALFORMED_ENGINE": "its header is damaged, or of another format: copy or build it again",
+    "CUDA_ERROR": "CUDA reported an error while it was looked at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The runtime's verdict on an engine for this machine.
+
+    Attributes:
+        verdict: "valid", "suboptimal" (it runs, and one built for this GPU would be faster),
+            "invalid", or "unknown": without a driver the runtime rejects good engines as well.
+        reasons: In words, with the runtime's own name for each.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+def validity_of(path: Path, plan: Plan) -> Validity | None:
+    """Ask an installed TensorRT-RTX; None for TensorRT, which only tells by loading an engine.
+
+    Raises:
+        MissingDependencyError: TensorRT-RTX is not installed.
+        MissingRuntimeError: It cannot be loaded or started.
+        OSError: The file cannot be read.
+    """
+    if plan.runtime != "tensorrt-rtx":
+        return None
+    trt = load_runtime(plan.runtime)
+    with heard(trt):
+        try:
+            runtime = trt.Runtime(log_of(trt))
+        except (TypeError, RuntimeError) as error:  # the bindings' word for a null pointer
+            raise MissingRuntimeError(f"{trt.__name__} {trt.__version__} cannot start") from error
+        with path.open("rb") as file:
+            file.seek(plan.offset)
+            return judged(trt, runtime, file.read(runtime.engine_header_size))
+
+
+def judged(trt: Any, runtime: Any, header: bytes) -> Validity:
+    """The verdict on the first bytes of an engine; `header` may be longer than the runtime needs.
+
+    Args:
+        trt: The module `tensorrt_rtx`.
+        runtime: Its `Runtime`.
+        header: At least `runtime.engine_header_size` bytes, or the engine is malformed.
+    """
+    found, bits = runtime.get_engine_validity(header[: runtime.engine_header_size])
+    members = trt.EngineInvalidityDiagnostics.__members__
+    names = [name for name, member in members.items() if int(bits) & int(member)]
+    verdict = found.name.lower()
+    if verdict == "invalid" and not names:
+        verdict = "unknown"
+    return Validity(
+        verdict, tuple(f"{_WORDS[name]} ({name})" if name in _WORDS else name for name in names)
+    )

@@ -1,0 +1,182 @@
+"""Engines on the card: do they load, do they agree at every batch, how fast are they.
+
+Imports no torch: TensorRT 8.6 is run by a Python that has none.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cuda_graph import captured
+
+from edgerep.bench.artefacts import Artefact, open_artefact
+from edgerep.bench.comparison import Difference, compare, tolerance_for
+from edgerep.bench.engine_validity import validity_of
+from edgerep.bench.session import Array
+from edgerep.bench.tensorrt_session import TensorrtSession
+from edgerep.bench.timing import measure
+from edgerep.export.engine import build_engine
+from edgerep.export.plan import read_plan
+from edgerep.export.tensorrt_module import load_runtime
+
+ROUNDS = 20
+SCALE = np.float32(1 / 32)  # of the carried images: exact in every precision
+
+
+def images_of(carried: Path) -> Array:
+    """The images that the carried answers are of, [N, 3, H, W] float32."""
+    with np.load(carried / "images.npz") as file:
+        return np.asarray(file["images"], dtype=np.float32) * SCALE
+
+
+def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
+    """The result so far, after each engine of a runtime that was carried here."""
+    found: dict[str, Any] = {"runtime": runtime, "engines": []}
+    for path in sorted(carried.glob("*.engine"), key=lambda path: path.stat().st_size):
+        artefact = open_artefact(path)
+        if artefact.runtime == runtime:
+            found["engines"].append({"engine": path.name, **_guarded(artefact, carried)})
+            yield found
+    if not found["engines"]:
+        found["not_run"] = f"there is no {runtime} engine in the folder"
+    yield found
+
+
+def build_and_run(carried: Path) -> Iterator[dict[str, Any]]:
+    """The result so far: TensorRT engines of the carried graphs, built here twice each.
+
+    The second build has the timing cache of the first. Engines are kept in `built/`.
+    """
+    trt = load_runtime("tensorrt")
+    _without_libraries_of_others(trt)
+    found: dict[str, Any] = {
+        "runtime": "tensorrt", "version": trt.__version__, "engines": [],
+        "tactic_sources": "cuBLAS, cuBLASLt and cuDNN switched off: they were not installed",
+    }  # fmt: skip
+    built = carried / "built"
+    built.mkdir(exist_ok=True)
+    for graph in sorted(carried.glob("*.onnx"), key=lambda path: path.stat().st_size):
+        fields: dict[str, Any] = {"engine": graph.stem}
+        found["engines"].append(fields)
+        yield found  # what it was doing, should it be killed
+        cache = built / "timing.cache"
+        path = built / f"{graph.stem}.engine"
+        try:
+            for name in ("build_seconds", "build_again_seconds"):
+                engine = build_engine(graph, path, runtime="tensorrt", timing_cache=cache)
+                fields[name] = engine.build_seconds
+        except Exception as error:
+            fields["not_run"] = _words(error)
+        else:
+            fields.update(_guarded(open_artefact(path), carried))
+        yield found
+
+
+def _without_libraries_of_others(trt: Any) -> None:
+    """Every configuration that is made from now on has only TensorRT's own kernels.
+
+    What stands for cuBLAS and cuDNN on the GPU machine is empty: see wheels.py.
+    """
+    if not hasattr(trt.TacticSource, "CUDNN"):
+        return
+    make = trt.Builder.create_builder_config
+    libraries = (trt.TacticSource.CUBLAS, trt.TacticSource.CUBLAS_LT, trt.TacticSource.CUDNN)
+    kept = ~sum(1 << int(source) for source in libraries)
+
+    def made(builder: Any) -> Any:
+        config = make(builder)
+        if not config.set_tactic_sources(config.get_tactic_sources() & kept):
+            raise RuntimeError("TensorRT refuses to leave out cuBLAS and cuDNN")
+        return config
+
+    trt.Builder.create_builder_config = made
+
+
+def _guarded(artefact: Artefact, carried: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = {"precision": artefact.precision, "form": "fused"}
+    try:
+        validity = validity_of(artefact.path, read_plan(artefact.path))
+        fields["validity"] = asdict(validity) if validity else None
+        if artefact.why_not is not None:
+            return {**fields, "not_run": artefact.why_not}
+        if artefact.runtime == "tensorrt-rtx":
+            fields.update(_cold_and_warm(artefact, carried))
+        with TensorrtSession(artefact.path) as session:
+            fields["how"] = session.how
+            memory = session.memory()
+            fields["memory"] = {
+                "weights_bytes": memory.weights_bytes,
+                "activations_bytes": memory.activations_bytes,
+                "io_bytes": memory.io_bytes,
+            }
+            fields["batches"] = [
+                _batch(session, artefact, carried, size) for size in artefact.batch.sizes
+            ]
+    except Exception as error:  # the next engine may load; the words say what this one lacks
+        fields["not_run"] = _words(error)
+    return fields
+
+
+def _batch(
+    session: TensorrtSession, artefact: Artefact, carried: Path, size: int
+) -> dict[str, Any]:
+    """Every carried image in batches of `size`, against float64; and the latency of one batch."""
+    images = images_of(carried)
+    # NAME.PRECISION.KIND.engine: one answer serves every engine of a network.
+    with np.load(carried / f"{artefact.path.name.split('.')[0]}.answers.npz") as file:
+        truth, own = file["truth"], file["float32"].astype(np.float64)
+    count = len(images) // size * size
+    images, truth, own = images[:count], truth[:count], own[:count]
+    parts = [session.run(images[at : at + size]) for at in range(0, count, size)]
+    logits, *stages = (np.concatenate(part) for part in zip(*parts, strict=True))
+    tolerance = tolerance_for(artefact.precision, truth, compare(own, truth))
+    difference = compare(logits, truth)
+    calls: dict[str, Callable[[], None]] = {"plain": session.bind(images[:size])}
+    fields: dict[str, Any] = {
+        "batch": size,
+        **_json(difference),
+        "largest_rel_l2": tolerance.rel_l2,
+        "passed": difference.within(tolerance),
+        # The mean of each channel of a stage's outputs: all zero, or NaN, is a broken stage.
+        "stages_alive": [bool(np.isfinite(s).all() and (s != 0).any()) for s in stages],
+    }
+    try:
+        calls["graph"] = captured(session)
+    except Exception as error:
+        fields["graph_not_run"] = _words(error)
+    for name, samples in measure(calls, rounds=ROUNDS, min_round_seconds=0.005).items():
+        milliseconds = [round(sample / 1e6, 6) for sample in samples.flat_ns]
+        fields[f"{name}_p50_ms"] = statistics.median(milliseconds)
+        fields[f"{name}_samples_ms"] = milliseconds
+    return fields
+
+
+def _cold_and_warm(artefact: Artefact, carried: Path) -> dict[str, float]:
+    """Seconds from the file to the first answer, without and with the cache of compiled kernels."""
+    image = images_of(carried)[: artefact.batch.smallest]
+    cache = artefact.path.with_suffix(".cache")
+    cache.unlink(missing_ok=True)
+    found = {}
+    for name in ("cold_start_seconds", "warm_start_seconds"):
+        started = time.perf_counter()
+        with TensorrtSession(artefact.path, runtime_cache=cache) as session:
+            session.run(image)
+            found[name] = time.perf_counter() - started
+    found["runtime_cache_bytes"] = cache.stat().st_size
+    return found
+
+
+def _json(difference: Difference) -> dict[str, float | None]:
+    names = ("max_abs", "rel_l2", "cosine", "top1_agreement")
+    values = {name: float(getattr(difference, name)) for name in names}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"

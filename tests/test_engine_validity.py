@@ -1,0 +1,57 @@
+"""What TensorRT-RTX says of an engine's header, asked of the real runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from edgerep.architecture import Architecture
+from edgerep.bench.engine_validity import Validity, judged, validity_of
+from edgerep.devices import first_cuda_device
+from edgerep.export.engine import build_engine
+from edgerep.export.graph import export_onnx
+from edgerep.export.plan import Plan, read_plan
+from edgerep.export.tensorrt_module import load_runtime, log_of
+from edgerep.fusion import fuse
+from edgerep.repvgg import random_repvgg
+
+SMALL = Architecture(3, 8, (8, 16), (1, 1), (1, 1, 1), squeeze=False, classes=10)
+
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed"
+)
+
+
+@needs_rtx
+def test_a_header_that_is_none_is_malformed_in_words() -> None:
+    trt = load_runtime("tensorrt-rtx")
+    runtime = trt.Runtime(log_of(trt))
+    for header in (bytes(64), bytes(10), b""):
+        found = judged(trt, runtime, header)
+        assert found.verdict == "invalid"
+        (reason,) = found.reasons
+        assert reason.startswith("its header is damaged")
+        assert reason.endswith("(MALFORMED_ENGINE)")
+
+
+@needs_rtx
+def test_every_diagnostic_of_the_installed_runtime_has_words() -> None:
+    from edgerep.bench import engine_validity
+
+    trt = load_runtime("tensorrt-rtx")
+    assert set(engine_validity._WORDS) >= set(trt.EngineInvalidityDiagnostics.__members__)
+
+
+@needs_rtx
+def test_a_good_engine_is_not_called_bad_where_there_is_no_driver(tmp_path: Path) -> None:
+    if first_cuda_device() is not None:
+        pytest.skip("there is a driver")
+    graph = export_onnx(fuse(random_repvgg(SMALL)), tmp_path / "a.onnx", size=32)
+    engine = build_engine(graph, tmp_path / "a.engine", runtime="tensorrt-rtx")
+    assert validity_of(engine.path, read_plan(engine.path)) == Validity("unknown", ())
+
+
+def test_tensorrt_judges_no_header(tmp_path: Path) -> None:
+    assert validity_of(tmp_path / "no.engine", Plan("tensorrt", "10.3.0.26", 100)) is None
