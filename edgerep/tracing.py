@@ -8,6 +8,7 @@ tensors (flags, None, sizes) stay what they were.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from edgerep.module_copies import state_kept
 Place: TypeAlias = tuple[str, int, int]
 
 _PLACE = "edgerep_place"
+_LONGEST_LITERAL = 1 << 12  # numbers of a tensor that are written out in code
 _COUNTED = ("call_function", "call_method", "call_module")
 
 # Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
@@ -140,13 +142,27 @@ def trace(module: nn.Module, arguments: Arguments) -> Trace:
     Raises:
         UntraceableError: The module's own `forward` cannot be recorded.
     """
-    tracer = _Tracer(arguments)
+    tracer, graph = _recorded(module, _Tracer(arguments))
+    if tracer.literals:
+        # Perhaps made of buffers: worked out from those, they follow the network's type and device.
+        with contextlib.suppress(UntraceableError):
+            again, other = _recorded(module, _Tracer(arguments, buffers=True))
+            if len(again.opaque) <= len(tracer.opaque):
+                tracer, graph = again, other
+    return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
+
+
+def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
+    before = torch.get_rng_state()
     try:
         with state_kept(module):
             graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on stand-ins, may raise anything
         raise UntraceableError(_first_line(error)) from error
-    return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
+    if not torch.equal(torch.get_rng_state(), before):
+        torch.set_rng_state(before)
+        raise UntraceableError("it draws random numbers")
+    return tracer, graph
 
 
 class _Stand(fx.Proxy):
@@ -167,20 +183,35 @@ class _Frame:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, arguments: Arguments) -> None:
+    def __init__(self, arguments: Arguments, *, buffers: bool = False) -> None:
         super().__init__()
+        self.proxy_buffer_attributes = buffers  # whether code that reads a buffer is recorded
         self.arguments = arguments
         self.calls: list[Call] = []
         self.opaque: dict[str, str] = {}
         self.frames = [_Frame("", 0)]
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
+        self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Stand(node, self)
 
     def create_arg(self, a: Any) -> Any:
-        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+        if issubclass(type(a), fx.Proxy):
+            return a.node
+        if isinstance(a, Tensor) and self._is_made(a):
+            self.literals += 1
+            if a.numel() <= _LONGEST_LITERAL:
+                options = {"dtype": a.dtype, "device": a.device}
+                return self.create_node("call_function", torch.tensor, (a.tolist(),), options)
+        return super().create_arg(a)
+
+    def _is_made(self, tensor: Tensor) -> bool:
+        """Whether a tensor is the module's in no way: it was made while the code was recorded."""
+        if isinstance(tensor, nn.Parameter) or tensor in self.tensor_attrs:
+            return False
+        return all(tensor is not buffer for buffer in self.root.buffers())
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
