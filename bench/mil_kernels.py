@@ -59,7 +59,9 @@ def _layer_norm(a: Arguments) -> Tensor:
 
 
 def _linear(a: Arguments) -> Tensor:
-    return functional.linear(a["x"], a["weight"], a.get("bias"))
+    bias = a.get("bias")
+    bias = None if bias is None else tensor(bias)
+    return functional.linear(tensor(a["x"]), tensor(a["weight"]), bias)
 
 
 def _matmul(a: Arguments) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Array, Node, Var
+from edgerep.export.mil_node import Array, Node, Var, is_whole
 
 Emit: TypeAlias = Callable[[Node], Var]
 _CASTS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT32: "int32"}
@@ -21,6 +21,13 @@ def unary(builder: Any) -> Emit:
 
 def binary(builder: Any) -> Emit:
     return lambda node: builder(x=node.data(0), y=node.data(1), name=node.result)
+
+
+def divide(node: Node) -> Var:
+    x, y = node.data(0), node.data(1)
+    if is_whole(x):
+        node.refuse("it divides whole numbers and rounds towards zero, which MIL does not promise")
+    return mb.real_div(x=x, y=y, name=node.result)
 
 
 def negate(node: Node) -> Var:

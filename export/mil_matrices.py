@@ -1,4 +1,4 @@
-"""Products of matrices. One with constant weights and a bias is MIL's `linear`."""
+"""Products of matrices. One with a constant matrix of weights is MIL's `linear`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,37 @@ _LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
 
 
 def matmul(node: Node) -> Var:
-    return mb.matmul(x=node.data(0), y=node.data(1), name=node.result)
+    """A product of matrices or of stacks of them; a vector is a matrix for the time being."""
+    x, y = node.data(0), node.data(1)
+    if node.is_constant(1) and y.ndim == 2 and x.rank in _LINEAR_RANKS:
+        return mb.linear(x=x, weight=y.T.copy(), name=node.result)  # its bias is 0
+    flat = [axis for axis, value in ((-2, x), (-1, y)) if len(value.shape) == 1]
+    x, y = _as_matrix(x, 0, f"{node.result}_row"), _as_matrix(y, 1, f"{node.result}_column")
+    (x, flip_x), (y, flip_y) = _untransposed(x), _untransposed(y)
+    product = mb.matmul(
+        x=x, y=y, transpose_x=flip_x, transpose_y=flip_y,
+        name=f"{node.result}_product" if flat else node.result,
+    )  # fmt: skip
+    return mb.squeeze(x=product, axes=flat, name=node.result) if flat else product
+
+
+def _as_matrix(value: Var | Array, axis: int, name: str) -> Var | Array:
+    """A vector as a matrix of one row or column; anything else as it is."""
+    if len(value.shape) != 1:
+        return value
+    if isinstance(value, np.ndarray):
+        return np.expand_dims(value, axis)
+    return mb.expand_dims(x=value, axes=[axis], name=name)
+
+
+def _untransposed(value: Var | Array) -> tuple[Var | Array, bool]:
+    """What a matrix is the transpose of, and whether it is one: `matmul` turns it by itself."""
+    if isinstance(value, np.ndarray) or value.op is None or value.op.op_type != "transpose":
+        return value, False
+    op = value.op
+    *front, last, before = op.perm.val
+    turned = [*front, before, last] == list(range(value.rank))
+    return (op.x, True) if turned else (value, False)
 
 
 def matmul_add(node: Node) -> Var:

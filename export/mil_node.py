@@ -109,6 +109,13 @@ class Node:
         )
 
 
+def is_whole(operand: Any) -> bool:
+    """Whether an operand, computed or constant, is of whole numbers."""
+    if isinstance(operand, (np.ndarray, np.generic)):
+        return np.issubdtype(operand.dtype, np.integer)
+    return bool(types.is_int(operand.dtype))
+
+
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """Attributes as Python values; text as `str`."""
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

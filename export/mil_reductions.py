@@ -5,23 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from edgerep.export.mil_arithmetic import Emit
-from edgerep.export.mil_node import Node, Var
+from edgerep.export.mil_node import Node, Var, is_whole
 
 
-def reduction(builder: Any, of_none: Any = None) -> Emit:
+def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:
     """An ONNX `Reduce...`: axes as attribute or as input; without any, all or none of them.
 
     Args:
         builder: Of the operation.
         of_none: Builder for what it does to each number by itself; None if that is nothing.
+        whole: The result of whole numbers is exact, too.
     """
 
     def emit(node: Node) -> Var:
         x, axes = node.data(0), node.integers("axes", 1)
+        if not whole and is_whole(x):
+            node.refuse("it rounds its result to a whole number, which MIL does not promise")
         if not axes and node.get("noop_with_empty_axes", 0):
             return x if of_none is None else of_none(x=x, name=node.result)
         keep = bool(node.get("keepdims", 1))
-        return builder(x=x, axes=axes or list(range(x.rank)), keep_dims=keep, name=node.result)
+        axes = sorted(axes or range(x.rank))
+        return builder(x=x, axes=axes, keep_dims=keep, name=node.result)
 
     return emit
 

@@ -44,7 +44,8 @@ def squeeze(node: Node) -> Var:
     x, axes = node.data(0), node.integers("axes", 1)
     if axes is None and not all(map(is_known, x.shape)):
         node.refuse("it squeezes every dimension of size 1, and the batch can be one: name `axes`")
-    return mb.squeeze(x=x, axes=axes or _ones(x), name=node.result)
+    axes = axes or _ones(x)
+    return mb.squeeze(x=x, axes=axes, name=node.result) if axes else x
 
 
 def unsqueeze(node: Node) -> Var:

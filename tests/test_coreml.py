@@ -19,16 +19,16 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.architecture import Architecture
 from edgerep.batches import BatchProfile
 from edgerep.bench.coreml_session import MilReferenceSession
-from edgerep.bench.mil_interpreter import load_program
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError, EdgerepError, OptionError
-from edgerep.export.apple import ct, quiet
+from edgerep.export.apple import ct
 from edgerep.export.coreml import TARGETS, export_coreml, open_package
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, TensorSpec, open_graph, set_metadata
 from edgerep.preprocessing import Preprocessing
 from edgerep.records import read_record
 from edgerep.repvgg import RepVGG, random_repvgg
+from oracle import convert_by_coremltools, listing
 
 RTOL_INTERPRETER_VS_ONNXRUNTIME = 1e-5  # float32, of the largest output; measured 3e-7
 RTOL_HALF_VS_ONNXRUNTIME = 5e-3  # both float16, rounded at different places; measured 1e-3
@@ -65,29 +65,6 @@ def make_graph(tmp_path_factory: pytest.TempPathFactory) -> MakeGraph:
     return make
 
 
-def listing(path: Path) -> list[tuple[Any, ...]]:
-    """Every operation with what feeds it: earlier operations by number, constants by their bits."""
-    program = load_program(path)
-    numbers = {var: f"input {i}" for i, var in enumerate(program.inputs.values())}
-    lines = []
-    for index, op in enumerate(program.operations):
-        arguments = {
-            name: numbers[var] if var in numbers else bits(var.val)
-            for name, var in op.inputs.items()
-            if var is not None
-        }
-        numbers |= {var: f"{index}.{i}" for i, var in enumerate(op.outputs)}
-        lines.append((op.op_type, sorted(arguments.items())))
-    return lines
-
-
-def bits(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    array = np.asarray(value)
-    return array.dtype.name, array.shape, array.tobytes()
-
-
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(
     "plan",
@@ -98,17 +75,9 @@ def test_same_program_as_coremltools_own_pytorch_converter(
     plan: Architecture, precision: str, tmp_path: Path, make_graph: MakeGraph
 ) -> None:
     package = export_coreml(make_graph(plan, precision=precision), tmp_path / "ours.mlpackage")
-    oracle = tmp_path / "oracle.mlpackage"
-    with quiet():
-        traced: Any = torch.jit.trace(fused(plan), torch.zeros(1, 3, *SIZE))  # type: ignore[no-untyped-call]
-        ct.convert(
-            traced,
-            inputs=[ct.TensorType(name="image", shape=(1, 3, *SIZE), dtype=np.float32)],
-            outputs=[ct.TensorType(name="logits", dtype=np.float32)],
-            compute_precision=ct.precision["FLOAT16" if precision == "fp16" else "FLOAT32"],
-            minimum_deployment_target=ct.target.iOS16,
-            skip_model_load=True,
-        ).save(str(oracle))
+    oracle = convert_by_coremltools(
+        fused(plan), (1, 3, *SIZE), tmp_path / "oracle.mlpackage", half=precision == "fp16"
+    )
     ours, theirs = listing(package.path), listing(oracle)
     assert [line[0] for line in ours] == [line[0] for line in theirs]
     assert ours == theirs  # weights, pads, strides, axes and the wiring, bit for bit
@@ -149,8 +118,10 @@ def test_nearly_equal_weights_stay_apart(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(first, "a"), numpy_helper.from_array(second, "b")]
     file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, shape)], ["y"], weights)
     package = export_coreml(file, tmp_path / "net.mlpackage")
-    found = [
-        dict(args)["weight"][2] for operator, args in listing(package.path) if operator == "conv"
+    found: list[Any] = [
+        weight[2]
+        for operator, args in listing(package.path)
+        if operator == "conv" and isinstance(weight := dict(args)["weight"], tuple)
     ]
     assert found == [first.tobytes(), second.tobytes()]
 

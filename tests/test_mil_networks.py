@@ -16,10 +16,10 @@ from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.mil_interpreter import load_program
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError, OnnxError
-from edgerep.export.apple import ct, quiet
 from edgerep.export.coreml import export_coreml
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
+from oracle import convert_by_coremltools
 
 REL_L2_FP32_VS_TORCH_FLOAT64 = 1e-6  # measured 1e-7
 REL_L2_FP16_VS_TORCH_FLOAT64 = 5e-3  # measured 6e-4 to 2e-3
@@ -177,16 +177,8 @@ def test_same_operations_as_coremltools_own_pytorch_converter(name: str, tmp_pat
     graph = export_onnx(network, tmp_path / "a.onnx", size=SIZE)
     package = export_coreml(graph, tmp_path / "ours.mlpackage")
     shape = graph.inputs[0].concrete(1)
-    with quiet():
-        traced: Any = torch.jit.trace(network, torch.zeros(shape))  # type: ignore[no-untyped-call]
-        ct.convert(
-            traced,
-            inputs=[ct.TensorType(name="image", shape=shape, dtype=np.float32)],
-            compute_precision=ct.precision.FLOAT32,
-            minimum_deployment_target=ct.target.iOS16,
-            skip_model_load=True,
-        ).save(str(tmp_path / "oracle.mlpackage"))
-    ours, theirs = operations(package.path), operations(tmp_path / "oracle.mlpackage")
+    oracle = convert_by_coremltools(network, shape, tmp_path / "oracle.mlpackage")
+    ours, theirs = operations(package.path), operations(oracle)
     assert [op for op, _ in ours] == [op for op, _ in theirs]
     for (kind, mine), (_, other) in zip(ours, theirs, strict=True):
         if kind in ("conv", "linear", "prelu", "leaky_relu", "sigmoid_hard", "gelu"):

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError
-from edgerep.export.coreml import export_coreml
+from edgerep.export.coreml import Package, export_coreml
 from edgerep.export.mil_node import Node, attributes_of
 from edgerep.export.mil_operators import OPERATORS, emit
 
@@ -140,6 +140,12 @@ CASES = [
     Case("Gemm", [(3, 5), (5, 4)], attributes={"alpha": 3.0}, note="two-computed"),
     Case("MatMul", [(3, 5)], [weights(5, 4)]),
     Case("MatMul", [(2, 3, 5), (2, 5, 4)], note="batched"),
+    Case("MatMul", [(2, 3, 5)], [weights(5, 4)], note="linear"),
+    Case("MatMul", [(2, 2, 3, 5)], [weights(5, 4)], note="higher-rank"),
+    Case("MatMul", [(2, 3, 5)], [weights(5)], note="constant-vector"),
+    Case("MatMul", [(5,), (2, 5, 4)], note="row"),
+    Case("MatMul", [(2, 3, 5), (5,)], note="column"),
+    Case("MatMul", [(5,), (5,)], note="two-vectors"),
     Case("Reshape", [IMAGE], [ints(0, -1)]),
     Case("Reshape", [IMAGE], [ints(-1, 12, 6)], note="regrouped"),
     Case("Flatten", [IMAGE]),
@@ -149,6 +155,7 @@ CASES = [
     Case("Transpose", [(3, 5)], note="reversed"),
     Case("Squeeze", [(2, 6, 1, 1)], [ints(2, 3)]),
     Case("Squeeze", [(2, 1, 6, 1)], note="all"),
+    Case("Squeeze", [(2, 6)], note="nothing"),
     Case("Unsqueeze", [(3, 5)], [ints(0, 3)]),
     Case("Unsqueeze", [(3, 5)], [ints(-1)], note="negative"),
     Case("Concat", [IMAGE, (2, 3, 9, 8)], attributes={"axis": 1}),
@@ -243,6 +250,85 @@ def test_what_core_ml_cannot_do_exactly_is_refused_by_name(
     onnx.save(case.model(), file)
     with pytest.raises(CoremlError, match=rf"`the_node` \({case.operator}\).*{reason}"):
         export_coreml(file, tmp_path / "case.mlpackage")
+
+
+def build_package(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int]],
+    outputs: Sequence[str],
+    constants: Mapping[str, Any],
+    folder: Path,
+) -> Package:
+    """A package of several nodes on float32 inputs, beside its graph, `case.onnx`."""
+    graph = helper.make_graph(
+        nodes,
+        "case",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), folder / "case.onnx")
+    return export_coreml(folder / "case.onnx", folder / "case.mlpackage")
+
+
+@pytest.mark.parametrize(
+    ("perm", "turned", "left"),
+    [((0, 1, 3, 2), ["t", "x"], 0), ((0, 1, 3, 2), ["x", "t"], 0), ((0, 1, 3, 2), ["t", "t"], 0),
+     ((1, 0, 3, 2), ["x", "t"], 1), ((1, 0, 2, 3), ["t", "x"], 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_matmul_turns_its_operands_by_itself(
+    perm: Sequence[int], turned: Sequence[str], left: int, read_elsewhere: bool, tmp_path: Path
+) -> None:
+    """A transpose of the last two dimensions is a flag of `matmul`; any other one stays."""
+    nodes = [
+        helper.make_node("Transpose", ["z"], ["t"], perm=perm),
+        helper.make_node("MatMul", turned, ["m"]),
+        helper.make_node("Add", ["m", "x"], ["y"]),
+    ]
+    shape = (2, 2, 4, 4)
+    package = build_package(
+        nodes, {"x": shape, "z": shape}, ["y", "t"] if read_elsewhere else ["y"], {}, tmp_path
+    )
+    assert package.operators.get("transpose", 0) == max(left, int(read_elsewhere))
+    x, z = weights(*shape), weights(*shape)
+    reference = OnnxRuntimeSession(tmp_path / "case.onnx")
+    with MilReferenceSession(package) as ours, reference:
+        for found, wanted in zip(ours.run(x, z), reference.run(x, z), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [helper.make_node("Div", ["i", "two"], ["j"], name="the_node"),
+     helper.make_node("ReduceMean", ["i"], ["j"], name="the_node"),
+     helper.make_node("ReduceL2", ["i"], ["j"], name="the_node")],
+    ids=lambda node: str(node.op_type),
+)  # fmt: skip
+def test_whole_numbers_whose_result_is_rounded_are_refused(
+    node: onnx.NodeProto, tmp_path: Path
+) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+        node,
+        helper.make_node("Cast", ["j"], ["y"], to=TensorProto.FLOAT),
+    ]
+    with pytest.raises(CoremlError, match=rf"`the_node` \({node.op_type}\).*whole number"):
+        build_package(nodes, {"x": (2, 5)}, ["y"], {"two": np.int32(2)}, tmp_path)
+
+
+def test_products_of_whole_numbers_are_exact(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+        helper.make_node("MatMul", ["i", "w"], ["j"]),
+        helper.make_node("Cast", ["j"], ["y"], to=TensorProto.FLOAT),
+    ]
+    w = np.arange(10, dtype=np.int32).reshape(5, 2)
+    package = build_package(nodes, {"x": (3, 5)}, ["y"], {"w": w}, tmp_path)
+    x = 4 * weights(3, 5)
+    with MilReferenceSession(package) as session:
+        np.testing.assert_array_equal(session.run(x)[0], x.astype(np.int32) @ w)
 
 
 def test_unknown_attributes_are_refused() -> None:
