@@ -100,8 +100,8 @@ def _leads_to(node: fx.Node, base: fx.Node, region: Collection[fx.Node]) -> bool
 
 
 def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
-    for user in list(node.users):
-        _erase_with_users(graph, user)
+    while node.users:  # one of them may go with another
+        _erase_with_users(graph, next(iter(node.users)))
     graph.erase_node(node)
 
 

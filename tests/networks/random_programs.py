@@ -282,6 +282,7 @@ def _arithmetic(w: _Writer, name: str) -> str:
         f"{new} = -{name}",
         f"{new} = torch.mul({name}, {held})",
         f"{new} = {name}.div(4)",
+        f"{new} = {name} * torch.tensor([0.5], dtype=torch.float64)",
         f"{new} = {name} / {name}.shape[1]",
         f"{new} = 3 / ({name} * {name} + 1)",
     ))  # fmt: skip
