@@ -22,6 +22,7 @@ from edgerep.linear_map import LinearMap
 from edgerep.module_copies import state_kept
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
+from edgerep.recall import Recall
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
 from edgerep.tracing import PLAIN_FORWARDS, Trace, UntraceableError, place_of, trace
@@ -67,11 +68,12 @@ class Analysis:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """Positional and keyword arguments of one call."""
+    """Positional and keyword arguments of one call, and what is known of it."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    outputs: tuple[Tensor, ...] | None = None  # of the call, where they are known
+    outputs: tuple[Tensor, ...] | None = None
+    recall: Recall = field(default_factory=Recall)
 
 
 @torch.no_grad()
@@ -90,7 +92,8 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
     units: list[Unit] = []
     left: list[tuple[str, str]] = []
     taken: set[str] = set()
-    waiting: dict[str, list[_Sample]] = {"": [_Sample(r.inputs, {}, r.outputs) for r in runs]}
+    whole = [_Sample(run.inputs, {}, run.outputs, run.recall) for run in runs]
+    waiting: dict[str, list[_Sample]] = {"": whole}
     while waiting:
         pieces: list[str] = []
         for prefix, samples in waiting.items():
@@ -104,8 +107,8 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
             left += _left_in(unit)
             for path, why_not in opaque.items():
                 left.append((joined(prefix, path), why_not))
-                whole = joined(prefix, path)
-                pieces += [joined(whole, name) for name, _ in _children(root, whole)]
+                around = joined(prefix, path)
+                pieces += [joined(around, name) for name, _ in _children(root, around)]
         waiting = _captured(root, pieces, [run.inputs for run in runs])
     return Analysis(tuple(units), tuple(dict.fromkeys(left)))
 
@@ -155,9 +158,11 @@ def _checked(
     for index, sample in enumerate(samples):
         runner = recorder if index == 0 else Recorder(module, recorded.graph)
         given, copied = (detached([list(sample.args), dict(sample.kwargs)]) for _ in range(2))
-        wanted: Sequence[Tensor] = sample.outputs or tensors_in(module(*given[0], **given[1]))
+        with sample.recall:
+            wanted: Sequence[Tensor] = sample.outputs or tensors_in(module(*given[0], **given[1]))
         try:
-            found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
+            with sample.recall:
+                found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
         except Exception as error:  # the recorded code may have frozen what depends on the size
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UntraceableError(f"its code, recorded, cannot be run: {text}") from error

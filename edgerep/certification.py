@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
-from edgerep.layer_calls import observe
+from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.plain_layer import ExactLayer
@@ -30,7 +30,7 @@ def certify_fusion(
     placed: Sequence[Placed],
     layers: Mapping[str, nn.Module],
     left: Sequence[tuple[str, str]],
-    inputs: Sequence[Tensor],
+    unfused: Run,
 ) -> Certificate:
     """Compare a fused network with the one it was made from, and write the fused layers' numbers.
 
@@ -41,11 +41,12 @@ def certify_fusion(
         layers: The fused layers by name, their numbers not written yet: making a kernel is most
             of the work, and it is made once for both.
         left: What was not folded, and why.
-        inputs: Of one run of the network.
+        unfused: A run of the network as it was trained.
 
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
     """
+    inputs = unfused.inputs
     probed = {
         p.site.name: probe(p.site.settled, p.unit.view, p.unit.findings, p.region) for p in placed
     }
@@ -56,13 +57,10 @@ def certify_fusion(
     exchanged = {id(layers[name]): layer for name, layer in exact.items()}
     folded = float64_outputs(exact_network(module, exchanged), inputs)
     blocks = [
-        certify_site(
-            p.site, probed[p.site.name], exact[p.site.name].folded_probes(), layers[p.site.name]
-        )
+        certify_site(p.site, probed[p.site.name].truth, *exact[p.site.name].probed())
         for p in placed
     ]
-    truth = float64_outputs(model, inputs)
-    unfused, fused = observe(model, inputs), observe(module, inputs)
+    truth, fused = float64_outputs(model, inputs), observe(module, inputs)
     network = certify_network(type(model).__name__, truth, folded, unfused, fused)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]

@@ -57,13 +57,8 @@ def example_inputs(
 def checking_runs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Run]:
     """Runs at two sizes and batches, or at one where the network has no other.
 
-    What a trace froze of the first size shows on the second. Networks of edgerep's own, which run
-    on any size, are run on the smallest images: it is the code that is checked.
+    What a trace froze of the first size shows on the second.
     """
-    if isinstance(module, Network) and len(inputs) == 1:
-        least, channels = module.stride // 4 + 1, module.image_channels
-        shapes = ((2, channels, least, least), (1, channels, least, 2 * least - 1))
-        return [observe(module, (_random(module, shape, 0).to(inputs[0]),)) for shape in shapes]
     other = _other_run(module, inputs)
     return [observe(module, inputs), *([] if other is None else [other])]
 

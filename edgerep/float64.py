@@ -56,10 +56,10 @@ def _is_weighty(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
 def _in_slices(args: tuple[Any, ...]) -> Tensor:
     """The convolution, a slice of its output channels at a time, each widened when it is needed."""
     image, weight, bias, stride, padding, dilation, _ = args
-    columns = Columns(image.double(), weight.shape[2:], stride, padding, dilation)
+    columns = Columns([image.double()], weight.shape[2:], stride, padding, dilation)
     step = max(1, _SLICE_ELEMENTS // weight[0].numel())
     parts = [
-        columns.convolve(weight[start : start + step].double())
+        columns.convolve(weight[start : start + step].double())[0]
         for start in range(0, len(weight), step)
     ]
     result = torch.cat(parts, 1)

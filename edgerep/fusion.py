@@ -68,7 +68,8 @@ def fuse(
         examples = example_inputs(tree)
     else:
         examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    analysis = analyse(tree, checking_runs(tree, examples))
+    runs = checking_runs(tree, examples)
+    analysis = analyse(tree, runs)
     placed = placed_sites(analysis)
     layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
     module, failed = build(shared_copy(model), placed, layers)
@@ -79,7 +80,7 @@ def fuse(
     certificate = None
     if certify:
         left = (*analysis.left, *failed.items())
-        certificate = certify_fusion(model, module, done, layers, left, examples)
+        certificate = certify_fusion(model, module, done, layers, left, runs[0])
     else:
         for one in done:
             write_numbers(one.site.settled, layers[one.site.name])

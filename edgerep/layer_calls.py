@@ -13,11 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgerep.call_arguments import tensors_in
 from edgerep.module_copies import state_kept
-
-_CONVOLUTIONS = frozenset(
-    {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
-     functional.conv3d, functional.linear}
-)  # fmt: skip
+from edgerep.recall import CONVOLUTIONS, Recall
 
 
 @dataclass(slots=True)
@@ -36,20 +32,22 @@ class Run:
         inputs: As they were before it.
         outputs: Its tensors, in order, whatever held them.
         calls: Of its layers, whether they are modules or functions.
+        recall: What it convolved: another run of the same layers need not do it again.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     calls: LayerCalls
+    recall: Recall
 
 
 @torch.no_grad()
 def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     """Run a network once and keep what it gave; the network is as it was before."""
     given = [x.clone() for x in inputs]  # it may write to them
-    with state_kept(module), _Counting() as mode:
+    with state_kept(module), Recall() as recall, _Counting() as mode:
         outputs = module(*given)
-    return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls)
+    return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls, recall)
 
 
 class _Counting(TorchFunctionMode):
@@ -64,7 +62,7 @@ class _Counting(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in _CONVOLUTIONS:
+        if func in CONVOLUTIONS:
             self.calls.convolutions += 1
         elif func is functional.batch_norm:
             self.calls.batchnorms += 1

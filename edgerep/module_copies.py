@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 _AS_THEY_ARE = (bool, int, float, str, bytes, type(None), type)
 _TABLES = ("_parameters", "_buffers")
+_EMPTY = (dict, set, list, OrderedDict)  # most of what a module holds
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
@@ -33,17 +35,21 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo[id(module)] = twin
     state = vars(twin)
     for name, value in vars(module).items():
-        if isinstance(value, _AS_THEY_ARE):
+        if isinstance(value, _AS_THEY_ARE) or _is_plain_tuple(value):
             state[name] = value
         elif name == "_modules":
             state[name] = {
                 key: None if child is None else _copied(child, memo) for key, child in value.items()
             }
-        elif name in _TABLES or (type(value) in (dict, set) and not value):
+        elif name in _TABLES or (type(value) in _EMPTY and not value):
             state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
     return twin
+
+
+def _is_plain_tuple(value: object) -> bool:
+    return type(value) is tuple and all(isinstance(item, _AS_THEY_ARE) for item in value)
 
 
 def _has_own_way(kind: type[nn.Module]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ _CONVOLVE: dict[int, Callable[..., Tensor]] = {
     2: functional.conv2d,
     3: functional.conv3d,
 }
+
+Taker: TypeAlias = Callable[[slice, Tensor], None]  # of some rows of a kernel, float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,95 +108,125 @@ def _settled_axis(source: LinearMap, axis: int) -> tuple[int, int, int, tuple[in
 def empty_layer(settled: Settled, like: Tensor) -> nn.Module:
     """The layer, its numbers not yet written, in the type and on the device of `like`."""
     source = settled.source
-    with torch.device("meta"):  # no time spent on initial values
-        if not source.size:
-            layer: nn.Module = nn.Linear(source.inputs, source.outputs)
-        else:
-            layer = _LAYERS[len(source.size)](
-                source.inputs,
-                source.outputs,
-                settled.size,  # type: ignore[arg-type]
-                stride=source.stride,  # type: ignore[arg-type]
-                padding=settled.padding,  # type: ignore[arg-type]
-                dilation=settled.dilation,  # type: ignore[arg-type]
-                groups=source.groups,
-            )
-    return layer.to_empty(device=like.device).to(like.dtype).eval()
+    # No time spent on initial values.
+    if not source.size:
+        layer: nn.Module = nn.Linear(source.inputs, source.outputs, device="meta", dtype=like.dtype)
+    else:
+        layer = _LAYERS[len(source.size)](
+            source.inputs,
+            source.outputs,
+            settled.size,  # type: ignore[arg-type]
+            stride=source.stride,  # type: ignore[arg-type]
+            padding=settled.padding,  # type: ignore[arg-type]
+            dilation=settled.dilation,  # type: ignore[arg-type]
+            groups=source.groups,
+            device="meta",
+            dtype=like.dtype,
+        )
+    return layer.to_empty(device=like.device).eval()
 
 
 def write_numbers(settled: Settled, layer: nn.Module) -> None:
     """Write kernel and bias into a layer, each number rounded once."""
-    fold_images(settled, (), layer)
+    fold_images(settled, (), _writer(settled, layer))
+
+
+def _writer(settled: Settled, layer: nn.Module) -> Taker:
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    bias.detach().copy_(settled.bias())
+
+    def write(rows: slice, kernel: Tensor) -> None:
+        weight.detach()[rows].copy_(kernel)
+
+    return write
 
 
 @torch.no_grad()
 def fold_images(
-    settled: Settled, images: Sequence[Tensor], layer: nn.Module | None = None
+    settled: Settled, images: Sequence[Tensor], take: Taker | None = None
 ) -> list[Tensor]:
     """The map's value on each of some images, [N, inputs, *image] float64, with unrounded numbers.
 
-    The kernel is made once for all of them, a slice of its output channels at a time; on the way
-    each slice is rounded into `layer`, where one is given.
+    The kernel is made once for all of them, a slice of its output channels at a time, each small
+    enough to stay in a core's cache; `take` is shown every slice.
     """
     source, bias = settled.source, settled.bias()
-    appliers = [_applier(settled, image) for image in images]
+    apply = _applier(settled, images)
     parts: list[list[Tensor]] = [[] for _ in images]
     # A group's kernels are small, and a slice could begin inside a group: all at once then.
     whole = [slice(0, source.outputs)]
     for rows in source.slices() if source.groups == 1 or not images else whole:
         kernel = settled.rows(rows)
-        if layer is not None:
-            layer.get_parameter("weight")[rows].copy_(kernel)
-        for apply, found in zip(appliers, parts, strict=True):
-            found.append(apply(kernel))
-    if layer is not None:
-        layer.get_parameter("bias").copy_(bias)
-    shape = (-1, *[1] * len(source.size))
-    return [torch.cat(found, 1) + bias.to(found[0].device).reshape(shape) for found in parts]
+        if take is not None:
+            take(rows, kernel)
+        for found, part in zip(parts, apply(kernel), strict=True):
+            found.append(part)
+    return [_with_bias(found, bias) for found in parts]
 
 
-def _applier(settled: Settled, image: Tensor) -> Callable[[Tensor], Tensor]:
-    """What makes of some rows of the kernel their output channels for an image."""
+def _applier(settled: Settled, images: Sequence[Tensor]) -> Callable[[Tensor], list[Tensor]]:
+    """What makes of some rows of the kernel their output channels for each image, without bias."""
     source = settled.source
-    if not source.size:
-        return lambda kernel: functional.linear(image, kernel.to(image.device))
     stride, padding, dilation = source.stride, settled.padding, settled.dilation
-    if is_small(image, source.groups, stride):
-        columns = Columns(image, settled.size, stride, padding, dilation)
-        return lambda kernel: columns.convolve(kernel.to(image.device))
+    if not source.size:
+        return lambda kernel: [functional.linear(x, kernel.to(x.device)) for x in images]
+    if images and all(is_small(x, source.groups, stride) for x in images):
+        columns = Columns(images, settled.size, stride, padding, dilation)
+        return lambda kernel: columns.convolve(kernel.to(images[0].device))
     convolve = _CONVOLVE[len(source.size)]
-    return lambda kernel: convolve(
-        image, kernel.to(image.device), stride=stride, padding=padding, dilation=dilation,
-        groups=source.groups,
-    )  # fmt: skip
+    return lambda kernel: [
+        convolve(
+            x, kernel.to(x.device), stride=stride, padding=padding, dilation=dilation,
+            groups=source.groups,
+        )
+        for x in images
+    ]  # fmt: skip
 
 
 class ExactLayer(nn.Module):
     """A settled map computed in float64, its numbers not rounded; one pass does all the work.
 
-    At its first call it also computes its map on probe images, and writes its rounded numbers into
-    the layer that will be deployed.
-
-    Attributes:
-        folded: The map's value on the probes; None until then.
+    At its first call it also writes its rounded numbers into the layer that will be deployed, and
+    computes what both make of probe images.
     """
 
     def __init__(self, settled: Settled, probes: Tensor, layer: nn.Module) -> None:
         super().__init__()
-        self.folded: Tensor | None = None
         self._settled = settled
         self._probes = probes
         self._layer = [layer]  # not a child of this module
+        self._probed: list[tuple[Tensor, Tensor]] = []  # a list survives `state_kept`
 
     def forward(self, x: Tensor) -> Tensor:
         with as_stored():
-            if self.folded is not None:
-                return fold_images(self._settled, [x])[0]
-            y, self.folded = fold_images(self._settled, [x, self._probes], self._layer[0])
-            return y
+            return fold_images(self._settled, [x])[0] if self._probed else self._first_call(x)[0]
 
-    def folded_probes(self) -> Tensor:
-        """The map's value on the probes, also where the network never called this layer."""
-        if self.folded is None:
-            (self.folded,) = fold_images(self._settled, [self._probes], self._layer[0])
-        return self.folded
+    def probed(self) -> tuple[Tensor, Tensor]:
+        """What the unrounded map makes of the probes, and the deployed layer of the first of them.
+
+        Also where the network never called this layer.
+        """
+        if not self._probed:
+            self._first_call()
+        return self._probed[0]
+
+    @torch.no_grad()
+    def _first_call(self, *images: Tensor) -> list[Tensor]:
+        (layer,) = self._layer
+        weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+        apply = _applier(self._settled, [self._probes[:1].to(weight.device, weight.dtype)])
+        write, rounded = _writer(self._settled, layer), []
+
+        def take(rows: slice, kernel: Tensor) -> None:
+            write(rows, kernel)
+            rounded.extend(apply(weight[rows]))  # at once, while they are in a core's cache
+
+        *results, folded = fold_images(self._settled, [*images, self._probes], take)
+        self._probed.append((folded, _with_bias(rounded, bias)))
+        return results
+
+
+def _with_bias(parts: Sequence[Tensor], bias: Tensor) -> Tensor:
+    """The output channels of a kernel's slices, one behind the other, plus the bias."""
+    result = torch.cat([*parts], 1)
+    return result + bias.to(result.device).reshape(-1, *[1] * (result.ndim - 2))

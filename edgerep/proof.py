@@ -42,26 +42,23 @@ class Probed:
 
 
 @torch.no_grad()
-def certify_site(site: Site, probed: Probed, folded: Tensor, layer: nn.Module) -> BlockCertificate:
+def certify_site(site: Site, truth: Tensor, folded: Tensor, rounded: Tensor) -> BlockCertificate:
     """Compare a site's nodes as they stand with its fold, on probe images in float64.
 
     Args:
         site: The site.
-        probed: What its nodes make of the probes.
+        truth: What its nodes make of the probes.
         folded: What the fold makes of them, its numbers not rounded.
-        layer: The fold as it will run.
+        rounded: What the layer that will be deployed makes of the first of them.
 
     Raises:
         FusionError: They differ by more than `FLOAT64_BOUND`, or give no finite numbers.
     """
-    truth = probed.truth
     if folded.shape != truth.shape:
         raise FusionError(
             f"{site.name}: the folded site gives {list(folded.shape)} and the unfolded one "
             f"{list(truth.shape)}: this site must not be fused"
         )
-    weight = layer.get_parameter("weight")
-    plain = layer(probed.probes[:1].to(weight.device, weight.dtype))
     relative = max(relative_l2(f, t) for f, t in zip(folded, truth, strict=True))
     if not relative <= FLOAT64_BOUND:  # also refuses NaN
         raise FusionError(
@@ -77,7 +74,7 @@ def certify_site(site: Site, probed: Probed, folded: Tensor, layer: nn.Module) -
         layer=describe_layer(site.settled),
         float64_max_abs=(folded - truth).abs().max().item(),
         float64_rel=relative,
-        float32_rel=relative_l2(plain, truth[:1]),
+        float32_rel=relative_l2(rounded, truth[:1]),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,10 +24,10 @@ def is_small(image: Tensor, groups: int, stride: Sequence[int]) -> bool:
 
 
 class Columns:
-    """An image [N, C, H, W] laid out so that a convolution is one matrix product.
+    """Images [N, C, H, W] laid out so that their convolution is one matrix product.
 
     Args:
-        image: Its positions are few.
+        images: Of any sizes; their positions are few.
         size: Taps of the kernel along each axis.
         stride: As in torch.
         padding: As in torch.
@@ -35,25 +36,36 @@ class Columns:
 
     def __init__(
         self,
-        image: Tensor,
+        images: Sequence[Tensor],
         size: Sequence[int],
         stride: Sequence[int],
         padding: Sequence[int],
         dilation: Sequence[int],
     ) -> None:
-        columns = functional.unfold(
-            image, tuple(size), tuple(dilation), tuple(padding), tuple(stride)
-        )  # [N, C * taps, positions]
-        self._count = len(image)
-        self._flat = columns.transpose(0, 1).reshape(columns.shape[1], -1)
-        self._places = [
-            (side + 2 * pad - (taps - 1) * step - 1) // jump + 1
-            for side, pad, taps, step, jump in zip(
-                image.shape[2:], padding, size, dilation, stride, strict=True
-            )
+        # A position's column in a row: the matrix product is twice as fast that way round.
+        laid_out = [
+            functional.unfold(image, tuple(size), tuple(dilation), tuple(padding), tuple(stride))
+            .transpose(1, 2)
+            .flatten(0, 1)
+            for image in images
+        ]  # each [N * positions, C * taps]
+        self._flat = torch.cat(laid_out)
+        self._counts = [len(one) for one in laid_out]
+        self._shapes = [
+            [len(image)]
+            + [
+                (side + 2 * pad - (taps - 1) * step - 1) // jump + 1
+                for side, pad, taps, step, jump in zip(
+                    image.shape[2:], padding, size, dilation, stride, strict=True
+                )
+            ]
+            for image in images
         ]
 
-    def convolve(self, kernel: Tensor) -> Tensor:
-        """The output channels of a kernel's rows, [rows, C, *size] to [N, rows, H, W]."""
-        result = kernel.reshape(len(kernel), -1) @ self._flat
-        return result.reshape(len(kernel), self._count, *self._places).transpose(0, 1)
+    def convolve(self, kernel: Tensor) -> list[Tensor]:
+        """The output channels of a kernel's rows, [rows, C, *size] to [N, rows, H, W] an image."""
+        result = functional.linear(self._flat, kernel.reshape(len(kernel), -1))
+        return [
+            part.reshape(*shape, -1).movedim(-1, 1)
+            for part, shape in zip(torch.split(result, self._counts), self._shapes, strict=True)
+        ]
