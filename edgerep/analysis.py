@@ -154,15 +154,13 @@ def _checked(
     Raises:
         UntraceableError: They disagree.
     """
-    recorder = Recorder(module, recorded.graph)
-    for index, sample in enumerate(samples):
-        runner = recorder if index == 0 else Recorder(module, recorded.graph)
+    recorders = [Recorder(module, recorded.graph, sample.recall) for sample in samples]
+    for recorder, sample in zip(recorders, samples, strict=True):
         given, copied = (detached([list(sample.args), dict(sample.kwargs)]) for _ in range(2))
         with sample.recall:
             wanted: Sequence[Tensor] = sample.outputs or tensors_in(module(*given[0], **given[1]))
         try:
-            with sample.recall:
-                found = tensors_in(runner.run(*arguments.tensors_of(*copied)))
+            found = tensors_in(recorder.run(*arguments.tensors_of(*copied)))
         except Exception as error:  # the recorded code may have frozen what depends on the size
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UntraceableError(f"its code, recorded, cannot be run: {text}") from error
@@ -174,7 +172,7 @@ def _checked(
                 "its code, recorded, gives other answers than when it is run: it changes a tensor "
                 "in place, or asks what type or size an argument has"
             )
-    return recorder
+    return recorders[0]
 
 
 def _alike(found: Tensor, wanted: Tensor) -> bool:

@@ -11,7 +11,7 @@ from edgerep.analysis import Analysis, Unit
 from edgerep.call_arguments import Arguments, arguments_of
 from edgerep.extraction import Extract, extract
 from edgerep.regions import Region
-from edgerep.rewriting import as_layer, opened_paths, rewrite
+from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
 from edgerep.sites import Site, joined, parent_of
 from edgerep.tracing import UntraceableError
 
@@ -68,6 +68,7 @@ def build(
     """
     failed: dict[str, str] = {}
     done: set[str] = set()
+    classes: Classes = {}
     names = _names_of_each(tree)
     under = _by_surroundings(placed)
     for path in sorted({p.site.module for p in placed if p.site.how == "inside"}, key=_depth):
@@ -83,7 +84,7 @@ def build(
             done |= {p.site.name for p in own}
             failed |= {p.site.name: f"its module's code cannot be cut out: {why}" for p in own}
             continue
-        new = rewrite(tree.get_submodule(path), path, code, arguments, folds, layers)
+        new = rewrite(tree.get_submodule(path), path, code, arguments, folds, layers, classes)
         tree = _exchanged(tree, names, path, new)
         done |= {site.name for site, _ in folds}
     for one in placed:

@@ -87,6 +87,8 @@ def _bound(
 
 def tensors_in(value: Any) -> list[Tensor]:
     """The tensors of nested sequences and mappings, in order."""
+    if isinstance(value, Tensor):  # most values are one
+        return [value]
     return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
 
 

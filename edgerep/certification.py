@@ -8,16 +8,17 @@ from torch import nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
+from edgerep.float64 import Beside
 from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.plain_layer import ExactLayer
+from edgerep.probing import first_probes, probe
 from edgerep.proof import (
     certify_network,
     certify_site,
     exact_network,
     float64_outputs,
-    probe,
 )
 from edgerep.sites import parent_of
 
@@ -46,10 +47,10 @@ def certify_fusion(
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
     """
-    inputs = unfused.inputs
-    probed = {
-        p.site.name: probe(p.site.settled, p.unit.view, p.unit.findings, p.region) for p in placed
-    }
+    inputs, beside = unfused.inputs, Beside()
+    first = {p.site.name: first_probes(p, beside) for p in placed}
+    truth = float64_outputs(model, inputs, beside)
+    probed = {p.site.name: probe(p, first[p.site.name], beside) for p in placed}
     exact = {
         p.site.name: ExactLayer(p.site.settled, probed[p.site.name].probes, layers[p.site.name])
         for p in placed
@@ -60,7 +61,7 @@ def certify_fusion(
         certify_site(p.site, probed[p.site.name].truth, *exact[p.site.name].probed())
         for p in placed
     ]
-    truth, fused = float64_outputs(model, inputs), observe(module, inputs)
+    fused = observe(module, inputs)
     network = certify_network(type(model).__name__, truth, folded, unfused, fused)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]

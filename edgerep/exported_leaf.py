@@ -29,6 +29,7 @@ from edgerep.map_sequence import after, inexact
 from edgerep.map_sum import constant, total
 from edgerep.node_reading import read_operation
 from edgerep.operations import Same, Step, Sum, View
+from edgerep.recall import Recall
 
 aten = torch.ops.aten
 
@@ -47,7 +48,7 @@ def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
     except Exception:  # whatever torch.export or the module's own code raises: it stays opaque
         return None
     graph = graph_module.graph
-    recorder = Recorder(graph_module, graph)
+    recorder = Recorder(graph_module, graph, Recall())
     with torch.no_grad():
         recorder.run(*args)
     view = View(graph_module, Constants(graph_module, graph), recorder.facts)

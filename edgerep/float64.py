@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +14,41 @@ from edgerep.small_images import Columns, is_small
 
 _SLICE_ELEMENTS = 1 << 18  # of a kernel: 2 MiB in float64, which stay in a core's cache
 
-_suspended: ContextVar[bool] = ContextVar("suspended", default=False)
+
+class Beside:
+    """Images that a network's large kernels will be applied to later, by other code.
+
+    They are convolved when a run of the network widens the kernel anyway; who asks for the same
+    convolution afterwards is given the result.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[int, list[Tensor]] = {}
+        self._kernels: list[Tensor] = []  # kept alive, so that an `id` stays its owner's
+        self._results: dict[tuple[object, ...], Tensor] = {}
+
+    def expect(self, kernel: Tensor, image: Tensor) -> None:
+        """A float64 image [N, C, H, W] that the kernel will be applied to."""
+        self._images.setdefault(id(kernel), []).append(image)
+        self._kernels.append(kernel)
+
+    def result(self, args: tuple[Any, ...]) -> Tensor | None:
+        """What `conv2d(*args)` gives, if it was computed already."""
+        return self._results.get(_key(*args))
+
+    def others(self, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Arguments of the convolutions that should be computed together with this one."""
+        image, kernel, *rest = args
+        images = self._images.get(id(kernel), ())
+        return [(one, kernel, *rest) for one in images if one is not image]
+
+    def keep(self, args: tuple[Any, ...], result: Tensor) -> None:
+        """Remember a convolution."""
+        self._results[_key(*args)] = result
+
+
+def _key(image: Tensor, kernel: Tensor, bias: Tensor | None, *rest: Any) -> tuple[object, ...]:
+    return (id(image), image._version, id(kernel), id(bias), *map(str, rest))
 
 
 class Float64Arithmetic(TorchFunctionMode):
@@ -25,7 +57,14 @@ class Float64Arithmetic(TorchFunctionMode):
     `with Float64Arithmetic(): network(images.double())` computes what `network.double()` would,
     while each weight is widened only for the one call that needs it: the extra memory is that of
     the largest layer, and the network is not touched.
+
+    Args:
+        beside: Images to convolve in the same pass over a kernel.
     """
+
+    def __init__(self, beside: Beside | None = None) -> None:
+        super().__init__()
+        self._beside = beside or Beside()
 
     def __torch_function__(
         self,
@@ -35,11 +74,21 @@ class Float64Arithmetic(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
-        if not _suspended.get() and any(map(_is_narrow, _tensors((args, named)))):
+        if any(map(_is_narrow, _tensors((args, named)))):
             if _is_weighty(func, args):
-                return _in_slices(args)
+                return self._convolved(args)
             args, named = tree_map_only(Tensor, _widen, (args, named))
         return func(*args, **named)
+
+    def _convolved(self, args: tuple[Any, ...]) -> Tensor:
+        known = self._beside.result(args)
+        if known is not None:
+            return known.clone()
+        others = [one for one in self._beside.others(args) if _is_weighty(torch.conv2d, one)]
+        result, *more = _in_slices(args[1:], [args[0], *(one[0] for one in others)])
+        for one, its in zip(others, more, strict=True):
+            self._beside.keep(one, its)
+        return result
 
 
 def _is_weighty(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
@@ -53,27 +102,18 @@ def _is_weighty(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     )
 
 
-def _in_slices(args: tuple[Any, ...]) -> Tensor:
-    """The convolution, a slice of its output channels at a time, each widened when it is needed."""
-    image, weight, bias, stride, padding, dilation, _ = args
-    columns = Columns([image.double()], weight.shape[2:], stride, padding, dilation)
+def _in_slices(rest: tuple[Any, ...], images: Sequence[Tensor]) -> list[Tensor]:
+    """Convolutions, a slice of the output channels at a time, each widened when it is needed."""
+    weight, bias, stride, padding, dilation, _ = rest
+    wide = [image.double() for image in images]
+    columns = Columns(wide, weight.shape[2:], stride, padding, dilation)
     step = max(1, _SLICE_ELEMENTS // weight[0].numel())
     parts = [
-        columns.convolve(weight[start : start + step].double())[0]
+        columns.convolve(weight[start : start + step].double())
         for start in range(0, len(weight), step)
     ]
-    result = torch.cat(parts, 1)
-    return result if bias is None else result + bias.double().reshape(-1, 1, 1)
-
-
-@contextlib.contextmanager
-def as_stored() -> Iterator[None]:
-    """Inside `Float64Arithmetic`, compute with tensors of the types that they are stored in."""
-    token = _suspended.set(True)
-    try:
-        yield
-    finally:
-        _suspended.reset(token)
+    results = [torch.cat(slices, 1) for slices in zip(*parts, strict=True)]
+    return results if bias is None else [x + bias.double().reshape(-1, 1, 1) for x in results]
 
 
 def _tensors(tree: object) -> Iterator[Tensor]:

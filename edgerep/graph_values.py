@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from edgerep.call_arguments import tensors_in
 from edgerep.linear_map import widened
+from edgerep.recall import Recall
 
 # Their value is another one at every call.
 _RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "dropout", "empty")
@@ -30,6 +31,11 @@ class Fact:
 class Recorder(fx.Interpreter):
     """Runs a graph and keeps what it shows of every tensor in it.
 
+    Args:
+        module: That the graph was recorded of.
+        graph: To run.
+        recall: What was convolved before.
+
     Attributes:
         facts: Shape and type.
         memory: The node that made the memory which a tensor shows: another one for a view.
@@ -37,8 +43,9 @@ class Recorder(fx.Interpreter):
             spelling: torch counts the writes to a tensor.
     """
 
-    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph, recall: Recall) -> None:
         super().__init__(module, graph=graph)
+        self._recall = recall
         self.facts: dict[fx.Node, Fact] = {}
         self.memory: dict[fx.Node, fx.Node] = {}
         self.writes: dict[fx.Node, frozenset[fx.Node]] = {}
@@ -48,9 +55,10 @@ class Recorder(fx.Interpreter):
         known: dict[int, fx.Node] = {}
         for source in n.all_input_nodes:
             known |= self._makers[source]
-        given = tensors_in([self.env[source] for source in n.all_input_nodes])
+        given = [t for source in n.all_input_nodes for t in tensors_in(self.env[source])]
         before = [_version(tensor) for tensor in given]
-        value = super().run_node(n)
+        with self._recall:
+            value = super().run_node(n)
         written = [t for t, version in zip(given, before, strict=True) if _version(t) != version]
         if written:
             self.writes[n] = frozenset(known.get(_storage(tensor), n) for tensor in written)

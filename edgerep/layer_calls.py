@@ -45,15 +45,17 @@ class Run:
 def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     """Run a network once and keep what it gave; the network is as it was before."""
     given = [x.clone() for x in inputs]  # it may write to them
-    with state_kept(module), Recall() as recall, _Counting() as mode:
+    recall = Recall()
+    with state_kept(module), _Counting(recall) as mode:
         outputs = module(*given)
     return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls, recall)
 
 
 class _Counting(TorchFunctionMode):
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall) -> None:
         super().__init__()
         self.calls = LayerCalls()
+        self._recall = recall
 
     def __torch_function__(
         self,
@@ -64,6 +66,7 @@ class _Counting(TorchFunctionMode):
     ) -> Any:
         if func in CONVOLUTIONS:
             self.calls.convolutions += 1
-        elif func is functional.batch_norm:
+            return self._recall.call(func, args, kwargs or {})
+        if func is functional.batch_norm:
             self.calls.batchnorms += 1
         return func(*args, **(kwargs or {}))

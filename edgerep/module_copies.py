@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-_AS_THEY_ARE = (bool, int, float, str, bytes, type(None), type)
+_AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None), type})
 _TABLES = ("_parameters", "_buffers")
 _EMPTY = (dict, set, list, OrderedDict)  # most of what a module holds
 
@@ -29,31 +30,30 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if id(module) in memo:
         found: nn.Module = memo[id(module)]
         return found
-    if _has_own_way(type(module)):
+    made: Any = type(module)
+    if _has_own_way(made):
         return copy.deepcopy(module, memo)
-    twin: nn.Module = type(module).__new__(type(module))
+    twin: nn.Module = made.__new__(made)
     memo[id(module)] = twin
     state = vars(twin)
     for name, value in vars(module).items():
-        if isinstance(value, _AS_THEY_ARE) or _is_plain_tuple(value):
+        kind = type(value)
+        if kind in _AS_THEY_ARE or (kind is tuple and _AS_THEY_ARE.issuperset(map(type, value))):
             state[name] = value
         elif name == "_modules":
             state[name] = {
                 key: None if child is None else _copied(child, memo) for key, child in value.items()
             }
-        elif name in _TABLES or (type(value) in _EMPTY and not value):
+        elif name in _TABLES or (kind in _EMPTY and not value):
             state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
     return twin
 
 
-def _is_plain_tuple(value: object) -> bool:
-    return type(value) is tuple and all(isinstance(item, _AS_THEY_ARE) for item in value)
-
-
-def _has_own_way(kind: type[nn.Module]) -> bool:
-    """Whether a class says itself how its instances are copied."""
+@functools.cache
+def _has_own_way(kind: Any) -> bool:
+    """Whether a class of modules says itself how its instances are copied."""
     return hasattr(kind, "__deepcopy__") or any(
         getattr(kind, name, None) is not getattr(nn.Module, name, None)
         for name in ("__reduce_ex__", "__reduce__", "__getstate__")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.float64 import as_stored
 from edgerep.linear_map import Axes, LinearMap
 from edgerep.small_images import Columns, is_small
 
@@ -108,22 +108,22 @@ def _settled_axis(source: LinearMap, axis: int) -> tuple[int, int, int, tuple[in
 def empty_layer(settled: Settled, like: Tensor) -> nn.Module:
     """The layer, its numbers not yet written, in the type and on the device of `like`."""
     source = settled.source
-    # No time spent on initial values.
-    if not source.size:
-        layer: nn.Module = nn.Linear(source.inputs, source.outputs, device="meta", dtype=like.dtype)
-    else:
-        layer = _LAYERS[len(source.size)](
-            source.inputs,
-            source.outputs,
-            settled.size,  # type: ignore[arg-type]
-            stride=source.stride,  # type: ignore[arg-type]
-            padding=settled.padding,  # type: ignore[arg-type]
-            dilation=settled.dilation,  # type: ignore[arg-type]
-            groups=source.groups,
-            device="meta",
-            dtype=like.dtype,
-        )
-    return layer.to_empty(device=like.device).eval()
+    kind: Any = _LAYERS[len(source.size)] if source.size else nn.Linear
+    sizes: dict[str, Any] = {}
+    if source.size:
+        sizes = {"kernel_size": settled.size, "stride": source.stride, "padding": settled.padding,
+                 "dilation": settled.dilation, "groups": source.groups}  # fmt: skip
+    layer: nn.Module = _without_values(kind)(
+        source.inputs, source.outputs, **sizes, device=like.device, dtype=like.dtype
+    )
+    layer.__class__ = kind
+    return layer.eval()
+
+
+@functools.cache
+def _without_values(kind: Any) -> Any:
+    """The class, less the time that it spends on initial values."""
+    return type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
 
 
 def write_numbers(settled: Settled, layer: nn.Module) -> None:
@@ -198,7 +198,8 @@ class ExactLayer(nn.Module):
         self._probed: list[tuple[Tensor, Tensor]] = []  # a list survives `state_kept`
 
     def forward(self, x: Tensor) -> Tensor:
-        with as_stored():
+        # Each of its tensors has the type that it needs: nothing is to be widened in here.
+        with torch._C.DisableTorchFunction():
             return fold_images(self._settled, [x])[0] if self._probed else self._first_call(x)[0]
 
     def probed(self) -> tuple[Tensor, Tensor]:

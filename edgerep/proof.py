@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
-from edgerep.float64 import Float64Arithmetic
+from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.layer_calls import Run
-from edgerep.linear_map import float64_device
 from edgerep.module_copies import state_kept
-from edgerep.operations import View
 from edgerep.plain_layer import ExactLayer, Settled
-from edgerep.regions import Findings, Region
-from edgerep.sites import Site, source_of
+from edgerep.sites import Site
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
 # this and right far below it. The sites measured so far stay under 1e-13.
@@ -30,15 +26,6 @@ FLOAT64_BOUND = 1e-10
 NETWORK_BOUND = 1e-6
 # A network whose own float32 run is off by more than this multiplies roundoff without bound.
 _CHAOS = 1e-2
-_BORDER = 1e3  # how much larger the border of one probe is than its inside
-
-
-@dataclass(frozen=True, eq=False)
-class Probed:
-    """Probe images of a site, and what its unfused nodes make of them, both float64."""
-
-    probes: Tensor
-    truth: Tensor
 
 
 @torch.no_grad()
@@ -79,9 +66,11 @@ def certify_site(site: Site, truth: Tensor, folded: Tensor, rounded: Tensor) -> 
 
 
 @torch.no_grad()
-def float64_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-    """All outputs of a network, computed in float64, as one vector."""
-    with state_kept(network), Float64Arithmetic():
+def float64_outputs(
+    network: nn.Module, inputs: Sequence[Tensor], beside: Beside | None = None
+) -> Tensor:
+    """All outputs of a network, computed in float64, as one vector; `beside`, other images too."""
+    with state_kept(network), Float64Arithmetic(beside):
         # Copies: a network may write to what it is given.
         wide = [(x.double() if x.is_floating_point() else x).clone() for x in inputs]
         return joined_outputs(tensors_in(network(*wide)))
@@ -162,73 +151,3 @@ def _times(numbers: Sequence[int]) -> str:
 
 def _one(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(set(numbers)) == 1 else _times(numbers)
-
-
-@torch.no_grad()
-def probe(settled: Settled, view: View, findings: Findings, region: Region) -> Probed:
-    """Probe images of a region, and what its own modules and functions make of them.
-
-    This side shares nothing with the fold but the weights.
-
-    The smallest images come first: at a border everything that can go wrong does.
-    """
-    device = float64_device(view.facts[region.base].device)
-    refusal: Exception | None = None
-    for image in _sizes(settled, view.facts[region.base].shape[2:]):
-        probes = _probes(settled.source.inputs, image).to(device)
-        try:
-            return Probed(probes, _unfused(view, findings, region, probes))
-        except RuntimeError as error:  # an image too small for a layer within
-            refusal = error
-    raise FusionError(f"{region.last.name}: the unfused site cannot be run: {refusal}")
-
-
-def _sizes(settled: Settled, traced: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    source = settled.source
-    least = [
-        max(1, stride - extent) for stride, extent in zip(source.stride, source.extent, strict=True)
-    ]  # gives two places along each axis
-    yield tuple(least)
-    yield tuple(size + max(source.size, default=1) for size in least)
-    yield tuple(traced)
-
-
-def _probes(channels: int, image: Sequence[int]) -> Tensor:
-    """[3, channels, *image]: random, an impulse in every channel, a border a thousand times larger.
-
-    The second is random too, so that impulses of different channels cannot cancel.
-    """
-    generator = torch.Generator().manual_seed(0)
-    random, impulse, border = torch.randn(
-        3, channels, *image, generator=generator, dtype=torch.float64
-    )
-    middle: Any = (slice(None), *(size // 2 for size in image))
-    alone = torch.zeros_like(impulse)
-    alone[middle] = impulse[middle]
-    for axis, size in enumerate(image, start=1):
-        for end in (0, size - 1):
-            border.select(axis, end).mul_(_BORDER)
-    return torch.stack([random, alone, border])
-
-
-def _unfused(view: View, findings: Findings, region: Region, x: Tensor) -> Tensor:
-    """What a region's nodes make of a value of its base, run one by one in float64."""
-    values: dict[fx.Node, Any] = {region.base: x}
-
-    def value_of(node: fx.Node) -> Any:
-        source = source_of(findings, node)
-        return values[source] if source in values else view.constants.value(node)
-
-    with Float64Arithmetic():
-        for node in region.nodes:
-            args = fx.map_arg(node.args, value_of)
-            kwargs = fx.map_arg(node.kwargs, value_of)
-            target: Any = node.target
-            if node.op == "call_module":
-                values[node] = view.module.get_submodule(target)(*args, **kwargs)
-            elif node.op == "call_method":
-                values[node] = getattr(args[0], target)(*args[1:], **kwargs)
-            else:
-                values[node] = target(*args, **kwargs)
-    result: Tensor = values[region.last]
-    return result

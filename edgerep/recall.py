@@ -17,14 +17,14 @@ CONVOLUTIONS = frozenset(
 )  # fmt: skip
 # Numbers of a kernel for one of its image and result: above it, to compare images and to copy
 # results costs little beside reading the kernel, and keeping them takes little memory.
-_LARGE = 4
+_LARGE = 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Known:
     image: Tensor
     others: Sequence[Any]
-    version: int  # of the kernel
+    versions: Sequence[int]  # of the kernel and the bias
     result: Tensor
 
 
@@ -46,18 +46,30 @@ class Recall(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func not in CONVOLUTIONS or kwargs or len(args) < 2:
-            return func(*args, **(kwargs or {}))
+        if func in CONVOLUTIONS:
+            return self.call(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+    def call(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """What a convolution gives: computed, or remembered."""
+        if kwargs or len(args) < 2:
+            return func(*args, **kwargs)
         image, kernel, *others = args
         if type(image) is not Tensor or not isinstance(kernel, nn.Parameter):
             return func(*args)
         if image.numel() * _LARGE > kernel.numel():
             return func(*args)
         others = [func, kernel, *others]  # kept alive, so that its `id` stays its own
+        tensors = [one for one in others if isinstance(one, Tensor)]
+        if any(tensor.is_inference() for tensor in (image, *tensors)):
+            return func(*args)  # torch keeps no count of what is written to these
+        versions = [tensor._version for tensor in tensors]
         known = self._known.setdefault(id(kernel), [])
         for one in known:
             if (
-                one.version == kernel._version
+                one.versions == versions
                 and len(one.others) == len(others)
                 and all(map(_same, one.others, others))
                 and torch.equal(one.image, image)
@@ -65,7 +77,7 @@ class Recall(TorchFunctionMode):
                 return one.result.clone()
         result = func(*args)
         if (image.numel() + result.numel()) * _LARGE <= kernel.numel():
-            known.append(_Known(image.clone(), others, kernel._version, result.clone()))
+            known.append(_Known(image.clone(), others, versions, result.clone()))
         return result
 
 

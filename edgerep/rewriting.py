@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import fx, nn
 
@@ -20,6 +20,8 @@ from edgerep.call_arguments import Arguments
 from edgerep.extraction import Extract
 from edgerep.regions import Region
 from edgerep.sites import Site, parent_of
+
+Classes: TypeAlias = dict[object, type[nn.Module]]  # by original class and code
 
 # Attributes of a module that becomes a layer which its surroundings may ask for.
 _OWN_OF_LAYERS = frozenset(dir(nn.Conv2d(1, 1, 1))) | frozenset(dir(nn.Linear(1, 1)))
@@ -40,6 +42,7 @@ def rewrite(
     arguments: Arguments,
     folds: Sequence[tuple[Site, Region]],
     layers: Mapping[str, nn.Module],
+    classes: Classes,
 ) -> nn.Module:
     """Fold the sites in a module's code.
 
@@ -50,13 +53,22 @@ def rewrite(
         arguments: Of the call that the code is of.
         folds: The sites, and the regions that they were found as.
         layers: Of each site, by name.
+        classes: Those made so far: modules of the same class and code share one.
     """
     for site, region in folds:
         name = site.name[len(path) + 1 :] if path else site.name
         _put(module, name, layers[site.name])
         _fold(code.graph, [code.nodes[node] for node in region.nodes], site, name)
     _drop_unused(code.graph, module)
-    return _with_code(module, code.graph, arguments)
+    known = None if _is_plain_call(arguments) else arguments
+    key = (type(module), _signature(code.graph)) if known is None else None
+    made = classes.get(key)
+    if made is None:
+        text = code.graph.python_code("self")
+        made = _fused_class(type(module), text.src, text.globals, known)
+        if key is not None:
+            classes[key] = made
+    return _instance(made, vars(module))
 
 
 def opened_paths(path: str, sites: Sequence[Site]) -> frozenset[str]:
@@ -138,9 +150,15 @@ def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:
             holder._modules.pop(last, None)
 
 
-def _with_code(module: nn.Module, graph: fx.Graph, arguments: Arguments) -> nn.Module:
-    code, known = graph.python_code("self"), None if _is_plain_call(arguments) else arguments
-    return _revived(type(module), code.src, code.globals, known, vars(module))
+def _signature(graph: fx.Graph) -> tuple[object, ...]:
+    """What tells the code of two graphs apart, whatever their values are called."""
+    numbers: dict[fx.Node, str] = {}
+    parts = []
+    for node in graph.nodes:
+        numbers[node] = f"\0{len(numbers)}"
+        given = fx.map_arg((node.args, node.kwargs), numbers.__getitem__)
+        parts.append((node.op, node.target, repr(given)))
+    return tuple(parts)
 
 
 def _is_plain_call(arguments: Arguments) -> bool:
@@ -163,14 +181,13 @@ def _checking(
     return forward
 
 
-def _revived(
+def _fused_class(
     base: type[nn.Module],
     source: str,
     names: Mapping[str, Any],
     arguments: Arguments | None,
-    state: Mapping[str, Any],
-) -> nn.Module:
-    """An instance of a subclass of `base` whose forward is `source`; also how one is unpickled."""
+) -> type[nn.Module]:
+    """A subclass of `base` whose forward is `source`."""
     space: dict[str, Any] = {
         name: import_module(value.name) if isinstance(value, _ModuleName) else value
         for name, value in names.items()
@@ -204,9 +221,24 @@ def _revived(
             "__doc__": f"{base.__name__}, its linear parts folded into single layers.",
         },
     )
+    return made
+
+
+def _instance(made: type[nn.Module], state: Mapping[str, Any]) -> nn.Module:
     module: nn.Module = made.__new__(made)
     module.__dict__.update(state)
     return module
+
+
+def _revived(
+    base: type[nn.Module],
+    source: str,
+    names: Mapping[str, Any],
+    arguments: Arguments | None,
+    state: Mapping[str, Any],
+) -> nn.Module:
+    """How an instance of a fused class is unpickled."""
+    return _instance(_fused_class(base, source, names, arguments), state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.float64 import Float64Arithmetic, as_stored
+from edgerep.float64 import Beside, Float64Arithmetic
 
 
 class Mixed(nn.Module):
@@ -73,16 +73,21 @@ def test_narrow_results_of_constants_are_widened_before_use() -> None:
         assert (torch.ones(2, dtype=torch.int64) + 1).dtype == torch.int64
 
 
-def test_inside_numbers_can_be_used_as_they_are_stored() -> None:
-    third = torch.tensor(1.0) / 3
-    with Float64Arithmetic():
-        with as_stored():
-            assert (third * 3).dtype == torch.float32
-            with as_stored():
-                pass
-            assert (third * 3).dtype == torch.float32
-        assert (third * 3).dtype == torch.float64
-        with pytest.raises(RuntimeError, match="on purpose"), as_stored():
-            raise RuntimeError("on purpose")
-        assert (third * 3).dtype == torch.float64
-    assert (third * 3).dtype == torch.float32
+def test_an_image_beside_is_convolved_with_the_network_s_own() -> None:
+    layer = nn.Conv2d(256, 256, 3, padding=1)
+    mine, beside_it = torch.randn(2, 256, 3, 3), torch.randn(3, 256, 2, 2, dtype=torch.float64)
+    beside = Beside()
+    beside.expect(layer.weight, beside_it)
+    with torch.no_grad(), Float64Arithmetic(beside):
+        layer(mine)
+    wanted = copy.deepcopy(layer).double()(beside_it)
+    with torch.no_grad(), Float64Arithmetic(beside):
+        found = layer(beside_it)
+        again = layer(beside_it)
+    assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    found.zero_()  # what was given is the caller's
+    assert torch.allclose(again, wanted, rtol=1e-12, atol=1e-12)
+    beside_it.mul_(2)  # another image since it was written to
+    with torch.no_grad(), Float64Arithmetic(beside):
+        twice = layer(beside_it)
+    assert not torch.allclose(twice, wanted)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from edgerep.call_arguments import arguments_of
 from edgerep.graph_values import Constants, Recorder, guards, named_arguments
+from edgerep.recall import Recall
 from edgerep.tracing import trace
 
 
@@ -45,7 +46,7 @@ def recorded(code: Callable[[Held, Tensor], Any], **parts: nn.Module) -> tuple[R
         module.add_module(name, part)
     image = torch.randn(2, 3, 4, 4)
     graph = trace(module, arguments_of(module, (image,), {})).graph
-    recorder = Recorder(module, graph)
+    recorder = Recorder(module, graph, Recall())
     with torch.no_grad():
         recorder.run(image)
     return recorder, graph
