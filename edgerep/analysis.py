@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.certificate import relative_l2
-from edgerep.graph_values import Constants, Recorder
+from edgerep.graph_run import Recorder
+from edgerep.graph_values import Constants
 from edgerep.layer_calls import Run
 from edgerep.linear_map import LinearMap
 from edgerep.module_copies import state_kept

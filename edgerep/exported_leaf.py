@@ -23,7 +23,8 @@ from torch.export import export
 from torch.overrides import TorchFunctionMode
 
 from edgerep.call_arguments import tensors_in
-from edgerep.graph_values import Constants, Recorder
+from edgerep.graph_run import Recorder
+from edgerep.graph_values import Constants
 from edgerep.linear_map import LinearMap, identity_map, shifted_map
 from edgerep.map_sequence import after, inexact
 from edgerep.map_sum import constant, total

@@ -14,7 +14,7 @@ from edgerep.certificate import Certificate
 from edgerep.certification import BATCHNORMS, certify_fusion
 from edgerep.errors import FusionError
 from edgerep.examples import checking_runs, example_inputs
-from edgerep.graph_values import Fact
+from edgerep.graph_run import Fact
 from edgerep.module_copies import shared_copy, with_own_tensors
 from edgerep.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
 
-from edgerep.graph_values import Constants, Fact
+from edgerep.graph_run import Fact
+from edgerep.graph_values import Constants
 from edgerep.linear_map import LinearMap
 
 Node: TypeAlias = fx.Node

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from edgerep.building import Placed
 from edgerep.errors import FusionError
 from edgerep.float64 import Beside, Float64Arithmetic
+from edgerep.graph_run import called
 from edgerep.linear_map import float64_device
 from edgerep.sites import source_of
 
@@ -109,14 +110,7 @@ def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
 
     with Float64Arithmetic(beside):
         for node in region.nodes:
-            args = fx.map_arg(node.args, value_of)
-            kwargs = fx.map_arg(node.kwargs, value_of)
-            target: Any = node.target
-            if node.op == "call_module":
-                values[node] = view.module.get_submodule(target)(*args, **kwargs)
-            elif node.op == "call_method":
-                values[node] = getattr(args[0], target)(*args[1:], **kwargs)
-            else:
-                values[node] = target(*args, **kwargs)
+            args, kwargs = fx.map_arg((node.args, node.kwargs), value_of)
+            values[node] = called(view.module, node, args, kwargs)
     result: Tensor = values[region.last]
     return result

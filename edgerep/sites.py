@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from edgerep.graph_values import Fact
+from edgerep.graph_run import Fact
 from edgerep.operations import Step, View
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgerep import graph_values, map_sequence, regions
+from edgerep import graph_run, map_sequence, regions
 from edgerep.bench.environment import environment
 from edgerep.errors import FusionError
 from edgerep.fusion import fuse
@@ -189,7 +189,7 @@ def careless(word: str) -> Callable[..., str | None]:
 FAULTS: Mapping[str, tuple[object, str, object]] = {
     "readers of inner values": (regions._Reading, "is_closed", lambda *_: True),
     "writes between two reads": (regions._Reading, "is_steady", lambda *_: True),
-    "writes at all": (graph_values, "_version", lambda tensor: 0),
+    "writes at all": (graph_run, "_version", lambda tensor: 0),
     "copies of what is written to": (regions, "_parts", lambda *_: False),
     "what folding costs": (regions, "_multiply_adds", lambda *_: 1 << 40),
     "the constant before a padding": (regions, "inexact", careless("another value")),
