@@ -28,7 +28,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -192,8 +192,8 @@ def _placeholder(name: str) -> type[Placeholder]:
 class _Reader(pickle.Unpickler):
     """Gives out `_KNOWN` and placeholders, and tensors' bytes from the archive."""
 
-    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(archive.open(_stored(archive, f"{root}/data.pkl")))
+    def __init__(self, stream: IO[bytes], archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(stream)
         self._archive = archive
         self._root = root
         self._bytes: dict[str, Tensor] = {}
@@ -233,8 +233,10 @@ def read_inertly(path: Path) -> tuple[object, tuple[str, ...]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            reader = _Reader(archive, _root_of(archive))
-            content = reader.load()
+            root = _root_of(archive)
+            with archive.open(_stored(archive, f"{root}/data.pkl")) as stream:
+                reader = _Reader(stream, archive, root)
+                content = reader.load()
     except HostileFileError:
         raise
     except Exception as error:  # a malformed stream can raise anything

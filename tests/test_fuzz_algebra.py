@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ MORE = int(os.environ.get("EDGEREP_FUZZ", "1"))
 FOLDED = 1e-10  # of the largest number of the output, in float64
 SIZES = ((6, 6), (7, 6), (8, 11), (9, 9), (10, 7), (13, 12))
 COUNTS: Counter[str] = Counter()
+STARTED = time.perf_counter()
 
 Image = Callable[[Tensor], Tensor]
 
@@ -296,9 +298,13 @@ def test_the_written_layer_is_the_map(piece: Piece) -> None:
     assert (found - wanted).abs().max() <= FOLDED * max(1.0, float(wanted.abs().max()))
 
 
-def test_enough_was_checked_and_little_was_refused_needlessly() -> None:
+def test_enough_was_checked_and_little_was_refused_needlessly(pytestconfig: pytest.Config) -> None:
     if path := os.environ.get("EDGEREP_FUZZ_OUTPUT"):
-        found = {"schema": 1, "environment": environment(), "factor": MORE, "counts": dict(COUNTS)}
+        found = {
+            "schema": 1, "environment": environment(), "factor": MORE,
+            "seed": pytestconfig.getoption("hypothesis_seed", None),
+            "seconds": round(time.perf_counter() - STARTED, 1), "counts": dict(COUNTS),
+        }  # fmt: skip
         Path(path).write_text(json.dumps(found, indent=1) + "\n")
     assert COUNTS["checks"] >= 10_000, dict(COUNTS)
     assert COUNTS["folded"] >= 1_000, dict(COUNTS)

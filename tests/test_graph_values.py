@@ -112,7 +112,7 @@ def test_memory_is_that_of_whoever_made_it() -> None:
         z = y.view(2, -1).contiguous()
         return z.clone() + torch.relu_(y).flatten(1)
 
-    recorder, graph = recorded(code)
+    recorder, _ = recorded(code)
     names = {node.name: made.name for node, made in recorder.memory.items()}
     assert names == {
         "x": "x", "relu": "relu", "view": "relu", "contiguous": "relu", "clone": "clone",
