@@ -187,7 +187,11 @@ def _code_of(unit: Unit, path: str, opened: frozenset[str]) -> tuple[Extract, Ar
         call = unit.trace.first_call(within)
         arguments = arguments_of(unit.view.module.get_submodule(within), call.args, call.kwargs)
     code = extract(
-        unit.trace, within, arguments, lambda inner: joined(unit.prefix, inner) in opened
+        unit.trace,
+        unit.view.module,
+        within,
+        arguments,
+        lambda inner: joined(unit.prefix, inner) in opened,
     )
     return code, arguments
 

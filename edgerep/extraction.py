@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from edgerep.call_arguments import Arguments
+from edgerep.graph_run import attribute
 from edgerep.tracing import Call, Trace, UntraceableError
 
 
@@ -32,27 +33,41 @@ class Extract:
 
 
 def extract(
-    trace: Trace, path: str, arguments: Arguments, opened: Callable[[str], bool]
+    trace: Trace,
+    root: nn.Module,
+    path: str,
+    arguments: Arguments,
+    opened: Callable[[str], bool],
 ) -> Extract:
     """The graph of a module in a trace; of the traced module itself where `path` is empty.
 
     Args:
         trace: Of the module around.
+        root: That module.
         path: Of the module, within that.
         arguments: Of its first call.
         opened: Whether a sub-module, by its path in the trace, is written out.
 
     Raises:
-        UntraceableError: The code uses values that it was not given, or a child that stays gives
-            something else than tensors in tuples, lists and dictionaries.
+        UntraceableError: The code uses values that it was not given, changes a list that it was
+            given, or a child that stays gives something else than tensors in tuples, lists and
+            dictionaries.
     """
-    return _Extraction(trace, path, arguments, opened).run()
+    if path in trace.changing:
+        raise UntraceableError("it changes a list or dictionary that it is given")
+    return _Extraction(trace, root, path, arguments, opened).run()
 
 
 class _Extraction:
     def __init__(
-        self, trace: Trace, path: str, arguments: Arguments, opened: Callable[[str], bool]
+        self,
+        trace: Trace,
+        root: nn.Module,
+        path: str,
+        arguments: Arguments,
+        opened: Callable[[str], bool],
     ) -> None:
+        self._root = root
         self._path = path
         self._opened = opened
         self._graph = fx.Graph()
@@ -167,6 +182,20 @@ class _Extraction:
         """The path of something of the module's own, within it."""
         if not self._path:
             return target
-        if not target.startswith(f"{self._path}."):
-            raise UntraceableError(f"its code uses {target}, which is not its own")
-        return target[len(self._path) + 1 :]
+        if target.startswith(f"{self._path}."):
+            return target[len(self._path) + 1 :]
+        # What several modules share is recorded under the name that it has in the first of them.
+        shared, module = attribute(self._root, target), self._root.get_submodule(self._path)
+        for name, part in (*_modules(module), *_tensors(module)):
+            if part is shared:
+                return name
+        raise UntraceableError(f"its code uses {target}, which is not its own")
+
+
+def _modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    yield from module.named_modules(remove_duplicate=False)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)

@@ -82,13 +82,11 @@ def guards(graph: fx.Graph) -> frozenset[fx.Node]:
     """Nodes that only look at shapes and types to assert something about them.
 
     They read a value without using it: a value that only they read besides the region that it
-    belongs to may go.
+    belongs to may go. What is read for the words of an assertion leads nowhere at all.
     """
     found: set[fx.Node] = set()
     for node in reversed(graph.nodes):
-        if _asserts(node) or (
-            _looks(node) and node.users and all(user in found for user in node.users)
-        ):
+        if _asserts(node) or (_looks(node) and all(user in found for user in node.users)):
             found.add(node)
     return frozenset(found)
 

@@ -24,7 +24,7 @@ def convolved(
     groups: int,
 ) -> Step | None:
     axes = weight.ndim - 2
-    if view.axes(source) != axes or not 1 <= axes <= 3:
+    if view.axes(source) != axes or not 1 <= axes <= 3 or not isinstance(groups, int):
         return None
     strides, dilations = each_axis(stride, axes), each_axis(dilation, axes)
     if padding == "valid":
@@ -83,7 +83,7 @@ def averaged(
     padding: Any,
     ceil_mode: bool,
     count_include_pad: bool,
-    divisor: int | None,
+    divisor: Any,
 ) -> Step | None:
     axes = view.axes(source)
     size = each_axis(kernel_size, axes)
@@ -91,6 +91,8 @@ def averaged(
     pads = each_axis(padding, axes)
     if any(pads) and not count_include_pad and divisor is None:
         return None  # the border is divided by another number than the inside
+    if not isinstance(divisor, int | None):
+        return None  # known when the network runs
     if ceil_mode and any(step > 1 for step in strides):
         return None  # depends on the size of the image
     made = average_map(view.channels(source), size, strides, pads, divisor or math.prod(size))
@@ -99,8 +101,10 @@ def averaged(
 
 def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
     axes = view.axes(source)
-    flat = [int(number) for number in padding]
-    if len(flat) % 2 or len(flat) > 2 * axes:
+    flat = list(padding) if isinstance(padding, list | tuple) else [padding] * (2 * axes)
+    if not all(isinstance(number, int) for number in flat):
+        return None  # known when the network runs
+    if len(flat) % 2 or len(flat) > 2 * axes or not isinstance(value, int | float | None):
         return None
     flat += [0] * (2 * axes - len(flat))
     before, after = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
@@ -113,6 +117,8 @@ def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
 
 
 def each_axis(value: Any, axes: int) -> tuple[int, ...]:
+    if not isinstance(value, int | list | tuple):  # a size that is known when the network runs
+        raise ValueError(f"{value} is not one number, or {axes} of them")
     numbers = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(numbers) == 1 and axes > 1:
         numbers *= axes

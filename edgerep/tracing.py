@@ -8,14 +8,17 @@ tensors (flags, None, sizes) stay what they were.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from edgerep.call_arguments import Arguments
 from edgerep.module_copies import state_kept
@@ -25,6 +28,7 @@ Place: TypeAlias = tuple[str, int, int]
 
 _PLACE = "edgerep_place"
 _LONGEST_LITERAL = 1 << 12  # numbers of a tensor that are written out in code
+_ONE_AT_A_TIME = threading.RLock()  # a recording changes what is global: fx does, and so do stands
 _COUNTED = ("call_function", "call_method", "call_module")
 
 # Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
@@ -92,6 +96,7 @@ class Trace:
         arguments: What it was called with.
         calls: Of every module recorded from the inside, the root apart.
         opaque: Paths of sub-modules that had to become leaves, and why.
+        changing: Paths of sub-modules that change a list or dictionary that they are given.
         moments: When each sub-module was called, in the order of all calls.
     """
 
@@ -99,6 +104,7 @@ class Trace:
     arguments: Arguments
     calls: tuple[Call, ...]
     opaque: Mapping[str, str]
+    changing: Collection[str]
     moments: Mapping[str, Sequence[int]]
 
     @functools.cached_property
@@ -149,13 +155,15 @@ def trace(module: nn.Module, arguments: Arguments) -> Trace:
             again, other = _recorded(module, _Tracer(arguments, buffers=True))
             if len(again.opaque) <= len(tracer.opaque):
                 tracer, graph = again, other
-    return Trace(graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.moments)
+    return Trace(
+        graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.changing, tracer.moments
+    )
 
 
 def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
     before = torch.get_rng_state()
     try:
-        with state_kept(module):
+        with state_kept(module), _stands_pass_for_tensors():
             graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on stand-ins, may raise anything
         raise UntraceableError(_first_line(error)) from error
@@ -166,13 +174,37 @@ def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
 
 
 class _Stand(fx.Proxy):
-    """Stands for a tensor while a module is recorded, and says that it is one when asked."""
+    """Stands for a tensor while a module is recorded; code that asks is told that it is one.
+
+    Only `isinstance` in Python says so. A `__class__` that says so would be believed by torch's C++
+    code as well, which then reads the stand's memory as that of a tensor.
+    """
 
     _is_param = False
+    _is_buffer = False
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return Tensor
+
+@contextlib.contextmanager
+def _stands_pass_for_tensors() -> Iterator[None]:
+    plain = builtins.isinstance
+
+    def answer(value: object, kinds: Any, /) -> bool:
+        return plain(value, kinds) or (type(value) is _Stand and _names_tensor(kinds))
+
+    with _ONE_AT_A_TIME:
+        builtins.isinstance = answer
+        try:
+            yield
+        finally:
+            builtins.isinstance = plain
+
+
+def _names_tensor(kinds: Any) -> bool:
+    """Whether `isinstance(x, kinds)` holds for a tensor: one class, a tuple of them, a union."""
+    if kinds is Tensor:
+        return True
+    parts = kinds if type(kinds) is tuple else get_args(kinds)
+    return any(map(_names_tensor, parts))
 
 
 @dataclass
@@ -192,13 +224,14 @@ class _Tracer(fx.Tracer):
         self.frames = [_Frame("", 0)]
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
+        self.changing: set[str] = set()
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Stand(node, self)
 
     def create_arg(self, a: Any) -> Any:
-        if issubclass(type(a), fx.Proxy):
+        if isinstance(a, fx.Proxy):
             return a.node
         if isinstance(a, Tensor) and self._is_made(a):
             self.literals += 1
@@ -247,6 +280,8 @@ class _Tracer(fx.Tracer):
         stack = dict(self.module_stack)
         last = next(reversed(self.graph.nodes), None)
         done, depth = len(self.calls), len(self.frames)
+        # Lists and dictionaries as they are now: code may add to them later.
+        before = tree_flatten((args, kwargs))
         try:
             if self.is_leaf_module(m, path):
                 return super().call_module(m, forward, args, kwargs)
@@ -261,10 +296,13 @@ class _Tracer(fx.Tracer):
                 self._forget_after(moment)
                 self._erase_after(last)
                 self.frames[-1] = _Frame(path, number)
-                return self.create_proxy("call_module", path, args, kwargs)
+                return self.create_proxy("call_module", path, *_put_together(before))
             first = self._after(last)
             end = None if first is None else next(reversed(self.graph.nodes))
-            self.calls.append(Call(path, tuple(args), dict(kwargs), result, moment, first, end))
+            if _differ(before, tree_flatten((args, kwargs))):
+                self.changing.add(path)
+            given, kept = _put_together(before), _put_together(tree_flatten(result))
+            self.calls.append(Call(path, given[0], given[1], kept, moment, first, end))
             return result
         finally:
             self.frames.pop()
@@ -285,6 +323,17 @@ class _Tracer(fx.Tracer):
             if node is last:
                 return
             self.graph.erase_node(node)
+
+
+_Flat: TypeAlias = tuple[list[Any], TreeSpec]
+
+
+def _put_together(flat: _Flat) -> Any:
+    return tree_unflatten(*flat)
+
+
+def _differ(one: _Flat, other: _Flat) -> bool:
+    return one[1] != other[1] or any(a is not b for a, b in zip(one[0], other[0], strict=True))
 
 
 def _first_line(error: Exception) -> str:
