@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
@@ -32,12 +33,14 @@ class Arguments:
         Raises:
             TypeError: The call differs in something else than its tensors.
         """
-        leaves, spec = tree_flatten(_bound(self.signature, args, kwargs))
-        tensors = []
-        same = spec == self.spec
-        for mine, given in zip(self.leaves, leaves, strict=False) if same else ():
+        tensors, same = [], True
+        try:
+            leaves = self.spec.flatten_up_to(_bound(self.signature, args, kwargs))
+        except ValueError:  # a list of another length, say
+            leaves, same = [], False
+        for mine, given in zip(self.leaves, leaves, strict=False):
             if isinstance(mine, _Hole):
-                same = same and isinstance(given, Tensor | fx.Proxy)
+                same = same and isinstance(given, mine.takes)
                 tensors.append(given)
             else:
                 same = same and type(mine) is type(given) and bool(mine == given)
@@ -56,8 +59,19 @@ class Arguments:
         return list(bound.args), dict(bound.kwargs)
 
 
+@dataclass(frozen=True, slots=True)
 class _Hole:
-    """Stands where a tensor goes."""
+    """Stands where a tensor goes, or what was computed from one: a size, say."""
+
+    takes: tuple[type, ...]
+
+
+def _hole(leaf: object) -> _Hole | None:
+    if isinstance(leaf, Tensor):
+        return _Hole((Tensor, fx.Proxy))
+    if isinstance(leaf, fx.Proxy | fx.Node):
+        return _Hole((Tensor, fx.Proxy, int, float, torch.Size))
+    return None
 
 
 def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
@@ -66,11 +80,12 @@ def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, An
     leaves, spec = tree_flatten(_bound(signature, args, kwargs))
     names: list[str] = []
     owner = list(_owners(_bound(signature, args, kwargs)))
-    for name, leaf in zip(owner, leaves, strict=True):
-        if isinstance(leaf, Tensor | fx.Proxy | fx.Node):
+    holes = [_hole(leaf) for leaf in leaves]
+    for name, hole in zip(owner, holes, strict=True):
+        if hole is not None:
             names.append(name if name not in names else f"{name}_{len(names)}")
-    holes = [_Hole() if isinstance(leaf, Tensor | fx.Proxy | fx.Node) else leaf for leaf in leaves]
-    return Arguments(tuple(holes), spec, tuple(names), signature)
+    filled = (leaf if hole is None else hole for leaf, hole in zip(leaves, holes, strict=True))
+    return Arguments(tuple(filled), spec, tuple(names), signature)
 
 
 def _owners(bound: Mapping[str, Any]) -> list[str]:

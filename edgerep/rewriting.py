@@ -163,10 +163,11 @@ def _signature(graph: fx.Graph) -> tuple[object, ...]:
 
 def _is_plain_call(arguments: Arguments) -> bool:
     """Every argument is one tensor and has no default: the recorded code can be called directly."""
-    return all(
+    count = len(arguments.names)
+    return arguments.filled(range(count)) == (list(range(count)), {}) and all(
         parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         for parameter in arguments.signature.parameters.values()
-    ) and list(arguments.signature.parameters) == list(arguments.names)
+    )
 
 
 def _checking(

@@ -103,6 +103,126 @@ class TypeBranch(TwoBranches):
         return y
 
 
+class AskedInOtherWords(TwoBranches):
+    """As `TypeBranch`, asked of a union, of torch, and of a parameter."""
+
+    def forward(self, x: Tensor | list[Tensor]) -> Tensor:
+        if isinstance(x, Tensor | nn.Parameter) and torch.is_tensor(x):
+            x = self.stem(x)
+        if isinstance(x, nn.Parameter | list | nn.Buffer):
+            return torch.zeros(())
+        y: Tensor = self.a(x) + self.b(x)
+        return y
+
+
+class ExplainedAssertion(nn.BatchNorm2d):
+    """Looks at the input's shape once to check it, and once more for the message."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._assert(x.ndim == 4, f"a tensor of {x.ndim} axes")  # type: ignore[no-untyped-call]
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+class Squeezed(TwoBranches):
+    """Pools windows of the image's own size: what torch's C++ code gets is no number yet."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        _, _, height, width = x.size()
+        mean = functional.avg_pool2d(x, kernel_size=[height, width])
+        some = functional.avg_pool2d(x, kernel_size=x.size(2))
+        y: Tensor = (self.a(x) + self.b(x)) * torch.sigmoid(mean) + some.mean()
+        return y
+
+
+class GivenASize(nn.Module):
+    """A block is told the image's size, and a factor, as numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, C, 1)
+        self.block = Resized()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.block(self.stem(x), x.shape[2:], (x.size(2) // 2, x.shape[3]))
+        return y
+
+
+class Resized(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = conv_bn(C, C, 3)
+        self.b = conv_bn(C, C, 1)
+
+    def forward(self, x: Tensor, whole: torch.Size, half: tuple[int, int]) -> Tensor:
+        y = functional.interpolate(self.a(x) + self.b(x), size=half)
+        return functional.interpolate(y, size=whole)
+
+
+class GrowingList(nn.Module):
+    """Each layer is given the list of all tensors so far, which grows after the call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, C, 1)
+        self.layers = nn.ModuleList(Joining(C * count) for count in (1, 2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tensors = [self.stem(x)]
+        for layer in self.layers:
+            tensors.append(layer(tensors))
+        return torch.cat(tensors, 1)
+
+
+class Joining(nn.Module):
+    """A block of a list of tensors; `collect` adds the result to the list itself."""
+
+    def __init__(self, channels: int, *, collect: bool = False) -> None:
+        super().__init__()
+        self.a = conv_bn(channels, C, 3)
+        self.b = conv_bn(channels, C, 1)
+        self.collect = collect
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        x = torch.cat(tensors, 1)
+        y: Tensor = functional.relu(self.a(x) + self.b(x))
+        if self.collect:
+            tensors.append(y)
+        return y
+
+
+class ListOfACallee(nn.Module):
+    """A block writes to the list that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, C, 1)
+        self.first = Joining(C, collect=True)
+        self.second = Joining(2 * C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tensors = [self.stem(x)]
+        self.first(tensors)
+        y: Tensor = self.second(tensors)
+        return y
+
+
+class Activated(TwoBranches):
+    """Its activation is the default of an argument: every instance has the same one."""
+
+    def __init__(self, activation: nn.Module = nn.GELU()) -> None:  # noqa: B008
+        super().__init__()
+        self.stem = nn.Conv2d(C, C, 1)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y: Tensor = self.activation(self.a(x) + self.b(x))
+        return y
+
+
 class OptionalArgument(TwoBranches):
     """A mask that nobody passes."""
 
@@ -360,6 +480,15 @@ HAZARDS = {
     "inplace ReLU on a shared sum": Hazard(InplaceReluOnSharedSum, 3, 0),
     "item assignment": Hazard(ItemAssignment, 3, 2),
     "branch on type": Hazard(TypeBranch, 2, 0),
+    "asked in other words": Hazard(AskedInOtherWords, 2, 0),
+    "assertion with words": Hazard(partial(conv_then, ExplainedAssertion(C)), 1, 0),
+    "windows of the image's size": Hazard(Squeezed, 2, 0),
+    "block that is given a size": Hazard(GivenASize, 2, 0),
+    "list that grows": Hazard(GrowingList, 4, 0),
+    "list that a callee changes": Hazard(ListOfACallee, 4, 2),
+    "activation shared by all": Hazard(
+        lambda: nn.Sequential(nn.Conv2d(3, C, 1), Activated(), Activated()), 4, 0
+    ),
     "optional argument": Hazard(OptionalArgument, 2, 0),
     "data-dependent branch": Hazard(DataDependent, 3, 2),
     "shape-dependent branch": Hazard(ShapeDependent, 3, 2),

@@ -25,7 +25,9 @@ class _Anything(type):
 class _StandIn(types.ModuleType):
     """A module in which every name is some class: it can be imported from, and computes nothing."""
 
-    __path__: list[str] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []  # a package
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
