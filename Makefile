@@ -38,4 +38,6 @@ $(INSTALLED): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt pip
 	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt --editable '.[all]' --group dev
+	# For comparison. Its requirements would bring torchvision, which only its data loading needs.
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt --no-deps timm pillow
 	touch $@

@@ -8,6 +8,7 @@ from torch import nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
+from edgerep.errors import FusionError
 from edgerep.float64 import Beside
 from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
@@ -56,7 +57,14 @@ def certify_fusion(
         for p in placed
     }
     exchanged = {id(layers[name]): layer for name, layer in exact.items()}
-    folded = float64_outputs(exact_network(module, exchanged), inputs)
+    try:
+        folded = float64_outputs(exact_network(module, exchanged), inputs)
+    except Exception as error:  # the user's own code, called in another way than it expects
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FusionError(
+            f"{type(model).__name__} cannot be run any more once it is fused: {why}; this is a "
+            f"fault of edgerep's, and the network is as it was"
+        ) from error
     blocks = [
         certify_site(p.site, probed[p.site.name].truth, *exact[p.site.name].probed())
         for p in placed

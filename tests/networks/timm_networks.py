@@ -42,8 +42,7 @@ def import_timm() -> Any:
         ImportError: It is not installed.
     """
     if importlib.util.find_spec("timm") is None:
-        raise ImportError("timm is not installed (pip install --no-deps timm pillow, "
-                          "huggingface_hub)")  # fmt: skip
+        raise ImportError("timm is not installed: pip install --no-deps timm pillow")
     if importlib.util.find_spec("torchvision") is None:
         for name in _UNUSED:
             module = _StandIn(name)

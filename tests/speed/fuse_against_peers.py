@@ -29,10 +29,13 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import edgerep
 from edgerep.bench.environment import environment
 from edgerep.bench.memory_probe import peak_bytes, reset_peak, resident_bytes
 from edgerep.tables import table
+from networks.timm_networks import import_timm
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3g4", "RepVGG-B3")
 MIB = 1 << 20
@@ -52,7 +55,7 @@ def fuser(peer: str, network: str, official: str | None) -> Fuser:
         with contextlib.redirect_stdout(io.StringIO()):  # its constructor prints
             theirs = module.func_dict[network]().eval()
         return lambda: module.repvgg_model_convert(theirs)
-    timm = importlib.import_module("timm")
+    timm = import_timm()
     convert = importlib.import_module("timm.utils.model").reparameterize_model
     made = timm.create_model(network.lower().replace("-", "_")).eval()
     return lambda: convert(made)
@@ -65,7 +68,7 @@ def peers(official: str | None) -> list[str]:
     else:
         print("official converter: left out, give --official", file=sys.stderr)
     try:
-        importlib.import_module("timm")
+        import_timm()
         found.append("timm")
     except ImportError as error:
         print(f"timm: left out, it cannot be imported here: {error}", file=sys.stderr)
