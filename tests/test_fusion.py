@@ -392,3 +392,16 @@ def test_a_module_that_also_writes_is_not_replaced() -> None:
     assert len([part for part in fused.modules() if isinstance(part, nn.Conv2d)]) == 2
     with torch.no_grad():
         assert torch.allclose(fused(x), model(x), atol=1e-5)
+
+
+def test_a_fused_network_that_cannot_be_run_is_an_error_of_fusing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise TypeError("takes no images\nbut something else")
+
+    monkeypatch.setattr("edgerep.certification.exact_network", lambda *_: Broken())
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    with pytest.raises(FusionError, match=r"Sequential cannot be run .* takes no images; this"):
+        fuse(model, inputs=torch.randn(1, 3, 8, 8))
