@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
+from edgerep.carried import with_carried
 from edgerep.certificate import relative_l2
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
@@ -134,7 +135,7 @@ def _unit(
     leaf, opaque = _leaf_maps(module, recorded, first, prefix)
     constants = Constants(module, recorded.graph)
     view = View(module, constants, recorder.facts, leaf, recorder.memory, recorder.writes)
-    findings = find_regions(view, recorded.graph)
+    findings = with_carried(view, recorded.graph, find_regions(view, recorded.graph))
     sites = locate(root, prefix, recorded, view, findings, taken)
     return Unit(prefix, recorded, view, findings, tuple(sites)), opaque
 

@@ -86,7 +86,7 @@ def guards(graph: fx.Graph) -> frozenset[fx.Node]:
     """
     found: set[fx.Node] = set()
     for node in reversed(graph.nodes):
-        if _asserts(node) or (_looks(node) and all(user in found for user in node.users)):
+        if _asserts(node) or (looks(node) and all(user in found for user in node.users)):
             found.add(node)
     return frozenset(found)
 
@@ -106,7 +106,8 @@ _LOOKING_METHODS = frozenset({"dim", "size", "is_floating_point", "numel", "ndim
 _LOOKING_ATTRIBUTES = frozenset({"ndim", "shape", "dtype", "device", "requires_grad"})
 
 
-def _looks(node: fx.Node) -> bool:
+def looks(node: fx.Node) -> bool:
+    """Whether a node only asks for a tensor's shape or type, or works with such answers."""
     if node.op == "call_method":
         return node.target in _LOOKING_METHODS
     if node.op != "call_function" or node.target not in _LOOKING:

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgerep.linear_map import average_map, convolution_map, diagonal_map, shifted_map, widened
+from edgerep.linear_map import (
+    LinearMap,
+    average_map,
+    convolution_map,
+    diagonal_map,
+    shifted_map,
+    widened,
+)
 from edgerep.operations import Node, Step, View
 
 
@@ -44,8 +51,11 @@ def convolved(
 def linear_step(view: View, source: Node, weight: Tensor, bias: Tensor | None) -> Step | None:
     if view.axes(source) != 0:
         return None
-    made = convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
-    return Step(source, made, is_layer=True)
+    return Step(source, linear_map(weight, bias), is_layer=True)
+
+
+def linear_map(weight: Tensor, bias: Tensor | None) -> LinearMap:
+    return convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
 
 
 def normalised(
@@ -59,20 +69,32 @@ def normalised(
 ) -> Step | None:
     if mean is None or variance is None:
         return None  # it takes the statistics of the batch: no fixed map
-    known_mean, known_variance = mean, variance
+    made = normalising_map(
+        mean, variance, weight, bias, eps, view.channels(source), view.axes(source)
+    )
+    return Step(source, made, is_batchnorm=True)
 
+
+def normalising_map(
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    channels: int,
+    axes: int,
+) -> LinearMap:
     @functools.cache
     def scale() -> Tensor:
-        plain = (widened(known_variance) + eps).rsqrt()
+        plain = (widened(variance) + eps).rsqrt()
         return plain if weight is None else plain * widened(weight)
 
     @functools.cache
     def shift() -> Tensor:
-        moved = -widened(known_mean) * scale()
+        moved = -widened(mean) * scale()
         return moved if bias is None else moved + widened(bias)
 
-    made = diagonal_map(scale, shift, view.channels(source), view.axes(source))
-    return Step(source, made, is_batchnorm=True)
+    return diagonal_map(scale, shift, channels, axes)
 
 
 def averaged(

@@ -52,11 +52,11 @@ def _module(view: View, node: Node) -> Operation | None:
         if module.padding_mode != "zeros":
             return None
         return convolved(
-            view, source, *_weights(module), module.stride, module.padding, module.dilation,
+            view, source, *weights_of(module), module.stride, module.padding, module.dilation,
             module.groups,
         )  # fmt: skip
     if kind == "linear":
-        return linear_step(view, source, *_weights(module))
+        return linear_step(view, source, *weights_of(module))
     if kind == "batchnorm":
         return normalised(
             view, source, module.running_mean, module.running_var, module.weight, module.bias,
@@ -81,7 +81,7 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+def weights_of(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     """A layer's weight and bias; those that a parametrisation computes, computed in float64."""
     if parametrize.is_parametrized(module):
         with Float64Arithmetic(), torch.no_grad():

@@ -161,7 +161,7 @@ def fold_images(
             take(rows, kernel)
         for found, part in zip(parts, apply(kernel), strict=True):
             found.append(part)
-    return [_with_bias(found, bias) for found in parts]
+    return [_with_bias(found, bias, len(source.size)) for found in parts]
 
 
 def _applier(settled: Settled, images: Sequence[Tensor]) -> Callable[[Tensor], list[Tensor]]:
@@ -223,11 +223,14 @@ class ExactLayer(nn.Module):
             rounded.extend(apply(weight[rows]))  # at once, while they are in a core's cache
 
         *results, folded = fold_images(self._settled, [*images, self._probes], take)
-        self._probed.append((folded, _with_bias(rounded, bias)))
+        self._probed.append((folded, _with_bias(rounded, bias, len(self._settled.source.size))))
         return results
 
 
-def _with_bias(parts: Sequence[Tensor], bias: Tensor) -> Tensor:
-    """The output channels of a kernel's slices, one behind the other, plus the bias."""
-    result = torch.cat([*parts], 1)
-    return result + bias.to(result.device).reshape(-1, *[1] * (result.ndim - 2))
+def _with_bias(parts: Sequence[Tensor], bias: Tensor, axes: int) -> Tensor:
+    """The output channels of a kernel's slices, one behind the other, plus the bias.
+
+    Those of an image stand in the second place, those of vectors in the last.
+    """
+    result = torch.cat([*parts], 1 if axes else -1)
+    return result + bias.to(result.device).reshape(-1, *[1] * axes)

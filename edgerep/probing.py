@@ -15,6 +15,7 @@ from edgerep.errors import FusionError
 from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.graph_run import called
 from edgerep.linear_map import float64_device
+from edgerep.operations import View
 from edgerep.sites import source_of
 
 _BORDER = 1e3  # how much larger the border of one probe is than its inside
@@ -110,7 +111,20 @@ def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
 
     with Float64Arithmetic(beside):
         for node in region.nodes:
-            args, kwargs = fx.map_arg((node.args, node.kwargs), value_of)
-            values[node] = called(view.module, node, args, kwargs)
+            given: Any = fx.map_arg((node.args, node.kwargs), value_of)
+            args, kwargs = given
+            if region.carried and node is region.last:
+                values[node] = _carried(view, node, *args)
+            else:
+                values[node] = called(view.module, node, args, kwargs)
     result: Tensor = values[region.last]
     return result
+
+
+def _carried(view: View, norm: fx.Node, vectors: Tensor) -> Tensor:
+    """What a BatchNorm makes of vectors [N, C], in the layout that it asks for."""
+    source: Any = norm.args[0]
+    rank = len(view.facts[source].shape)
+    image = vectors.reshape(*vectors.shape, *[1] * (rank - 2))
+    result: Tensor = called(view.module, norm, (image,), {})
+    return result.reshape(vectors.shape)

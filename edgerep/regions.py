@@ -41,6 +41,8 @@ class Region:
         layers: How many have weights of their own, or pool.
         saved: Multiply-adds for one image, at the size traced, that folding saves.
         starts_with_layer: What reads the base is a layer, and not a BatchNorm or a sum only.
+        carried: The layout changes between its layer and its BatchNorm; the code that does it
+            stays, and only the modules are exchanged.
     """
 
     base: Node
@@ -50,6 +52,7 @@ class Region:
     layers: int
     saved: int
     starts_with_layer: bool
+    carried: bool = False
 
     @property
     def last(self) -> Node:
