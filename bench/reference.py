@@ -19,6 +19,7 @@ from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.interface import flat_outputs
 from edgerep.loading import load
+from edgerep.module_copies import state_kept
 from edgerep.network import origin_of
 from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 
@@ -82,7 +83,7 @@ class Reference:
         ]
         parts = []
         exact = Float64Arithmetic() if dtype == np.float64 else contextlib.nullcontext()
-        with torch.inference_mode(), exact:
+        with state_kept(self._module), torch.inference_mode(), exact:
             for start in range(0, len(inputs[0]), _SAMPLES_AT_ONCE):
                 batch = [torch.from_numpy(a[start : start + _SAMPLES_AT_ONCE]) for a in inputs]
                 parts.append(self._outputs(batch))

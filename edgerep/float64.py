@@ -34,7 +34,7 @@ class Beside:
 
     def result(self, args: tuple[Any, ...]) -> Tensor | None:
         """What `conv2d(*args)` gives, if it was computed already."""
-        return self._results.get(_key(*args))
+        return self._results.get(_key(*args)) if self._results else None
 
     def others(self, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Arguments of the convolutions that should be computed together with this one."""
@@ -48,7 +48,8 @@ class Beside:
 
 
 def _key(image: Tensor, kernel: Tensor, bias: Tensor | None, *rest: Any) -> tuple[object, ...]:
-    return (id(image), image._version, id(kernel), id(bias), *map(str, rest))
+    written = None if image.is_inference() else image._version
+    return (id(image), written, id(kernel), id(bias), *map(str, rest))
 
 
 class Float64Arithmetic(TorchFunctionMode):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 _AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None), type})
 _TABLES = ("_parameters", "_buffers")
-_EMPTY = (dict, set, list, OrderedDict)  # most of what a module holds
+_CONTAINERS = (dict, set, list, OrderedDict)
+_TORCHS_OWN = frozenset(vars(nn.Module()))  # what torch itself keeps of a module
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
@@ -44,7 +45,7 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = {
                 key: None if child is None else _copied(child, memo) for key, child in value.items()
             }
-        elif name in _TABLES or (kind in _EMPTY and not value):
+        elif name in _TABLES or (kind in _CONTAINERS and not value):
             state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
@@ -76,11 +77,23 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def state_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what a network's own code writes to it inside the block: caches, counters."""
+    """Undo what a network's own code writes to it inside the block: caches, counters, buffers."""
     before = [(part, dict(vars(part))) for part in module.modules()]
+    tables = [
+        (value, value.copy())
+        for _, state in before
+        for name, value in state.items()
+        if (name not in _TORCHS_OWN or name in _TABLES) and type(value) in _CONTAINERS
+    ]
     try:
         yield
     finally:
         for part, state in before:
             vars(part).clear()
             vars(part).update(state)
+        for table, content in tables:
+            table.clear()
+            if isinstance(table, list):
+                table.extend(content)
+            else:
+                table.update(content)

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 import edgerep
 from networks.counting import count_calls, count_multiplications
-from networks.hazards import HAZARDS, SHAPES, DataDependent
+from networks.hazards import HAZARDS, SHAPES, CachedInATable, DataDependent
 from networks.limits import COSTS, LIMITS
 from networks.limits import SHAPES as LIMIT_SHAPES
 from networks.randomising import randomise
@@ -103,6 +103,20 @@ def test_fusing_leaves_no_traces_in_a_network_that_caches() -> None:
     cached = model.grid
     edgerep.fuse(model, inputs=other)
     assert model.grid is cached
+
+
+def test_what_code_writes_to_a_network_is_undone() -> None:
+    (image,) = double_images(SHAPES[0])
+    model = randomise(CachedInATable(), 0, (image.float(),))
+    model.known.clear()
+    model.seen.clear()
+    model.last = None
+    fused = edgerep.fuse(model, inputs=image.float())
+    assert model.known == {}
+    assert model.seen == []
+    assert model.last is None
+    assert fused.module(image.float()).dtype == torch.float32
+    assert [tensor.dtype for tensor in vars(fused.module)["known"].values()] == [torch.float32]
 
 
 def test_a_hook_that_watches_still_watches_the_original() -> None:
