@@ -1,7 +1,7 @@
 """timm's networks, its own code: as few layers as its converter leaves, and no less exact.
 
 Runs where timm is installed (`pip install --no-deps timm pillow`); torchvision is not needed.
-`networks/timm_survey.py` does the same for a few networks of every family.
+`networks/timm_survey.py` does the same for the smallest network of every family.
 """
 
 from __future__ import annotations
