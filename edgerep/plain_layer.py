@@ -183,6 +183,13 @@ def _applier(settled: Settled, images: Sequence[Tensor]) -> Callable[[Tensor], l
     ]  # fmt: skip
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What a layer found out in a run whose other traces are undone (`state_kept`)."""
+
+    value: tuple[Tensor, Tensor] | None = None
+
+
 class ExactLayer(nn.Module):
     """A settled map computed in float64, its numbers not rounded; one pass does all the work.
 
@@ -195,21 +202,23 @@ class ExactLayer(nn.Module):
         self._settled = settled
         self._probes = probes
         self._layer = [layer]  # not a child of this module
-        self._probed: list[tuple[Tensor, Tensor]] = []  # a list survives `state_kept`
+        self._probed = _Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         # Each of its tensors has the type that it needs: nothing is to be widened in here.
         with torch._C.DisableTorchFunction():
-            return fold_images(self._settled, [x])[0] if self._probed else self._first_call(x)[0]
+            known = self._probed.value is not None
+            return (fold_images(self._settled, [x]) if known else self._first_call(x))[0]
 
     def probed(self) -> tuple[Tensor, Tensor]:
         """What the unrounded map makes of the probes, and the deployed layer of the first of them.
 
         Also where the network never called this layer.
         """
-        if not self._probed:
+        if self._probed.value is None:
             self._first_call()
-        return self._probed[0]
+        assert self._probed.value is not None
+        return self._probed.value
 
     @torch.no_grad()
     def _first_call(self, *images: Tensor) -> list[Tensor]:
@@ -223,7 +232,7 @@ class ExactLayer(nn.Module):
             rounded.extend(apply(weight[rows]))  # at once, while they are in a core's cache
 
         *results, folded = fold_images(self._settled, [*images, self._probes], take)
-        self._probed.append((folded, _with_bias(rounded, bias, len(self._settled.source.size))))
+        self._probed.value = folded, _with_bias(rounded, bias, len(self._settled.source.size))
         return results
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from torch.nn import functional
 from edgerep.linear_map import LinearMap, convolution_map, identity_map, shifted_map
 from edgerep.map_sequence import after
 from edgerep.map_sum import total
-from edgerep.plain_layer import Settled, empty_layer, settle, write_numbers
+from edgerep.module_copies import state_kept
+from edgerep.plain_layer import ExactLayer, Settled, empty_layer, settle, write_numbers
 
 DOUBLE = torch.empty(0, dtype=torch.float64)
 
@@ -125,3 +128,25 @@ def test_making_a_layer_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     written(made)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_exact_layer_makes_its_kernel_once() -> None:
+    made: list[slice] = []
+    whole = convolution_map(
+        torch.randn(4, 3, 3, 3), None, stride=(1, 1), before=(1, 1), after=(1, 1),
+        dilation=(1, 1), groups=1,
+    )  # fmt: skip
+
+    def rows(wanted: slice) -> Tensor:
+        made.append(wanted)
+        return whole.rows(wanted)
+
+    settled = settle(replace(whole, rows=rows))
+    layer = empty_layer(settled, torch.empty(0))
+    exact = ExactLayer(settled, torch.randn(3, 3, 2, 2, dtype=torch.float64), layer)
+    with state_kept(exact):
+        exact(torch.randn(1, 3, 5, 5, dtype=torch.float64))
+    folded, rounded = exact.probed()
+    assert made == [slice(0, 4)]
+    assert torch.allclose(folded[:1].float(), rounded, atol=1e-5)
+    assert torch.equal(layer.get_parameter("weight"), whole.kernel().float())
