@@ -109,9 +109,9 @@ def _in_slices(rest: tuple[Any, ...], images: Sequence[Tensor]) -> list[Tensor]:
     wide = [image.double() for image in images]
     columns = Columns(wide, weight.shape[2:], stride, padding, dilation)
     step = max(1, _SLICE_ELEMENTS // weight[0].numel())
+    buffer = weight.new_empty((step, *weight.shape[1:]), dtype=torch.float64)
     parts = [
-        columns.convolve(weight[start : start + step].double())
-        for start in range(0, len(weight), step)
+        columns.convolve(buffer[: len(rows)].copy_(rows)) for rows in weight.detach().split(step)
     ]
     results = [torch.cat(slices, 1) for slices in zip(*parts, strict=True)]
     return results if bias is None else [x + bias.double().reshape(-1, 1, 1) for x in results]
