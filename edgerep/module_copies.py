@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None), type})
@@ -85,9 +86,19 @@ def state_kept(module: nn.Module) -> Iterator[None]:
         for name, value in state.items()
         if (name not in _TORCHS_OWN or name in _TABLES) and type(value) in _CONTAINERS
     ]
+    counts = [
+        (buffer, buffer.clone())
+        for part, _ in before
+        if not type(part).__module__.startswith("torch.nn.")  # torch's own leave them in eval mode
+        for buffer in part.buffers(recurse=False)
+        if not buffer.is_inference()  # which nobody may write to out here
+    ]
     try:
         yield
     finally:
+        with torch.no_grad():
+            for buffer, content in counts:
+                buffer.copy_(content)
         for part, state in before:
             vars(part).clear()
             vars(part).update(state)

@@ -97,7 +97,7 @@ def _site(
     owner, fixed = _owner(root, joined(prefix, common), prefix)
     layer = _only_layer(view, findings, region)
     identities: tuple[str, ...] = ()
-    if fixed is not None:
+    if fixed is not None and not region.carried:
         how, module, name = "inside", owner, joined(owner, fixed)
     elif layer is not None and _is_chain(trace, view, region, layer):
         how, module, name = "chain", joined(prefix, layer), joined(prefix, layer)

@@ -111,10 +111,12 @@ def test_what_code_writes_to_a_network_is_undone() -> None:
     model.known.clear()
     model.seen.clear()
     model.last = None
+    model.count.zero_()
     fused = edgerep.fuse(model, inputs=image.float())
     assert model.known == {}
     assert model.seen == []
     assert model.last is None
+    assert model.count.item() == 0
     assert fused.module(image.float()).dtype == torch.float32
     assert [tensor.dtype for tensor in vars(fused.module)["known"].values()] == [torch.float32]
 

@@ -113,9 +113,12 @@ class CachedInATable(TwoBranches):
         self.seen: list[int] = []
         self.last: Tensor | None
         self.register_buffer("last", None)
+        self.count: Tensor
+        self.register_buffer("count", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(len(x))
+        self.count += 1
         offset = self.known.setdefault(str(x.device), self.offset * 2)
         x = self.stem(x)
         self.last = offset.detach()
