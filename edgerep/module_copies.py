@@ -91,7 +91,7 @@ def state_kept(module: nn.Module) -> Iterator[None]:
         for part, _ in before
         if not type(part).__module__.startswith("torch.nn.")  # torch's own leave them in eval mode
         for buffer in part.buffers(recurse=False)
-        if not buffer.is_inference()  # which nobody may write to out here
+        if torch.is_inference_mode_enabled() or not buffer.is_inference()  # else nobody may write
     ]
     try:
         yield
