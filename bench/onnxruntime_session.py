@@ -38,7 +38,7 @@ class OnnxRuntimeSession(OwnedSession):
         threads: Cores that one operator may use; 0 leaves ONNX Runtime's own choice, the
             physical cores.
         optimization: "disabled", "basic", "extended" or "all": how far ONNX Runtime rewrites the
-            graph before it runs it. "disabled" computes the file node by node, for parity.
+            graph before it runs it. "disabled" computes the file node by node.
 
     Raises:
         OnnxError: ONNX Runtime refuses the file.

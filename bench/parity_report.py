@@ -181,8 +181,8 @@ def undecidable(tolerance: Tolerance) -> str:
     """Why nothing can be said end to end about a network, in one sentence."""
     return (
         f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
-        f"end-to-end comparison in {tolerance.precision} says anything; the certificate of the "
-        f"fusion checks it block by block"
+        f"end-to-end comparison in {tolerance.precision} says anything; where it was fused, the "
+        f"certificate of the fusion checks it layer by layer"
     )
 
 
