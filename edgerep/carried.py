@@ -86,9 +86,11 @@ def _row(view: View, findings: Findings, norm: Node) -> Iterator[Node]:
 
 def _axis_before(view: View, node: Node, axis: int) -> int | None:
     """Which axis of its input a node makes this axis of; None if it does more than that."""
+    if not node.args or node.kwargs:
+        return None
     source, *numbers = node.args
     name = getattr(node.target, "__name__", node.target)
-    if not isinstance(source, fx.Node) or source not in view.facts or node.kwargs:
+    if not isinstance(source, fx.Node) or source not in view.facts:
         return None
     rank = len(view.facts[source].shape)
     flat = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], list | tuple) else numbers

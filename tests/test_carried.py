@@ -124,3 +124,8 @@ def test_it_stays_where_it_may_not(name: str) -> None:
     sizes = ((6, 6), (6, 5)) if name == "another axis" else ((8, 6), (5, 9))
     fused = checked(Vectors(norm(), then), *sizes)
     assert isinstance(fused.get_submodule("norm"), nn.BatchNorm2d)
+
+
+def test_a_batchnorm_of_the_input_itself_is_none_of_these() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=1))
+    assert isinstance(checked(model, (6, 7), (5, 5)).get_submodule("0"), nn.BatchNorm2d)
