@@ -90,9 +90,7 @@ def test_a_report_of_nothing_that_ran_has_not_passed(
 def test_an_undecidable_network_fails_and_says_that_it_is_not_the_artefact() -> None:
     chaotic = replace(BOUNDS, amplification=1e6, decidable=False)
     report = ParityReport("net", (artefact(output(0.0, bounds=chaotic)),))
-    with pytest.raises(
-        ParityError, match=r"multiplies rounding errors 1000000 times.*by layer"
-    ):
+    with pytest.raises(ParityError, match=r"multiplies rounding errors 1000000 times.*by layer"):
         report.require()
 
 
