@@ -7,13 +7,9 @@ is one tree at one image size. `EDGEREP_FUZZ=100` runs a hundred times as many, 
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgerep import map_sequence
-from edgerep.bench.environment import environment
 from edgerep.linear_map import (
     LinearMap,
     average_map,
@@ -36,12 +31,11 @@ from edgerep.linear_map import (
 from edgerep.map_sequence import after, inexact
 from edgerep.map_sum import constant, total
 from edgerep.plain_layer import empty_layer, fold_images, settle, write_numbers
+from networks.fuzzing import fuzz, record
 
-MORE = int(os.environ.get("EDGEREP_FUZZ", "1"))
 FOLDED = 1e-10  # of the largest number of the output, in float64
 SIZES = ((6, 6), (7, 6), (8, 11), (9, 9), (10, 7), (13, 12))
 COUNTS: Counter[str] = Counter()
-STARTED = time.perf_counter()
 
 Image = Callable[[Tensor], Tensor]
 
@@ -248,16 +242,6 @@ def agreement(piece: Piece, made: LinearMap, c: int) -> list[bool]:
     return agreed
 
 
-def fuzz(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return settings(
-        max_examples=count * MORE,
-        deadline=None,
-        derandomize=MORE == 1,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 @fuzz(3000)
 @given(trees())
 def test_folded_equals_unfolded_and_refused_is_inexact(drawn: tuple[Piece, int]) -> None:
@@ -299,13 +283,7 @@ def test_the_written_layer_is_the_map(piece: Piece) -> None:
 
 
 def test_enough_was_checked_and_little_was_refused_needlessly(pytestconfig: pytest.Config) -> None:
-    if path := os.environ.get("EDGEREP_FUZZ_OUTPUT"):
-        found = {
-            "schema": 1, "environment": environment(), "factor": MORE,
-            "seed": pytestconfig.getoption("hypothesis_seed", None),
-            "seconds": round(time.perf_counter() - STARTED, 1), "counts": dict(COUNTS),
-        }  # fmt: skip
-        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+    record("EDGEREP_FUZZ_OUTPUT", COUNTS, pytestconfig)
     assert COUNTS["checks"] >= 10_000, dict(COUNTS)
     assert COUNTS["folded"] >= 1_000, dict(COUNTS)
     assert COUNTS["refused"] >= 100, dict(COUNTS)

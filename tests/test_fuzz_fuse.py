@@ -7,13 +7,9 @@ every `--hypothesis-seed`; `EDGEREP_FUZZ_FUSE_OUTPUT=FILE` writes down what was 
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,21 +21,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgerep import graph_run, map_sequence, regions
-from edgerep.bench.environment import environment
 from edgerep.errors import FusionError
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap
 from networks.counting import CONVOLUTIONS
+from networks.fuzzing import fuzz, record
 from networks.random_programs import BATCHES, CHANNELS, SIZES, Program, programs
 
 # torch says this once, and only once: an error would depend on what ran before.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
-MORE = int(os.environ.get("EDGEREP_FUZZ", "1"))
 FUSED = 1e-10  # of the largest number of an output, in float64
 EXAMPLES = {2: 700, 1: 150, 3: 100}  # networks by spatial axes
 COUNTS: Counter[str] = Counter()
-STARTED = time.perf_counter()
 
 
 class _Multiplying(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -114,16 +108,6 @@ def check(network: Program, axes: int, certify: bool) -> None:
             assert work_fused <= work, f"{work_fused} multiply-adds, {work} before"
 
 
-def fuzz(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return settings(
-        max_examples=count * MORE,
-        deadline=None,
-        derandomize=MORE == 1,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 @fuzz(EXAMPLES[2])
 @given(programs(2), st.booleans())
 def test_a_fused_network_of_images_gives_the_same(network: Program, certify: bool) -> None:
@@ -143,13 +127,7 @@ def test_a_fused_network_of_volumes_gives_the_same(network: Program, certify: bo
 
 
 def test_enough_was_checked(pytestconfig: pytest.Config) -> None:
-    if path := os.environ.get("EDGEREP_FUZZ_FUSE_OUTPUT"):
-        found = {
-            "schema": 1, "environment": environment(), "factor": MORE,
-            "seed": pytestconfig.getoption("hypothesis_seed", None),
-            "seconds": round(time.perf_counter() - STARTED, 1), "counts": dict(COUNTS),
-        }  # fmt: skip
-        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+    record("EDGEREP_FUZZ_FUSE_OUTPUT", COUNTS, pytestconfig)
     assert COUNTS["networks"] >= 900, dict(COUNTS)
     assert COUNTS["checks"] >= 3_500, dict(COUNTS)
     assert COUNTS["sites"] >= 200, dict(COUNTS)
