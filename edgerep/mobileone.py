@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgerep.mobileone_architecture import MobileOneArchitecture, MobileOnePlan
-from edgerep.network import Network, Origin
+from edgerep.network import Network
 from edgerep.repvgg import BATCHNORM_EPS, ConvBatchNorm, randomised
 
 
@@ -103,13 +103,8 @@ class MobileOne(Network):
         plain: Collection[str] = (),
         eps: float = BATCHNORM_EPS,
     ) -> None:
-        super().__init__()
+        super().__init__(architecture, eps)
         self.architecture = architecture
-        self.title = architecture.name
-        self.image_channels = architecture.image_channels
-        self.stride = architecture.stride
-        self.eps = eps
-        self.origin = Origin(architecture.name, None, "random weights")
 
         def block(plan: MobileOnePlan) -> nn.Module:
             return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import nn
 
@@ -20,6 +21,19 @@ class Origin:
     network: str | None = None  # `package.module:callable` that built a user's own network
 
 
+class Described(Protocol):
+    """What an architecture says of the network that is built from it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def image_channels(self) -> int: ...
+
+    @property
+    def stride(self) -> int: ...
+
+
 class Network(nn.Module):
     """Base of the networks whose architecture edgerep knows: images [N, C, H, W] to logits.
 
@@ -27,13 +41,17 @@ class Network(nn.Module):
         title: "RepVGG-A0", or a description where the network is no published variant.
         image_channels: Of the input.
         stride: Pixels of the input image for one position before the global pool.
+        eps: Of every BatchNorm; a `state_dict` does not carry it.
         origin: Where it came from.
     """
 
-    title: str
-    image_channels: int
-    stride: int
-    origin: Origin
+    def __init__(self, architecture: Described, eps: float) -> None:
+        super().__init__()
+        self.title = architecture.name
+        self.image_channels = architecture.image_channels
+        self.stride = architecture.stride
+        self.eps = eps
+        self.origin = Origin(architecture.name, None, "random weights")
 
 
 def origin_of(module: nn.Module) -> Origin | None:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from edgerep.architecture import Architecture, BlockPlan
 from edgerep.mobileone_architecture import MobileOnePlan
-from edgerep.network import Network, Origin
+from edgerep.network import Network
 
 _AnyNetwork = TypeVar("_AnyNetwork", bound=nn.Module)
 BATCHNORM_EPS = 1e-5  # torch's default, and what every official RepVGG was trained with
@@ -128,13 +128,8 @@ class RepVGG(Network):
         plain: Collection[str] = (),
         eps: float = BATCHNORM_EPS,
     ) -> None:
-        super().__init__()
+        super().__init__(architecture, eps)
         self.architecture = architecture
-        self.title = architecture.name
-        self.image_channels = architecture.image_channels
-        self.stride = architecture.stride
-        self.eps = eps
-        self.origin = Origin(architecture.name, None, "random weights")
 
         def block(plan: BlockPlan) -> nn.Module:
             return PlainBlock(plan) if plan.name in plain else TrainBlock(plan, eps=eps)
