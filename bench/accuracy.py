@@ -13,7 +13,7 @@ from edgerep.bench.artefacts import Artefact
 from edgerep.bench.probes import Samples, require_fitting
 from edgerep.bench.session import Session
 from edgerep.bench.torch_session import TorchSession
-from edgerep.errors import DataError
+from edgerep.errors import DataError, first_line
 from edgerep.preprocessing import Preprocessing
 from edgerep.tables import table
 
@@ -49,7 +49,7 @@ def require_classifier(module: nn.Module, samples: Samples, preprocessing: Prepr
         try:
             outputs = session.run(image)
         except Exception as error:  # whatever a user's own forward raises
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            first = first_line(error)
             raise DataError(
                 f"accuracy needs a network that takes one image, and {type(module).__name__} does "
                 f"not run on {list(image.shape)}: {first}"

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.carried import with_carried
 from edgerep.certificate import relative_l2
+from edgerep.errors import first_line
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
 from edgerep.layer_calls import Run
@@ -164,7 +165,7 @@ def _checked(
         try:
             found = tensors_in(recorder.run(*arguments.tensors_of(*copied)))
         except Exception as error:  # the recorded code may have frozen what depends on the size
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            text = first_line(error)
             raise UntraceableError(f"its code, recorded, cannot be run: {text}") from error
         if inner:
             wanted, found = ([*o, *tensors_in(x)] for o, x in ((wanted, given), (found, copied)))

@@ -8,7 +8,7 @@ from torch import nn
 
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
-from edgerep.errors import FusionError
+from edgerep.errors import FusionError, first_line
 from edgerep.float64 import Beside
 from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
@@ -60,7 +60,7 @@ def certify_fusion(
     try:
         folded = float64_outputs(exact_network(module, exchanged), inputs)
     except Exception as error:  # the user's own code, called in another way than it expects
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise FusionError(
             f"{type(model).__name__} cannot be run any more once it is fused: {why}; this is a "
             f"fault of edgerep's, and the network is as it was"

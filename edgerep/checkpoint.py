@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgerep.errors import CheckpointError
+from edgerep.errors import CheckpointError, first_line
 from edgerep.files import sha256_of
 from edgerep.unpickling import HostileFileError, Placeholder, read_inertly
 
@@ -150,7 +150,7 @@ def _paddle_script(path: Path) -> str:
 
 
 def _explain_broken(path: Path, reason: Exception | str) -> str:
-    why = reason if isinstance(reason, str) else _first_line(reason)
+    why = reason if isinstance(reason, str) else first_line(reason)
     return f"{path} is not a checkpoint that torch.save wrote, or it was cut short: {why}"
 
 
@@ -257,7 +257,3 @@ def _strip(table: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], 
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
         notes.append(f"prefix '{prefix}' removed from every key")
     return tensors, notes
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -22,6 +22,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of somebody else's error, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class EdgerepError(Exception):
     """Base of every error that edgerep raises on purpose."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from edgerep.errors import OptionError
+from edgerep.errors import OptionError, first_line
 from edgerep.layer_calls import Run, observe
 from edgerep.network import Network
 
@@ -43,7 +43,7 @@ def example_inputs(
             with torch.inference_mode():
                 module(images)
         except Exception as error:  # whatever a user's own forward raises for a wrong size
-            tried = tried or (str(error).strip() or type(error).__name__).splitlines()[0]
+            tried = tried or first_line(error)
             continue
         return (images,)
     raise OptionError(

@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from edgerep.call_arguments import Arguments
+from edgerep.errors import first_line
 from edgerep.module_copies import state_kept
 
 # Where a node was made: path of the innermost module, which call of that module, which node there.
@@ -166,7 +167,7 @@ def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
         with state_kept(module), _stands_pass_for_tensors():
             graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on stand-ins, may raise anything
-        raise UntraceableError(_first_line(error)) from error
+        raise UntraceableError(first_line(error).rstrip(".")) from error
     if not torch.equal(torch.get_rng_state(), before):
         torch.set_rng_state(before)
         raise UntraceableError("it draws random numbers")
@@ -289,7 +290,7 @@ class _Tracer(fx.Tracer):
             try:
                 result = super().call_module(m, forward, args, kwargs)
             except Exception as error:
-                self.opaque[path] = _first_line(error)
+                self.opaque[path] = first_line(error).rstrip(".")
                 self.module_stack.clear()
                 self.module_stack.update(stack)
                 del self.frames[depth:], self.calls[done:]
@@ -334,7 +335,3 @@ def _put_together(flat: _Flat) -> Any:
 
 def _differ(one: _Flat, other: _Flat) -> bool:
     return one[1] != other[1] or any(a is not b for a, b in zip(one[0], other[0], strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, installed or not
 
 from edgerep.bench.environment import environment  # noqa: E402  (found by the line above)
-from edgerep.files import replacing  # noqa: E402
+from edgerep.files import replacing  # noqa: E402  (likewise)
 
 STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context")
 WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose
