@@ -23,6 +23,7 @@ from edgerep.graph_values import Constants
 from edgerep.layer_calls import Run
 from edgerep.linear_map import LinearMap
 from edgerep.module_copies import state_kept
+from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
 from edgerep.recall import Recall
@@ -118,7 +119,7 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
 
 def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     """Children with code of their own: there is nothing to find inside torch's own layers."""
-    for name, child in root.get_submodule(path).named_children():
+    for name, child in part_at(root, path).named_children():
         if type(child).__module__.startswith("torch.nn.") and not list(child.children()):
             continue
         yield name, child
@@ -127,7 +128,7 @@ def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 def _unit(
     root: nn.Module, prefix: str, samples: Sequence[_Sample], taken: set[str]
 ) -> tuple[Unit, dict[str, str]]:
-    module = root.get_submodule(prefix)
+    module = part_at(root, prefix)
     first = samples[0]
     arguments = arguments_of(module, first.args, first.kwargs)
     recorded = trace(module, arguments)
@@ -198,7 +199,7 @@ def _leaf_maps(
     maps: dict[str, LinearMap] = {}
     opaque = dict(recorded.opaque)
     for path, calls in inside.items():
-        made = exported_map(module.get_submodule(path), tensors_in([*calls[0].args]))
+        made = exported_map(part_at(module, path), tensors_in([*calls[0].args]))
         if made is not None and not calls[0].kwargs:
             maps[path] = made
             del opaque[path]
@@ -238,9 +239,7 @@ def _captured_calls(
                 if len(calls) < count:
                     calls.append(_Sample(detached(args), detached(kwargs)))
 
-            handles.append(
-                root.get_submodule(path).register_forward_pre_hook(keep, with_kwargs=True)
-            )
+            handles.append(part_at(root, path).register_forward_pre_hook(keep, with_kwargs=True))
         try:
             copied: Any = detached([list(sample.args), dict(sample.kwargs)])
             with state_kept(root):
@@ -272,7 +271,7 @@ def _left_in(unit: Unit) -> list[tuple[str, str]]:
 def _is_hooked(unit: Unit, node: fx.Node) -> bool:
     if node.op != "call_module":
         return False
-    module = unit.view.module.get_submodule(str(node.target))
+    module = part_at(unit.view.module, str(node.target))
     return type(module).forward in PLAIN_FORWARDS and has_hooks(module)
 
 

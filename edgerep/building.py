@@ -10,6 +10,7 @@ from torch import nn
 from edgerep.analysis import Analysis, Unit
 from edgerep.call_arguments import Arguments, arguments_of
 from edgerep.extraction import Extract, extract
+from edgerep.module_tree import every_path, part_at
 from edgerep.regions import Region
 from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
 from edgerep.sites import Site, joined, parent_of
@@ -84,7 +85,7 @@ def build(
             done |= {p.site.name for p in own}
             failed |= {p.site.name: f"its module's code cannot be cut out: {why}" for p in own}
             continue
-        new = rewrite(tree.get_submodule(path), path, code, arguments, folds, layers, classes)
+        new = rewrite(part_at(tree, path), path, code, arguments, folds, layers, classes)
         tree = _exchanged(tree, names, path, new)
         done |= {site.name for site, _ in folds}
     for one in placed:
@@ -97,7 +98,7 @@ def _exchange_modules(
     tree: nn.Module, names: Mapping[str, Sequence[str]], site: Site, layer: nn.Module
 ) -> nn.Module:
     if site.how == "whole":
-        layer = as_layer(tree.get_submodule(site.module), layer)
+        layer = as_layer(part_at(tree, site.module), layer)
     tree = _exchanged(tree, names, site.module, layer)
     for path in site.identities:
         tree = _exchanged(tree, names, path, nn.Identity())
@@ -113,7 +114,7 @@ def _exchanged(
     for name in names[path]:
         owner, _, last = name.rpartition(".")
         try:
-            tree.get_submodule(owner)._modules[last] = new
+            part_at(tree, owner)._modules[last] = new
         except AttributeError:
             continue  # its owner is folded
     return tree
@@ -122,7 +123,7 @@ def _exchanged(
 def _names_of_each(tree: nn.Module) -> dict[str, list[str]]:
     """By each path, every path of the same module."""
     names: dict[int, list[str]] = {}
-    for path, module in tree.named_modules(remove_duplicate=False):
+    for path, module in every_path(tree):
         names.setdefault(id(module), []).append(path)
     return {path: paths for paths in names.values() for path in paths}
 
@@ -185,7 +186,7 @@ def _code_of(unit: Unit, path: str, opened: frozenset[str]) -> tuple[Extract, Ar
     arguments = unit.trace.arguments
     if within:
         call = unit.trace.first_call(within)
-        arguments = arguments_of(unit.view.module.get_submodule(within), call.args, call.kwargs)
+        arguments = arguments_of(part_at(unit.view.module, within), call.args, call.kwargs)
     code = extract(
         unit.trace,
         unit.view.module,

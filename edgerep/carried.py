@@ -19,6 +19,7 @@ from torch import fx
 from edgerep.graph_values import looks
 from edgerep.layer_steps import linear_map, normalising_map
 from edgerep.map_sequence import after
+from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, weights_of
 from edgerep.operations import Node, Same, Step, View
 from edgerep.plain_layer import settle
@@ -56,7 +57,7 @@ def _kind(view: View, node: Node) -> str | None:
     """What a module is that computes just what its class says; None for anything else."""
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return None
-    module = view.module.get_submodule(str(node.target))
+    module = part_at(view.module, str(node.target))
     return None if has_hooks(module) else PLAIN_FORWARDS.get(type(module).forward)
 
 
@@ -122,8 +123,8 @@ def _steps(view: View, findings: Findings, row: list[Node], norm: Node) -> dict[
     """The layer and the BatchNorm as maps of vectors."""
     layer = row[-1]
     base = source_of(findings, layer.all_input_nodes[0])
-    linear: Any = view.module.get_submodule(str(layer.target))
-    module: Any = view.module.get_submodule(str(norm.target))
+    linear: Any = part_at(view.module, str(layer.target))
+    module: Any = part_at(view.module, str(norm.target))
     if module.running_mean is None or not view.is_image(base):
         return None
     if view.facts[base].dtype != view.facts[norm].dtype:

@@ -16,6 +16,7 @@ from torch.fx.node import map_aggregate
 
 from edgerep.call_arguments import Arguments
 from edgerep.graph_run import attribute
+from edgerep.module_tree import part_at
 from edgerep.tracing import Call, Trace, UntraceableError
 
 
@@ -185,7 +186,7 @@ class _Extraction:
         if target.startswith(f"{self._path}."):
             return target[len(self._path) + 1 :]
         # What several modules share is recorded under the name that it has in the first of them.
-        shared, module = attribute(self._root, target), self._root.get_submodule(self._path)
+        shared, module = attribute(self._root, target), part_at(self._root, self._path)
         for name, part in (*_modules(module), *_tensors(module)):
             if part is shared:
                 return name

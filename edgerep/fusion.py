@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,7 @@ from edgerep.errors import FusionError
 from edgerep.examples import checking_runs, example_inputs
 from edgerep.graph_run import Fact
 from edgerep.module_copies import shared_copy, with_own_tensors
+from edgerep.module_tree import every_path, parts_of, tensors_of
 from edgerep.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers
 
@@ -63,18 +66,21 @@ def fuse(
         OptionError: The network does not run on any image that was tried: give `inputs`.
     """
     _refuse_training_mode(model)
-    tree = shared_copy(model)
-    if inputs is None:
-        examples = example_inputs(tree)
-    else:
-        examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    runs = checking_runs(tree, examples)
-    analysis = analyse(tree, runs)
-    placed = placed_sites(analysis)
-    layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
-    module, failed = build(shared_copy(model), placed, layers)
-    module = with_own_tensors(module, model).eval()
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    with _uncollected():
+        tree = shared_copy(model)
+        if inputs is None:
+            examples = example_inputs(tree)
+        else:
+            examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        runs = checking_runs(tree, examples)
+        analysis = analyse(tree, runs)
+        placed = placed_sites(analysis)
+        layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
+        module, failed = build(shared_copy(model), placed, layers)
+    module = with_own_tensors(module, model)
+    if any(part.training for part in parts_of(module)):
+        module.eval()
+    if not any(tensor.requires_grad for tensor in tensors_of(model)):
         module.requires_grad_(False)  # a frozen network stays one
     done = [one for one in placed if one.site.name not in failed]
     certificate = None
@@ -87,18 +93,26 @@ def fuse(
     return Fused(module, certificate, model, origin_of(model), examples)
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage: the many nodes of a graph set it off time and again, in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _like(fact: Fact) -> Tensor:
     return torch.empty(0, dtype=fact.dtype, device=fact.device)
 
 
 def _refuse_training_mode(model: nn.Module) -> None:
-    training = [
-        name or type(model).__name__
-        for name, module in model.named_modules()
-        if module.training and (isinstance(module, BATCHNORMS) or module is model)
-    ]
-    if training:
-        raise FusionError(
-            f"{training[0]} is in training mode, in which BatchNorm uses the statistics of the "
-            f"batch and cannot be folded: call model.eval() first"
-        )
+    for name, part in every_path(model):
+        if part.training and (part is model or isinstance(part, BATCHNORMS)):
+            raise FusionError(
+                f"{name or type(model).__name__} is in training mode, in which BatchNorm uses the "
+                f"statistics of the batch and cannot be folded: call model.eval() first"
+            )

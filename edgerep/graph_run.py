@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import tensors_in
-from edgerep.recall import Recall
+from edgerep.module_tree import part_at
+from edgerep.recall import CONVOLUTIONS, Recall
+from edgerep.tracing import PLAIN_FORWARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Recorder:
             value = attribute(self._module, str(node.target))
         else:
             args, kwargs = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
-            with self._recall:
+            with self._recall if _may_convolve(self._module, node) else contextlib.nullcontext():
                 value = called(self._module, node, args, kwargs)
         written = [t for t, version in zip(given, before, strict=True) if _version(t) != version]
         if written:
@@ -92,11 +95,18 @@ class Recorder:
             self.memory[node] = self._makers[node].get(storages[0], node)
 
 
+def _may_convolve(module: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        kind = PLAIN_FORWARDS.get(type(part_at(module, str(node.target))).forward)
+        return kind in (None, "convolution", "linear")
+    return node.op == "call_function" and node.target in CONVOLUTIONS
+
+
 def called(module: nn.Module, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What a node's function, method or sub-module makes of some arguments."""
     target: Any = node.target
     if node.op == "call_module":
-        return module.get_submodule(target)(*args, **kwargs)
+        return part_at(module, target)(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], target)(*args[1:], **kwargs)
     return target(*args, **kwargs)

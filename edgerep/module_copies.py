@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgerep.module_tree import parts_of, tensors_of
+
 _AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None), type})
 _TABLES = ("_parameters", "_buffers")
 _CONTAINERS = (dict, set, list, OrderedDict)
@@ -24,8 +26,7 @@ def shared_copy(module: nn.Module) -> nn.Module:
     What a network's own code writes to the copy does not reach the original. `copy.deepcopy` with
     the tensors in its memo does the same, several times slower.
     """
-    tensors = (*module.parameters(), *module.buffers())
-    return _copied(module, {id(tensor): tensor for tensor in tensors})
+    return _copied(module, {id(tensor): tensor for tensor in tensors_of(module)})
 
 
 def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -40,13 +41,17 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     state = vars(twin)
     for name, value in vars(module).items():
         kind = type(value)
-        if kind in _AS_THEY_ARE or (kind is tuple and _AS_THEY_ARE.issuperset(map(type, value))):
+        if kind in _AS_THEY_ARE:
+            state[name] = value
+        elif kind in _CONTAINERS and not value:
+            state[name] = kind()
+        elif kind is tuple and _AS_THEY_ARE.issuperset(map(type, value)):
             state[name] = value
         elif name == "_modules":
             state[name] = {
                 key: None if child is None else _copied(child, memo) for key, child in value.items()
             }
-        elif name in _TABLES or (kind in _CONTAINERS and not value):
+        elif name in _TABLES:
             state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
@@ -64,9 +69,9 @@ def _has_own_way(kind: Any) -> bool:
 
 def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
     """Give a copy tensors of its own, tied ones tied as before, in place."""
-    theirs = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
+    theirs = {id(tensor) for tensor in tensors_of(original)}
     mine: dict[int, Tensor] = {}
-    for part in module.modules():
+    for part in parts_of(module):
         for table in (part._parameters, part._buffers):
             for name, tensor in table.items():
                 if tensor is not None and id(tensor) in theirs:
@@ -79,7 +84,7 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def state_kept(module: nn.Module) -> Iterator[None]:
     """Undo what a network's own code writes to it inside the block: caches, counters, buffers."""
-    before = [(part, dict(vars(part))) for part in module.modules()]
+    before = [(part, dict(vars(part))) for part in parts_of(module)]
     tables = [
         (value, value.copy())
         for _, state in before

@@ -15,6 +15,7 @@ from edgerep.errors import FusionError
 from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.graph_run import called
 from edgerep.linear_map import float64_device
+from edgerep.module_tree import part_at
 from edgerep.operations import View
 from edgerep.sites import source_of
 
@@ -39,7 +40,7 @@ def first_probes(placed: Placed, beside: Beside) -> Tensor:
     for node in region.nodes:
         sources = [source_of(unit.findings, source) for source in node.all_input_nodes]
         if node.op == "call_module" and region.base in sources:
-            kernel = getattr(unit.view.module.get_submodule(str(node.target)), "weight", None)
+            kernel = getattr(part_at(unit.view.module, str(node.target)), "weight", None)
             if isinstance(kernel, Tensor):
                 beside.expect(kernel, probes)
     return probes

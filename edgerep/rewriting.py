@@ -18,6 +18,7 @@ from torch import fx, nn
 
 from edgerep.call_arguments import Arguments
 from edgerep.extraction import Extract
+from edgerep.module_tree import part_at, parts_of
 from edgerep.regions import Region
 from edgerep.sites import Site, parent_of
 
@@ -129,25 +130,28 @@ def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
 
 def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
     owner, _, last = name.rpartition(".")
-    module.get_submodule(owner)._modules[last] = layer
+    part_at(module, owner)._modules[last] = layer
 
 
 def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:
     """Take out what the new code does not mention: folded layers and their BatchNorms."""
-    used = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
-    for path, _ in list(module.named_modules()):
-        around = any(
-            name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.")
-            for name in used
-        )
-        if path and not around:
-            owner, _, last = path.rpartition(".")
-            holder = module
-            try:
-                holder = module.get_submodule(owner)
-            except AttributeError:
-                continue  # gone with its owner
-            holder._modules.pop(last, None)
+    around, whole = {id(module)}, set[int]()
+    for node in graph.nodes:
+        if node.op not in ("call_module", "get_attr"):
+            continue
+        part = module
+        for name in str(node.target).split("."):
+            if name not in part._modules:
+                break  # a tensor of this part
+            part = part_at(part, name)
+            around.add(id(part))
+        else:
+            whole.update(map(id, parts_of(part)))
+    for part in parts_of(module):
+        if id(part) not in whole:
+            for name, child in list(part._modules.items()):
+                if child is not None and id(child) not in around | whole:
+                    del part._modules[name]
 
 
 def _signature(graph: fx.Graph) -> tuple[object, ...]:

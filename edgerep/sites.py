@@ -17,6 +17,7 @@ from typing import Any
 from torch import fx, nn
 
 from edgerep.graph_run import Fact
+from edgerep.module_tree import part_at
 from edgerep.operations import Step, View
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region
@@ -157,7 +158,7 @@ def _common_module(trace: Trace, region: Region, places: Sequence[Place]) -> str
 def _owner(root: nn.Module, path: str, top: str) -> tuple[str, str | None]:
     """The nearest module around that says what its fused layer is called, and what it says."""
     while True:
-        name = getattr(type(root.get_submodule(path)), "fused_name", None)
+        name = getattr(type(part_at(root, path)), "fused_name", None)
         if name is not None:
             return path, str(name)
         if path in ("", top):
@@ -173,7 +174,7 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
         if isinstance(operation, Step) and operation.is_layer:
             if node.op != "call_module":
                 return None
-            module = view.module.get_submodule(str(node.target))
+            module = part_at(view.module, str(node.target))
             if PLAIN_FORWARDS.get(type(module).forward) not in ("convolution", "linear"):
                 return None
             found.append(str(node.target))
@@ -250,4 +251,4 @@ def source_of(findings: Findings, node: fx.Node) -> fx.Node:
 
 def _has(root: nn.Module, path: str) -> bool:
     owner, _, name = path.rpartition(".")
-    return hasattr(root.get_submodule(owner), name)
+    return hasattr(part_at(root, owner), name)
