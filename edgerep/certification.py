@@ -9,11 +9,11 @@ from torch import nn
 from edgerep.building import Placed
 from edgerep.certificate import Certificate
 from edgerep.errors import FusionError, first_line
+from edgerep.exact_layer import ExactLayer
 from edgerep.float64 import Beside
 from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
-from edgerep.plain_layer import ExactLayer
 from edgerep.probing import first_probes, probe
 from edgerep.proof import (
     certify_network,
@@ -51,9 +51,9 @@ def certify_fusion(
     inputs, beside = unfused.inputs, Beside()
     first = {p.site.name: first_probes(p, beside) for p in placed}
     truth = float64_outputs(model, inputs, beside)
-    probed = {p.site.name: probe(p, first[p.site.name], beside) for p in placed}
+    sites = {p.site.name: probe(p, first[p.site.name], beside) for p in placed}
     exact = {
-        p.site.name: ExactLayer(p.site.settled, probed[p.site.name].probes, layers[p.site.name])
+        p.site.name: ExactLayer(p.site.settled, sites[p.site.name].probes, layers[p.site.name])
         for p in placed
     }
     exchanged = {id(layers[name]): layer for name, layer in exact.items()}
@@ -66,7 +66,7 @@ def certify_fusion(
             f"fault of edgerep's, and the network is as it was"
         ) from error
     blocks = [
-        certify_site(p.site, probed[p.site.name].truth, *exact[p.site.name].probed())
+        certify_site(p.site, sites[p.site.name].outputs, exact[p.site.name].probed())
         for p in placed
     ]
     fused = observe(module, inputs)

@@ -35,7 +35,7 @@ def example_inputs(
         return tuple(_random(module, shape, seed + index) for index, shape in enumerate(shapes))
     channels = image_channels(module)
     if isinstance(module, Network):  # which runs on any size
-        return (_random(module, (_IMAGES, channels, *_small_image(module, 2)), seed),)
+        return (_random(module, (1, channels, *_small_image(module, 4)), seed),)
     tried = ""
     for size in _SIZES:
         images = _random(module, (_IMAGES, channels, size, size), seed)
@@ -60,8 +60,8 @@ def checking_runs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Run]:
     """
     first = observe(module, inputs)
     if isinstance(module, Network):  # which runs on any size
-        smaller = _random(module, (1, module.image_channels, *_small_image(module, 4)), 1)
-        return [first, observe(module, [smaller])]
+        smaller = (_IMAGES, module.image_channels, *_small_image(module, 8))
+        return [first, observe(module, [_random(module, smaller, 1)])]
     other = _other_run(module, inputs)
     return [first, *([] if other is None else [other])]
 

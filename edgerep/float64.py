@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_map_only
 
 from edgerep.small_images import Columns, is_small
 
-_SLICE_ELEMENTS = 1 << 18  # of a kernel: 2 MiB in float64, which stay in a core's cache
+_WEIGHTY = 1 << 16  # numbers of a kernel that are most of what a convolution reads
+_SLICE_ELEMENTS = 1 << 19  # of a kernel: 4 MiB in float64, which stay in a cache
 
 
 class Beside:
@@ -74,12 +75,9 @@ class Float64Arithmetic(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        named = dict(kwargs or {})
-        if any(map(_is_narrow, _tensors((args, named)))):
-            if _is_weighty(func, args):
-                return self._convolved(args)
-            args, named = tree_map_only(Tensor, _widen, (args, named))
-        return func(*args, **named)
+        if not kwargs and _is_weighty(func, args):
+            return self._convolved(args)
+        return func(*map(_widened, args), **_widened(kwargs or {}))
 
     def _convolved(self, args: tuple[Any, ...]) -> Tensor:
         known = self._beside.result(args)
@@ -98,7 +96,8 @@ def _is_weighty(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
         func is torch.conv2d
         and len(args) == 7  # as `nn.Conv2d` calls it
         and not isinstance(args[4], str)
-        and args[1].numel() > _SLICE_ELEMENTS
+        and args[1].dtype != torch.float64
+        and args[1].numel() > _WEIGHTY
         and is_small(args[0], args[6], args[3])
     )
 
@@ -107,30 +106,22 @@ def _in_slices(rest: tuple[Any, ...], images: Sequence[Tensor]) -> list[Tensor]:
     """Convolutions, a slice of the output channels at a time, each widened when it is needed."""
     weight, bias, stride, padding, dilation, _ = rest
     wide = [image.double() for image in images]
-    columns = Columns(wide, weight.shape[2:], stride, padding, dilation)
+    columns = Columns(wide, weight.shape[2:], stride, [padding] * len(wide), dilation)
     step = max(1, _SLICE_ELEMENTS // weight[0].numel())
     buffer = weight.new_empty((step, *weight.shape[1:]), dtype=torch.float64)
-    parts = [
-        columns.convolve(buffer[: len(rows)].copy_(rows)) for rows in weight.detach().split(step)
-    ]
-    results = [torch.cat(slices, 1) for slices in zip(*parts, strict=True)]
+    results = columns.images(
+        [columns.multiply(buffer[: len(rows)].copy_(rows)) for rows in weight.detach().split(step)]
+    )
     return results if bias is None else [x + bias.double().reshape(-1, 1, 1) for x in results]
 
 
-def _tensors(tree: object) -> Iterator[Tensor]:
-    """The tensors among a call's arguments, also inside sequences and mappings."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, tuple | list):
-        for item in tree:
-            yield from _tensors(item)
-    elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
-
-
-def _is_narrow(tensor: Tensor) -> bool:
-    return tensor.dtype != torch.float64 and tensor.is_floating_point()
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.double() if _is_narrow(tensor) else tensor
+def _widened(value: Any) -> Any:
+    """A call's argument, or several in sequences and mappings, with float64 tensors."""
+    if isinstance(value, Tensor):
+        narrow = value.dtype != torch.float64 and value.is_floating_point()
+        return value.double() if narrow else value
+    if type(value) is dict:
+        return {key: _widened(item) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_widened, value))
+    return tree_map_only(Tensor, _widened, value) if isinstance(value, tuple | list) else value

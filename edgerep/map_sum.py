@@ -94,7 +94,7 @@ def _sum_of_rows(
             numbers = numbers.to(kernel.device)
             if part.groups == groups:
                 inner: Any = (slice(None), slice(None), *window)
-                kernel[inner] += numbers
+                kernel[inner].add_(numbers)  # `+=` would also copy the window onto itself
             else:
                 at = columns_within(part, groups, wanted).to(kernel.device)
                 row = torch.arange(numbers.shape[0], device=kernel.device)[:, None]

@@ -14,40 +14,43 @@ from edgerep.building import Placed
 from edgerep.errors import FusionError
 from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.graph_run import called
-from edgerep.linear_map import float64_device
+from edgerep.linear_map import LinearMap, float64_device
 from edgerep.module_tree import part_at
 from edgerep.operations import View
 from edgerep.sites import source_of
+from edgerep.small_images import random_image
 
-_BORDER = 1e3  # how much larger the border of one probe is than its inside
+_LARGE = 1e3  # magnitude of an impulse
+_LONGEST = 4  # places along an axis that a probe image needs for the taps of a 7x7 kernel
 
 
 @dataclass(frozen=True, eq=False)
-class Probed:
-    """Probe images of a site, and what its unfused nodes make of them, both float64."""
+class Truth:
+    """Probe images of a site, and what its unfused nodes make of each, all float64."""
 
-    probes: Tensor
-    truth: Tensor
+    probes: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
 
 
-def first_probes(placed: Placed, beside: Beside) -> Tensor:
+def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
     """Probe images of a site, the smallest there are: at a border all goes wrong that can.
 
     `beside` is told which large kernels of the site will read them.
     """
     region, unit = placed.region, placed.unit
-    probes = _probes(placed, next(_sizes(placed)))
+    probes = _probes(placed, *next(_sizes(placed)))
     for node in region.nodes:
         sources = [source_of(unit.findings, source) for source in node.all_input_nodes]
         if node.op == "call_module" and region.base in sources:
             kernel = getattr(part_at(unit.view.module, str(node.target)), "weight", None)
             if isinstance(kernel, Tensor):
-                beside.expect(kernel, probes)
+                for image in probes:
+                    beside.expect(kernel, image)
     return probes
 
 
 @torch.no_grad()
-def probe(placed: Placed, first: Tensor, beside: Beside) -> Probed:
+def probe(placed: Placed, first: tuple[Tensor, ...], beside: Beside) -> Truth:
     """Probe images of a site, and what its own modules and functions make of them.
 
     This side shares nothing with the fold but the weights.
@@ -62,43 +65,47 @@ def probe(placed: Placed, first: Tensor, beside: Beside) -> Probed:
     """
     refusal: Exception | None = None
     _, *sizes = _sizes(placed)
-    larger = (_probes(placed, size) for size in sizes)
+    larger = (_probes(placed, *pair) for pair in sizes)
     for probes in itertools.chain([first], larger):
         try:
-            return Probed(probes, _unfused(placed, probes, beside))
+            return Truth(probes, tuple(_unfused(placed, x, beside) for x in probes))
         except RuntimeError as error:  # an image too small for a layer within
             refusal = error
     raise FusionError(f"{placed.site.name}: the unfused site cannot be run: {refusal}")
 
 
-def _sizes(placed: Placed) -> Iterator[tuple[int, ...]]:
+def _sizes(placed: Placed) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Of the random image and of the impulse, the smallest first."""
     source = placed.site.settled.source
-    least = [
-        max(1, stride - extent) for stride, extent in zip(source.stride, source.extent, strict=True)
-    ]  # gives two places along each axis
-    yield tuple(least)
-    yield tuple(size + max(source.size, default=1) for size in least)
-    yield placed.unit.view.facts[placed.region.base].shape[2:]
+    one = [max(1, -extent) for extent in source.extent]  # gives one place along each axis
+    all_taps = [_reading_all_taps(source, axis) for axis in range(len(source.size))]
+    yield all_taps, one
+    larger = [size + max(source.size, default=1) for size in all_taps]
+    yield larger, larger
+    shape = placed.unit.view.facts[placed.region.base].shape[2:]
+    yield shape, shape
 
 
-def _probes(placed: Placed, image: Sequence[int]) -> Tensor:
-    """[3, channels, *image]: random, an impulse in every channel, a border a thousand times larger.
+def _reading_all_taps(source: LinearMap, axis: int) -> int:
+    """Places along an axis that give two, and of which each tap reads one, where few will do."""
+    stride, extent = source.stride[axis], source.extent[axis]
+    used = [source.offset[axis] + tap[axis] for tap in source.taps]
+    behind = -(min(used) // stride) * stride - extent  # for the tap that reads furthest in front
+    return max(1, stride - extent, min(_LONGEST, max(behind, max(used) + 1)))
 
-    The second is random too, so that impulses of different channels cannot cancel.
+
+def _probes(placed: Placed, image: Sequence[int], small: Sequence[int]) -> tuple[Tensor, ...]:
+    """Two images [1, channels, *image]: random, and a large impulse in every channel.
+
+    The second is random too, so that impulses of different channels cannot cancel. Hardly a place
+    of either is so far from the border that a kernel reads no padding there.
     """
     channels = placed.site.settled.source.inputs
-    generator = torch.Generator().manual_seed(0)
-    random, impulse, border = torch.randn(
-        3, channels, *image, generator=generator, dtype=torch.float64
-    )
-    middle: Any = (slice(None), *(size // 2 for size in image))
-    alone = torch.zeros_like(impulse)
-    alone[middle] = impulse[middle]
-    for axis, size in enumerate(image, start=1):
-        for end in (0, size - 1):
-            border.select(axis, end).mul_(_BORDER)
-    device = placed.unit.view.facts[placed.region.base].device
-    return torch.stack([random, alone, border]).to(float64_device(device))
+    middle: Any = (..., *(size // 2 for size in small))
+    impulse = torch.zeros(1, channels, *small, dtype=torch.float64)
+    impulse[middle] = random_image(1, channels, ()) * _LARGE
+    device = float64_device(placed.unit.view.facts[placed.region.base].device)
+    return random_image(0, channels, image).to(device), impulse.to(device)
 
 
 def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
+from edgerep.exact_layer import ExactLayer, Probed
 from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.layer_calls import Run
 from edgerep.module_copies import state_kept
-from edgerep.plain_layer import ExactLayer, Settled
+from edgerep.plain_layer import Settled
 from edgerep.sites import Site
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
@@ -29,24 +30,25 @@ _CHAOS = 1e-2
 
 
 @torch.no_grad()
-def certify_site(site: Site, truth: Tensor, folded: Tensor, rounded: Tensor) -> BlockCertificate:
+def certify_site(site: Site, truth: Sequence[Tensor], probed: Probed) -> BlockCertificate:
     """Compare a site's nodes as they stand with its fold, on probe images in float64.
 
     Args:
         site: The site.
-        truth: What its nodes make of the probes.
-        folded: What the fold makes of them, its numbers not rounded.
-        rounded: What the layer that will be deployed makes of the first of them.
+        truth: What its nodes make of each probe image.
+        probed: What the fold makes of them.
 
     Raises:
         FusionError: They differ by more than `FLOAT64_BOUND`, or give no finite numbers.
     """
-    if folded.shape != truth.shape:
-        raise FusionError(
-            f"{site.name}: the folded site gives {list(folded.shape)} and the unfolded one "
-            f"{list(truth.shape)}: this site must not be fused"
-        )
-    relative = max(relative_l2(f, t) for f, t in zip(folded, truth, strict=True))
+    pairs = list(zip(probed.folded, truth, strict=True))
+    for folded, wanted in pairs:
+        if folded.shape != wanted.shape:
+            raise FusionError(
+                f"{site.name}: the folded site gives {list(folded.shape)} and the unfolded one "
+                f"{list(wanted.shape)}: this site must not be fused"
+            )
+    relative = max(relative_l2(folded, wanted) for folded, wanted in pairs)
     if not relative <= FLOAT64_BOUND:  # also refuses NaN
         raise FusionError(
             f"{site.name}: folded and unfolded site differ by {relative:.1e} (relative L2, both in "
@@ -59,9 +61,9 @@ def certify_site(site: Site, truth: Tensor, folded: Tensor, rounded: Tensor) -> 
         batchnorms=site.batchnorms,
         kind=" + ".join(words),
         layer=describe_layer(site.settled),
-        float64_max_abs=(folded - truth).abs().max().item(),
+        float64_max_abs=max((folded - wanted).abs().max().item() for folded, wanted in pairs),
         float64_rel=relative,
-        float32_rel=relative_l2(rounded, truth[:1]),
+        float32_rel=relative_l2(probed.rounded, probed.unrounded),
     )
 
 

@@ -30,7 +30,7 @@ class Columns:
         images: Of any sizes; their positions are few.
         size: Taps of the kernel along each axis.
         stride: As in torch.
-        padding: As in torch.
+        paddings: Of each image, as in torch.
         dilation: As in torch.
     """
 
@@ -39,7 +39,7 @@ class Columns:
         images: Sequence[Tensor],
         size: Sequence[int],
         stride: Sequence[int],
-        padding: Sequence[int],
+        paddings: Sequence[Sequence[int]],
         dilation: Sequence[int],
     ) -> None:
         # A position's column in a row: the matrix product is twice as fast that way round.
@@ -47,10 +47,14 @@ class Columns:
             functional.unfold(image, tuple(size), tuple(dilation), tuple(padding), tuple(stride))
             .transpose(1, 2)
             .flatten(0, 1)
-            for image in images
+            for image, padding in zip(images, paddings, strict=True)
         ]  # each [N * positions, C * taps]
-        self._flat = torch.cat(laid_out)
         self._counts = [len(one) for one in laid_out]
+        # One row more makes the product faster where it makes their number one of whole registers.
+        spare = (
+            [laid_out[0].new_zeros(1, laid_out[0].shape[1])] if sum(self._counts) % 4 == 3 else []
+        )
+        self._flat = torch.cat([*laid_out, *spare])
         self._shapes = [
             [len(image)]
             + [
@@ -59,13 +63,23 @@ class Columns:
                     image.shape[2:], padding, size, dilation, stride, strict=True
                 )
             ]
-            for image in images
+            for image, padding in zip(images, paddings, strict=True)
         ]
 
-    def convolve(self, kernel: Tensor) -> list[Tensor]:
-        """The output channels of a kernel's rows, [rows, C, *size] to [N, rows, H, W] an image."""
-        result = functional.linear(self._flat, kernel.reshape(len(kernel), -1))
+    def multiply(self, kernel: Tensor) -> Tensor:
+        """Products of a kernel's rows, [rows, C, *size], with every column."""
+        return functional.linear(self._flat, kernel.to(self._flat.device).flatten(1))
+
+    def images(self, products: Sequence[Tensor]) -> list[Tensor]:
+        """What the products of all slices of a kernel are for each image, [N, rows, H, W]."""
+        every = torch.cat([*products], 1)[: sum(self._counts)]
         return [
             part.reshape(*shape, -1).movedim(-1, 1)
-            for part, shape in zip(torch.split(result, self._counts), self._shapes, strict=True)
+            for part, shape in zip(torch.split(every, self._counts), self._shapes, strict=True)
         ]
+
+
+def random_image(seed: int, channels: int, image: Sequence[int]) -> Tensor:
+    """[1, channels, *image] from N(0, 1): float64, and exact in float32 too."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, channels, *image, generator=generator).double()

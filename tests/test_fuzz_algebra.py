@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgerep import map_sequence
+from edgerep.exact_layer import fold_images
 from edgerep.linear_map import (
     LinearMap,
     average_map,
@@ -30,7 +31,7 @@ from edgerep.linear_map import (
 )
 from edgerep.map_sequence import after, inexact
 from edgerep.map_sum import constant, total
-from edgerep.plain_layer import empty_layer, fold_images, settle, write_numbers
+from edgerep.plain_layer import empty_layer, settle, write_numbers
 from networks.fuzzing import fuzz, record
 
 FOLDED = 1e-10  # of the largest number of the output, in float64
@@ -222,6 +223,7 @@ def trees(draw: Any) -> tuple[Piece, int]:
 def agreement(piece: Piece, made: LinearMap, c: int) -> list[bool]:
     """At each size that torch accepts: whether the map gives what the tree gives."""
     settled, agreed = settle(made), []
+    layer = empty_layer(settled, torch.empty(0))
     for size in SIZES:
         x = torch.randn(2, c, *size, dtype=torch.float64)
         try:
@@ -231,7 +233,7 @@ def agreement(piece: Piece, made: LinearMap, c: int) -> list[bool]:
         if not wanted.numel():
             continue
         try:
-            (found,) = fold_images(settled, [x])
+            (found,) = fold_images(settled, layer, [x])
         except RuntimeError:
             agreed.append(False)
             continue

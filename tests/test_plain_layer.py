@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgerep.exact_layer import ExactLayer
 from edgerep.linear_map import LinearMap, convolution_map, identity_map, shifted_map
 from edgerep.map_sequence import after
 from edgerep.map_sum import total
 from edgerep.module_copies import state_kept
-from edgerep.plain_layer import ExactLayer, Settled, empty_layer, settle, write_numbers
+from edgerep.plain_layer import Settled, empty_layer, settle, write_numbers
 
 DOUBLE = torch.empty(0, dtype=torch.float64)
 
@@ -143,10 +144,14 @@ def test_an_exact_layer_makes_its_kernel_once() -> None:
 
     settled = settle(replace(whole, rows=rows))
     layer = empty_layer(settled, torch.empty(0))
-    exact = ExactLayer(settled, torch.randn(3, 3, 2, 2, dtype=torch.float64), layer)
+    probes = torch.randn(2, 3, 2, 2).double(), torch.randn(1, 3, 1, 1).double()
+    exact = ExactLayer(settled, probes, layer)
     with state_kept(exact):
         exact(torch.randn(1, 3, 5, 5, dtype=torch.float64))
-    folded, rounded = exact.probed()
+    probed = exact.probed()
     assert made == [slice(0, 4)]
-    assert torch.allclose(folded[:1].float(), rounded, atol=1e-5)
+    for folded, probe in zip(probed.folded, probes, strict=True):
+        assert torch.allclose(folded, torch.conv2d(probe, whole.kernel(), padding=1), atol=1e-12)
+    assert probed.unrounded.shape == (1, 4, 1, 1)
+    assert torch.allclose(probed.unrounded.float(), probed.rounded, atol=1e-5)
     assert torch.equal(layer.get_parameter("weight"), whole.kernel().float())
