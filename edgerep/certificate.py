@@ -20,10 +20,12 @@ class BlockCertificate:
         kind: The branches in words: "3x3 + 1x1 + identity".
         layer: What they became: "conv 3x3, 48 to 96, stride 2".
         float64_max_abs: Largest difference between the unfused and the fused site, both in
-            float64, over the probes: random, an impulse, a border a thousand times the inside.
+            float64, over the probes: a random image and a large impulse, both hardly larger than
+            what the kernel reaches beyond its middle, so that every place is near a border.
         float64_rel: The same as a relative L2 error, that of the worst probe.
         float32_rel: Relative L2 error of the fused layer as it will run, in the network's own
-            type, against the unfused site in float64: what rounding costs.
+            type, against its unrounded numbers in float64: what rounding costs. On a random image
+            as large as the kernel, for the first output channels.
     """
 
     name: str

@@ -31,7 +31,7 @@ def fold_images(
     """What a layer would make of images if its numbers were not rounded, float64.
 
     The kernel is made once for all of them, a slice of its output channels at a time, each small
-    enough to stay in a core's cache.
+    enough to stay in a cache.
 
     Args:
         settled: Where the numbers come from.
@@ -45,7 +45,7 @@ def fold_images(
     """
     source = settled.source
     applied = _applied(layer, images, inner)
-    products = []
+    products: list[Any] = []
     # A group's kernels are small, and a slice could begin inside a group: all at once then.
     for rows in source.slices() if source.groups == 1 else [slice(0, source.outputs)]:
         kernel = settled.rows(rows)
@@ -61,9 +61,9 @@ class Probed:
 
     Attributes:
         folded: What its unrounded numbers make of each probe image, float64.
-        unrounded: What they make of a random image as large as the kernel, so that every weight
-            is read once.
-        rounded: What the layer that will be deployed makes of that.
+        unrounded: The first output channels that they make of a random image as large as the
+            kernel, which reads every weight of such a channel once.
+        rounded: The same of the layer that will be deployed.
     """
 
     folded: tuple[Tensor, ...]
@@ -112,16 +112,20 @@ class ExactLayer(nn.Module):
         weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
         patch = random_image(1, settled.source.inputs, _span(layer))
         applied = _applied(layer, (), [patch.to(weight.device, weight.dtype)])
-        write, products = number_writer(settled, layer), []
+        write = number_writer(settled, layer)
+        products: list[Any] = []
 
         def take(rows: slice, kernel: Tensor) -> None:
             write(rows, kernel)
-            products.append(applied.multiply(weight[rows]))  # while they are in a core's cache
+            if not products:
+                products.append(applied.multiply(weight[rows]))
 
         patches = [patch.to(probe.device) for probe in probes[:1]]
         *found, unrounded = fold_images(settled, layer, [*images, *probes], patches, take)
-        (rounded,) = _with_bias(applied.images(products), bias, len(settled.source.size))
-        self._kept.value = Probed(tuple(found[len(images) :]), unrounded, rounded)
+        (rounded,) = applied.images(products)
+        channels = slice(0, rounded.shape[1])
+        (rounded,) = _with_bias([rounded], bias[channels], len(settled.source.size))
+        self._kept.value = Probed(tuple(found[len(images) :]), unrounded[:, channels], rounded)
         return found
 
 
@@ -150,7 +154,9 @@ class _Calls:
         return [torch.cat(slices, axis) for slices in zip(*products, strict=True)]
 
 
-def _applied(layer: Any, images: Sequence[Tensor], inner: Sequence[Tensor] = ()) -> Any:
+def _applied(
+    layer: Any, images: Sequence[Tensor], inner: Sequence[Tensor] = ()
+) -> Columns | _Calls:
     """What multiplies slices of a kernel by images, the way that a layer would."""
     every = [*images, *inner]
     if isinstance(layer, nn.Linear):

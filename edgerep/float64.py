@@ -107,7 +107,8 @@ def _in_slices(rest: tuple[Any, ...], images: Sequence[Tensor]) -> list[Tensor]:
     weight, bias, stride, padding, dilation, _ = rest
     wide = [image.double() for image in images]
     columns = Columns(wide, weight.shape[2:], stride, [padding] * len(wide), dilation)
-    step = max(1, _SLICE_ELEMENTS // weight[0].numel())
+    most = max(1, _SLICE_ELEMENTS // weight[0].numel())
+    step = -(-len(weight) // -(-len(weight) // most))  # slices of about one size
     buffer = weight.new_empty((step, *weight.shape[1:]), dtype=torch.float64)
     results = columns.images(
         [columns.multiply(buffer[: len(rows)].copy_(rows)) for rows in weight.detach().split(step)]

@@ -94,7 +94,8 @@ class LinearMap:
 
     def slices(self) -> Iterator[slice]:
         """The output channels in slices, the numbers of each small enough to stay in a cache."""
-        step = max(1, _SLICE_ELEMENTS // max(1, self.columns * math.prod(self.size)))
+        most = max(1, _SLICE_ELEMENTS // max(1, self.columns * math.prod(self.size)))
+        step = -(-self.outputs // -(-self.outputs // most))  # all of about one size
         for start in range(0, self.outputs, step):
             yield slice(start, min(start + step, self.outputs))
 

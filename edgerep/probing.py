@@ -21,7 +21,7 @@ from edgerep.sites import source_of
 from edgerep.small_images import random_image
 
 _LARGE = 1e3  # magnitude of an impulse
-_LONGEST = 4  # places along an axis that a probe image needs for the taps of a 7x7 kernel
+_MOST_TAPS = 7  # along an axis, for all of which there is room in a probe image
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,14 @@ def _sizes(placed: Placed) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
 
 
 def _reading_all_taps(source: LinearMap, axis: int) -> int:
-    """Places along an axis that give two, and of which each tap reads one, where few will do."""
+    """Places along an axis that give two, and of which each tap reads one if taps are few."""
     stride, extent = source.stride[axis], source.extent[axis]
-    used = [source.offset[axis] + tap[axis] for tap in source.taps]
+    least = max(1, stride - extent)
+    used = {source.offset[axis] + tap[axis] for tap in source.taps}
+    if len(used) > _MOST_TAPS:
+        return max(least, _MOST_TAPS // 2 + 1)
     behind = -(min(used) // stride) * stride - extent  # for the tap that reads furthest in front
-    return max(1, stride - extent, min(_LONGEST, max(behind, max(used) + 1)))
+    return max(least, behind, max(used) + 1)
 
 
 def _probes(placed: Placed, image: Sequence[int], small: Sequence[int]) -> tuple[Tensor, ...]:
