@@ -17,8 +17,10 @@ from edgerep.export.mil_node import Array
 
 # Beside those that can also be emitted.
 FOLDABLE = frozenset({
-    "Constant", "ConstantOfShape", "Equal", "Floor", "Greater", "Less", "Max", "Min", "Mod",
-    "Not", "Range", "Where",
+    "And", "Ceil", "Constant", "ConstantOfShape", "Cos", "CumSum", "Equal", "Floor",
+    "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Log", "Max",
+    "Min", "Mod", "Not", "OneHot", "Or", "Range", "Round", "ScatterElements", "ScatterND", "Sign",
+    "Sin", "Tile", "Trilu", "Where", "Xor",
 })  # fmt: skip
 
 

@@ -359,3 +359,22 @@ def test_constants_are_folded_as_onnx_defines_them(tmp_path: Path) -> None:
     with MilReferenceSession(package) as session:
         (found,) = session.run(np.ones((1, 3), np.float32))
     np.testing.assert_array_equal(found[0], value.astype(np.float16).astype(np.float32))
+
+
+def test_tables_that_are_looked_up_in_constants_are_folded(tmp_path: Path) -> None:
+    """As LeViT looks its attention biases up, and as positions are encoded by sines."""
+    table, at = weights(3, 4), np.array([[0, 1], [2, 3], [1, 1]], np.int64)
+    nodes = [
+        helper.make_node("GatherND", ["table", "at"], ["bias"]),
+        helper.make_node("Sin", ["bias"], ["wave"]),
+        helper.make_node("Trilu", ["table"], ["upper"], upper=1),
+        helper.make_node("GatherND", ["upper", "at"], ["more"]),
+        helper.make_node("Add", ["x", "wave"], ["z"]),
+        helper.make_node("Add", ["z", "more"], ["y"]),
+    ]
+    package = build_package(nodes, {"x": (2, 3)}, ["y"], {"table": table, "at": at}, tmp_path)
+    assert dict(package.operators) == {"add": 2}
+    x = weights(2, 3)
+    bias, more = table[at[:, 0], at[:, 1]], np.triu(table)[at[:, 0], at[:, 1]]
+    with MilReferenceSession(package) as session:
+        np.testing.assert_allclose(session.run(x)[0], x + np.sin(bias) + more, rtol=1e-6)
