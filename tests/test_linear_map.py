@@ -77,14 +77,15 @@ def test_the_kernel_is_zero_but_for_its_taps(make: Callable[[], LinearMap]) -> N
 
 
 def test_a_large_kernel_comes_in_many_slices() -> None:
-    weight = torch.zeros(64, 1024, 3, 3)
+    weight = torch.zeros(128, 1024, 3, 3)
     made = convolution_map(
         weight, None, stride=(1, 1), before=(0, 0), after=(0, 0), dilation=(1, 1), groups=1
     )
     slices = list(made.slices())
     assert len(slices) == 3
     assert [rows.start for rows in slices] == [0, *(rows.stop for rows in slices[:-1])]
-    assert slices[-1].stop == 64
+    assert slices[-1].stop == 128
+    assert [rows.stop - rows.start for rows in slices] == [43, 43, 42]  # all of about one size
 
 
 def test_sizes_paddings_and_words_of_a_convolution() -> None:
