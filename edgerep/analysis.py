@@ -26,10 +26,11 @@ from edgerep.module_copies import state_kept
 from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
+from edgerep.plain_forwards import PLAIN_FORWARDS
 from edgerep.recall import Recall
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
-from edgerep.tracing import PLAIN_FORWARDS, Trace, UntraceableError, place_of, trace
+from edgerep.tracing import Trace, UntraceableError, place_of, trace
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
 
@@ -131,7 +132,7 @@ def _unit(
     module = part_at(root, prefix)
     first = samples[0]
     arguments = arguments_of(module, first.args, first.kwargs)
-    recorded = trace(module, arguments)
+    recorded = trace(module, arguments, arguments.tensors_of(first.args, first.kwargs))
     with state_kept(module):
         recorder = _checked(module, recorded, arguments, samples, inner=bool(prefix))
     leaf, opaque = _leaf_maps(module, recorded, first, prefix)

@@ -194,6 +194,10 @@ def _code_of(unit: Unit, path: str, opened: frozenset[str]) -> tuple[Extract, Ar
         arguments,
         lambda inner: joined(unit.prefix, inner) in opened,
     )
+    if within in unit.trace.by_rank:
+        facts = [unit.view.facts.get(node) for node in code.given]
+        ranks = tuple(None if fact is None else len(fact.shape) for fact in facts)
+        arguments = replace(arguments, ranks=ranks)
     return code, arguments
 
 

@@ -20,18 +20,23 @@ class Arguments:
         leaves: Every argument, defaults filled in, flattened; `Argument` where a tensor goes.
         spec: How the leaves make up the arguments by name.
         names: One per tensor, in order: a parameter's name, or `name_2` within a container.
+        signature: Of the module's `forward`.
+        ranks: Numbers of axes that the tensors must have, None where any will do; None if no code
+            decided by them.
     """
 
     leaves: tuple[Any, ...]
     spec: TreeSpec
     names: tuple[str, ...]
     signature: inspect.Signature
+    ranks: tuple[int | None, ...] | None = None
 
     def tensors_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The tensors of another call.
 
         Raises:
-            TypeError: The call differs in something else than its tensors.
+            TypeError: The call differs in something else than its tensors, or in how many axes
+                they have where that matters.
         """
         tensors, same = [], True
         try:
@@ -49,6 +54,12 @@ class Arguments:
                 "this module was fused for one kind of call, and is now called with other "
                 "arguments than tensors in the same places: fuse it with such inputs"
             )
+        for tensor, rank in zip(tensors, self.ranks or (), strict=False):
+            if isinstance(tensor, Tensor) and rank not in (None, tensor.ndim):
+                raise TypeError(
+                    f"this module was fused for a tensor of {rank} axes, by which its code "
+                    f"decides, and is now given one of {tensor.ndim}: fuse it with such inputs"
+                )
         return tensors
 
     def filled(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -57,6 +68,22 @@ class Arguments:
         leaves = [next(rest) if isinstance(leaf, _Hole) else leaf for leaf in self.leaves]
         bound = inspect.BoundArguments(self.signature, tree_unflatten(leaves, self.spec))
         return list(bound.args), dict(bound.kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled, a `TreeSpec` itself warns of its own class when it is read.
+        form = tree_unflatten(range(len(self.leaves)), self.spec)
+        return _revived, (self.leaves, form, self.names, self.signature, self.ranks)
+
+
+def _revived(
+    leaves: tuple[Any, ...],
+    form: object,
+    names: tuple[str, ...],
+    signature: inspect.Signature,
+    ranks: tuple[int | None, ...] | None,
+) -> Arguments:
+    """How arguments are unpickled."""
+    return Arguments(leaves, tree_flatten(form)[1], names, signature, ranks)
 
 
 @dataclass(frozen=True, slots=True)

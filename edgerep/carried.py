@@ -22,10 +22,10 @@ from edgerep.map_sequence import after
 from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, weights_of
 from edgerep.operations import Node, Same, Step, View
+from edgerep.plain_forwards import PLAIN_FORWARDS
 from edgerep.plain_layer import settle
 from edgerep.regions import Findings, Region
 from edgerep.sites import source_of
-from edgerep.tracing import PLAIN_FORWARDS
 
 _SHAPED_ALIKE = ("reshape_as", "view_as", "expand_as")
 

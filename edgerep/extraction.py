@@ -7,7 +7,7 @@ each; those that hold nodes to be folded are written out.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,12 @@ class Extract:
     Attributes:
         graph: Its placeholders are the module's tensor arguments, in order.
         nodes: By a node of the trace, the same node here.
+        given: What the placeholders are in the trace.
     """
 
     graph: fx.Graph
     nodes: Mapping[fx.Node, fx.Node]
+    given: Sequence[fx.Node]
 
 
 def extract(
@@ -75,8 +77,8 @@ class _Extraction:
         self._nodes: dict[fx.Node, fx.Node] = {}
         self._call = trace.first_call(path) if path else None
         self._trace = trace
-        given = self._given()
-        for name, node in zip(arguments.names, given, strict=True):
+        self._placed = self._given()
+        for name, node in zip(arguments.names, self._placed, strict=True):
             placeholder = self._graph.placeholder(name)
             self._nodes.setdefault(node, placeholder)
 
@@ -93,7 +95,7 @@ class _Extraction:
             self._collapse(child)
             skipped_to = child.last if child.last is not node else None
         self._graph.output(self._mapped(self._result()))
-        return Extract(self._graph, self._nodes)
+        return Extract(self._graph, self._nodes, self._placed)
 
     def _given(self) -> list[fx.Node]:
         if self._call is None:

@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import tensors_in
 from edgerep.module_tree import part_at
+from edgerep.plain_forwards import PLAIN_FORWARDS
 from edgerep.recall import CONVOLUTIONS, Recall
-from edgerep.tracing import PLAIN_FORWARDS
 
 
 @dataclass(frozen=True, slots=True)

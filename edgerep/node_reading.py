@@ -13,7 +13,7 @@ from edgerep.function_readers import FUNCTIONS, METHODS, is_batchnorm_function
 from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
 from edgerep.module_tree import part_at
 from edgerep.operations import Node, Operation, Same, Step, View
-from edgerep.tracing import PLAIN_FORWARDS
+from edgerep.plain_forwards import PLAIN_FORWARDS
 
 
 def read_operation(view: View, node: Node) -> Operation | None:

@@ -61,8 +61,9 @@ def rewrite(
         _put(module, name, layers[site.name])
         _fold(code.graph, [code.nodes[node] for node in region.nodes], site, name)
     _drop_unused(code.graph, module)
-    known = None if _is_plain_call(arguments) else arguments
-    key = (type(module), _signature(code.graph)) if known is None else None
+    is_plain = _is_plain_call(arguments)
+    known = None if is_plain and arguments.ranks is None else arguments
+    key = (type(module), _signature(code.graph), arguments.ranks) if is_plain else None
     made = classes.get(key)
     if made is None:
         text = code.graph.python_code("self")

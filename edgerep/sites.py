@@ -19,9 +19,10 @@ from torch import fx, nn
 from edgerep.graph_run import Fact
 from edgerep.module_tree import part_at
 from edgerep.operations import Step, View
+from edgerep.plain_forwards import PLAIN_FORWARDS
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region
-from edgerep.tracing import PLAIN_FORWARDS, Place, Trace, place_of
+from edgerep.tracing import Place, Trace, place_of
 
 
 @dataclass(frozen=True, eq=False)

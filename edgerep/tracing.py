@@ -8,13 +8,12 @@ tensors (flags, None, sizes) stay what they were.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,6 +22,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 from edgerep.call_arguments import Arguments
 from edgerep.errors import first_line
 from edgerep.module_copies import state_kept
+from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.ranks import Ranks
+from edgerep.stands import Stand, stands_pass_for_tensors
 
 # Where a node was made: path of the innermost module, which call of that module, which node there.
 Place: TypeAlias = tuple[str, int, int]
@@ -31,26 +33,6 @@ _PLACE = "edgerep_place"
 _LONGEST_LITERAL = 1 << 12  # numbers of a tensor that are written out in code
 _ONE_AT_A_TIME = threading.RLock()  # a recording changes what is global: fx does, and so do stands
 _COUNTED = ("call_function", "call_method", "call_module")
-
-# Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
-PLAIN_FORWARDS: Mapping[Any, str] = {
-    nn.Conv1d.forward: "convolution",
-    nn.Conv2d.forward: "convolution",
-    nn.Conv3d.forward: "convolution",
-    nn.Linear.forward: "linear",
-    nn.BatchNorm1d.forward: "batchnorm",  # the same function for 1 to 3 dimensions
-    nn.SyncBatchNorm.forward: "batchnorm",
-    nn.Identity.forward: "same",
-    nn.Dropout.forward: "same",
-    nn.Dropout1d.forward: "same",
-    nn.Dropout2d.forward: "same",
-    nn.Dropout3d.forward: "same",
-    nn.AvgPool1d.forward: "average",
-    nn.AvgPool2d.forward: "average",
-    nn.AvgPool3d.forward: "average",
-    nn.ZeroPad2d.forward: "pad",
-    nn.ConstantPad2d.forward: "pad",
-}
 
 
 class UntraceableError(Exception):
@@ -98,6 +80,8 @@ class Trace:
         calls: Of every module recorded from the inside, the root apart.
         opaque: Paths of sub-modules that had to become leaves, and why.
         changing: Paths of sub-modules that change a list or dictionary that they are given.
+        by_rank: Paths of modules whose code asked how many axes a tensor has, and may have decided
+            by it; the empty path for the module itself.
         moments: When each sub-module was called, in the order of all calls.
     """
 
@@ -106,6 +90,7 @@ class Trace:
     calls: tuple[Call, ...]
     opaque: Mapping[str, str]
     changing: Collection[str]
+    by_rank: Collection[str]
     moments: Mapping[str, Sequence[int]]
 
     @functools.cached_property
@@ -139,25 +124,33 @@ def place_of(node: fx.Node) -> Place | None:
     return found
 
 
-def trace(module: nn.Module, arguments: Arguments) -> Trace:
+def trace(module: nn.Module, arguments: Arguments, samples: Sequence[Any]) -> Trace:
     """Record a module.
 
     Args:
         module: In eval mode.
         arguments: Of a call of it.
+        samples: The tensors of that call, in order; only their shapes and types are looked at.
 
     Raises:
         UntraceableError: The module's own `forward` cannot be recorded.
     """
-    tracer, graph = _recorded(module, _Tracer(arguments))
+    tracer, graph = _recorded(module, _Tracer(arguments, Ranks(module, samples)))
     if tracer.literals:
         # Perhaps made of buffers: worked out from those, they follow the network's type and device.
         with contextlib.suppress(UntraceableError):
-            again, other = _recorded(module, _Tracer(arguments, buffers=True))
+            tracer_too = _Tracer(arguments, Ranks(module, samples), buffers=True)
+            again, other = _recorded(module, tracer_too)
             if len(again.opaque) <= len(tracer.opaque):
                 tracer, graph = again, other
     return Trace(
-        graph, arguments, tuple(tracer.calls), tracer.opaque, tracer.changing, tracer.moments
+        graph,
+        arguments,
+        tuple(tracer.calls),
+        tracer.opaque,
+        tracer.changing,
+        tracer.by_rank,
+        tracer.moments,
     )
 
 
@@ -174,39 +167,6 @@ def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
     return tracer, graph
 
 
-class _Stand(fx.Proxy):
-    """Stands for a tensor while a module is recorded; code that asks is told that it is one.
-
-    Only `isinstance` in Python says so. A `__class__` that says so would be believed by torch's C++
-    code as well, which then reads the stand's memory as that of a tensor.
-    """
-
-    _is_param = False
-    _is_buffer = False
-
-
-@contextlib.contextmanager
-def _stands_pass_for_tensors() -> Iterator[None]:
-    plain = builtins.isinstance
-
-    def answer(value: object, kinds: Any, /) -> bool:
-        return plain(value, kinds) or (type(value) is _Stand and _names_tensor(kinds))
-
-    builtins.isinstance = answer
-    try:
-        yield
-    finally:
-        builtins.isinstance = plain
-
-
-def _names_tensor(kinds: Any) -> bool:
-    """Whether `isinstance(x, kinds)` holds for a tensor: one class, a tuple of them, a union."""
-    if kinds is Tensor:
-        return True
-    parts = kinds if type(kinds) is tuple else get_args(kinds)
-    return any(map(_names_tensor, parts))
-
-
 @dataclass
 class _Frame:
     path: str
@@ -215,8 +175,11 @@ class _Frame:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, arguments: Arguments, *, buffers: bool = False) -> None:
+    def __init__(self, arguments: Arguments, ranks: Ranks, *, buffers: bool = False) -> None:
         super().__init__()
+        self.ranks = ranks
+        self.by_rank: set[str] = set()
+        self.running = False  # code for its ranks, not to be recorded
         self.proxy_buffer_attributes = buffers  # whether code that reads a buffer is recorded
         self.arguments = arguments
         self.calls: list[Call] = []
@@ -228,7 +191,21 @@ class _Tracer(fx.Tracer):
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Stand(node, self)
+        return Stand(node, self)
+
+    def rank_of(self, node: fx.Node) -> int | None:
+        """How many axes a value has, for code that may decide by it; None if that is not known."""
+        self.by_rank.update(frame.path for frame in self.frames)
+        self.running = True
+        try:
+            return self.ranks.of(node)
+        finally:
+            self.running = False
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        if self.running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, fx.Proxy):
@@ -256,7 +233,7 @@ class _Tracer(fx.Tracer):
         root = self.root
 
         def forward(*given: Any) -> Any:
-            with _stands_pass_for_tensors():
+            with stands_pass_for_tensors():
                 return root_fn(root, *given, **kwargs)
 
         return forward, args
@@ -275,6 +252,8 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, path)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if self.running:
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         number, moment = len(self.moments.get(path, ())), self.clock
         self.moments.setdefault(path, []).append(moment)
@@ -331,7 +310,7 @@ class _Tracer(fx.Tracer):
 
 def _as_now(value: Any) -> Any:
     """The same stands in lists and dictionaries of their own: code may add to the others later."""
-    return value if type(value) is _Stand else tree_map(lambda leaf: leaf, value)
+    return value if type(value) is Stand else tree_map(lambda leaf: leaf, value)
 
 
 def _same(one: Any, other: Any) -> bool:

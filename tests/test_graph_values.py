@@ -46,7 +46,7 @@ def recorded(code: Callable[[Held, Tensor], Any], **parts: nn.Module) -> tuple[R
     for name, part in parts.items():
         module.add_module(name, part)
     image = torch.randn(2, 3, 4, 4)
-    graph = trace(module, arguments_of(module, (image,), {})).graph
+    graph = trace(module, arguments_of(module, (image,), {}), [image]).graph
     recorder = Recorder(module, graph, Recall())
     with torch.no_grad():
         recorder.run(image)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -119,6 +122,20 @@ def test_what_code_writes_to_a_network_is_undone() -> None:
     assert model.count.item() == 0
     assert fused.module(image.float()).dtype == torch.float32
     assert [tensor.dtype for tensor in vars(fused.module)["known"].values()] == [torch.float32]
+
+
+def test_code_that_decided_by_the_number_of_axes_refuses_another_number() -> None:
+    (image,) = double_images(SHAPES[0])
+    model = randomise(HAZARDS["branch on the number of axes"].build(), 0, (image.float(),))
+    fused = edgerep.fuse(model, inputs=image.float()).module
+    first, second = fused.get_submodule("1"), fused.get_submodule("2")
+    assert type(first) is type(second)  # blocks of the same code share their class still
+    for module in (fused, copy.deepcopy(fused), pickle.loads(pickle.dumps(fused))):
+        assert torch.equal(module(image.float()), fused(image.float()))
+        with pytest.raises(TypeError, match=r"fused for a tensor of 4 axes.* one of 3"):
+            module(image[0].float())
+    exported = torch.export.export(fused, (image.float(),)).module()
+    assert torch.allclose(exported(image.float()), fused(image.float()), atol=1e-5)
 
 
 def test_a_hook_that_watches_still_watches_the_original() -> None:

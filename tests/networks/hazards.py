@@ -266,6 +266,26 @@ class DataDependent(TwoBranches):
         return y if x.mean() > 0 else functional.relu(y)
 
 
+class RankDependent(nn.Module):
+    """Asks in every spelling how many axes a tensor has, of its input and of what it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(C, C, 3, padding=1) for _ in range(2))
+        self.norm = nn.BatchNorm2d(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            x = x[None]
+        if len(x.shape) != 4 or len(x.size()) != 4:
+            raise ValueError("not an image")
+        y: Tensor = self.norm(self.a(x) + self.b(x))
+        flat = y.flatten(2)
+        if flat.ndim == 3:
+            y = y - flat.mean(-1)[(..., *[None] * (y.ndimension() - 2))]
+        return y
+
+
 class ShapeDependent(TwoBranches):
     """Odd heights are padded to even ones; the traced size is even, the other odd."""
 
@@ -515,6 +535,9 @@ HAZARDS = {
     "optional argument": Hazard(OptionalArgument, 2, 0),
     "data-dependent branch": Hazard(DataDependent, 3, 2),
     "shape-dependent branch": Hazard(ShapeDependent, 3, 2),
+    "branch on the number of axes": Hazard(
+        lambda: nn.Sequential(nn.Conv2d(3, C, 1), RankDependent(), RankDependent()), 3, 0
+    ),
     "cache written in forward": Hazard(Cached, 3, 2),
     "cache in a table": Hazard(CachedInATable, 3, 2),
     "modules called twice": Hazard(CalledTwice, 5, 0),
@@ -528,7 +551,7 @@ HAZARDS = {
         partial(conv_then, nn.BatchNorm2d(C), TwiceTheSum), 1, 1
     ),
     "standardised weight": Hazard(partial(conv_then, nn.BatchNorm2d(C), StandardisedConv), 1, 1),
-    "BatchNorm with activation": Hazard(partial(conv_then, ActivatedBatchNorm(C)), 1, 1),
+    "BatchNorm with activation": Hazard(partial(conv_then, ActivatedBatchNorm(C)), 1, 0),
     "frozen BatchNorm of buffers": Hazard(partial(conv_then, FrozenBatchNorm(C)), 1, 0),
     "GroupNorm": Hazard(partial(conv_then, nn.GroupNorm(2, C)), 1, 0),
     "weight norm": Hazard(weight_normed, 1, 0),

@@ -1,0 +1,28 @@
+"""What torch's own layers compute, told by their `forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+# Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
+PLAIN_FORWARDS: Mapping[Any, str] = {
+    nn.Conv1d.forward: "convolution",
+    nn.Conv2d.forward: "convolution",
+    nn.Conv3d.forward: "convolution",
+    nn.Linear.forward: "linear",
+    nn.BatchNorm1d.forward: "batchnorm",  # the same function for 1 to 3 dimensions
+    nn.SyncBatchNorm.forward: "batchnorm",
+    nn.Identity.forward: "same",
+    nn.Dropout.forward: "same",
+    nn.Dropout1d.forward: "same",
+    nn.Dropout2d.forward: "same",
+    nn.Dropout3d.forward: "same",
+    nn.AvgPool1d.forward: "average",
+    nn.AvgPool2d.forward: "average",
+    nn.AvgPool3d.forward: "average",
+    nn.ZeroPad2d.forward: "pad",
+    nn.ConstantPad2d.forward: "pad",
+}
