@@ -26,7 +26,7 @@ from edgerep.module_copies import state_kept
 from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 from edgerep.recall import Recall
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
@@ -273,7 +273,7 @@ def _is_hooked(unit: Unit, node: fx.Node) -> bool:
     if node.op != "call_module":
         return False
     module = part_at(unit.view.module, str(node.target))
-    return type(module).forward in PLAIN_FORWARDS and has_hooks(module)
+    return plain_kind(module) is not None and has_hooks(module)
 
 
 def _why(unit: Unit, node: fx.Node) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from edgerep.analysis import Analysis, Unit
 from edgerep.call_arguments import Arguments, arguments_of
 from edgerep.extraction import Extract, extract
-from edgerep.module_tree import every_path, part_at
+from edgerep.module_tree import every_path, part_at, put_at
 from edgerep.regions import Region
 from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
 from edgerep.sites import Site, joined, parent_of
@@ -112,9 +112,8 @@ def _exchanged(
     if not path:
         return new
     for name in names[path]:
-        owner, _, last = name.rpartition(".")
         try:
-            part_at(tree, owner)._modules[last] = new
+            put_at(tree, name, new)
         except AttributeError:
             continue  # its owner is folded
     return tree

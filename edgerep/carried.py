@@ -22,7 +22,7 @@ from edgerep.map_sequence import after
 from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, weights_of
 from edgerep.operations import Node, Same, Step, View
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 from edgerep.plain_layer import settle
 from edgerep.regions import Findings, Region
 from edgerep.sites import source_of
@@ -58,7 +58,7 @@ def _kind(view: View, node: Node) -> str | None:
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return None
     module = part_at(view.module, str(node.target))
-    return None if has_hooks(module) else PLAIN_FORWARDS.get(type(module).forward)
+    return None if has_hooks(module) else plain_kind(module)
 
 
 def _row(view: View, findings: Findings, norm: Node) -> Iterator[Node]:

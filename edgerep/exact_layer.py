@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgerep.linear_map import Axes, float64_device, per_axis
 from edgerep.plain_layer import Settled, number_writer
 from edgerep.small_images import Columns, is_small, random_image
 
@@ -120,8 +121,8 @@ class ExactLayer(nn.Module):
             if not products:
                 products.append(applied.multiply(weight[rows]))
 
-        patches = [patch.to(probe.device) for probe in probes[:1]]
-        *found, unrounded = fold_images(settled, layer, [*images, *probes], patches, take)
+        wide = patch.to(float64_device(weight.device))
+        *found, unrounded = fold_images(settled, layer, [*images, *probes], [wide], take)
         (rounded,) = applied.images(products)
         channels = slice(0, rounded.shape[1])
         (rounded,) = _with_bias([rounded], bias[channels], len(settled.source.size))
@@ -167,13 +168,11 @@ def _applied(
     return _Calls(layer, every, paddings)
 
 
-def _span(layer: Any) -> list[int]:
+def _span(layer: Any) -> Axes:
     """How many places a layer's kernel covers along each axis."""
     if isinstance(layer, nn.Linear):
-        return []
-    return [
-        (size - 1) * step + 1 for size, step in zip(layer.kernel_size, layer.dilation, strict=True)
-    ]
+        return ()
+    return per_axis(lambda k, d: (k - 1) * d + 1, layer.kernel_size, layer.dilation)
 
 
 def _with_bias(images: Sequence[Tensor], bias: Tensor, axes: int) -> list[Tensor]:

@@ -14,15 +14,15 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import export
-from torch.overrides import TorchFunctionMode
 
 from edgerep.call_arguments import tensors_in
+from edgerep.call_mode import CallMode
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
 from edgerep.linear_map import LinearMap, identity_map, shifted_map
@@ -69,7 +69,7 @@ def _asks_for_sizes(module: nn.Module, image: Tensor) -> bool:
     return watching.asked
 
 
-class _Watching(TorchFunctionMode):
+class _Watching(CallMode):
     """Follows an image through the code that it is given to."""
 
     def __init__(self, image: Tensor) -> None:
@@ -78,14 +78,10 @@ class _Watching(TorchFunctionMode):
         self.asked = False
         self._made = {id(self.image): self.image}  # of the image, kept alive: ids are used again
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **kwargs)
         if any(id(tensor) in self._made for tensor in tensors_in([args, kwargs])):
             self.asked = self.asked or func in _SIZES or func.__name__ in _SIZE_METHODS
             self._made |= {id(tensor): tensor for tensor in tensors_in(result)}

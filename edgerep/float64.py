@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from edgerep.call_mode import CallMode
+from edgerep.kernel_slices import kernel_slices
 from edgerep.small_images import Columns, is_small
 
 _WEIGHTY = 1 << 16  # numbers of a kernel that are most of what a convolution reads
-_SLICE_ELEMENTS = 1 << 19  # of a kernel: 4 MiB in float64, which stay in a cache
 
 
 class Beside:
@@ -53,7 +53,7 @@ def _key(image: Tensor, kernel: Tensor, bias: Tensor | None, *rest: Any) -> tupl
     return (id(image), written, id(kernel), id(bias), *map(str, rest))
 
 
-class Float64Arithmetic(TorchFunctionMode):
+class Float64Arithmetic(CallMode):
     """Within this context, every call computes with float64 tensors.
 
     `with Float64Arithmetic(): network(images.double())` computes what `network.double()` would,
@@ -68,16 +68,12 @@ class Float64Arithmetic(TorchFunctionMode):
         super().__init__()
         self._beside = beside or Beside()
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         if not kwargs and _is_weighty(func, args):
             return self._convolved(args)
-        return func(*map(_widened, args), **_widened(kwargs or {}))
+        return func(*map(_widened, args), **_widened(dict(kwargs)))
 
     def _convolved(self, args: tuple[Any, ...]) -> Tensor:
         known = self._beside.result(args)
@@ -107,12 +103,10 @@ def _in_slices(rest: tuple[Any, ...], images: Sequence[Tensor]) -> list[Tensor]:
     weight, bias, stride, padding, dilation, _ = rest
     wide = [image.double() for image in images]
     columns = Columns(wide, weight.shape[2:], stride, [padding] * len(wide), dilation)
-    most = max(1, _SLICE_ELEMENTS // weight[0].numel())
-    step = -(-len(weight) // -(-len(weight) // most))  # slices of about one size
-    buffer = weight.new_empty((step, *weight.shape[1:]), dtype=torch.float64)
-    results = columns.images(
-        [columns.multiply(buffer[: len(rows)].copy_(rows)) for rows in weight.detach().split(step)]
-    )
+    kernel = weight.detach()
+    parts = [kernel[rows] for rows in kernel_slices(len(kernel), kernel[0].numel())]
+    buffer = parts[0].new_empty(parts[0].shape, dtype=torch.float64)
+    results = columns.images([columns.multiply(buffer[: len(part)].copy_(part)) for part in parts])
     return results if bias is None else [x + bias.double().reshape(-1, 1, 1) for x in results]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from edgerep.call_arguments import tensors_in
 from edgerep.module_tree import part_at
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 from edgerep.recall import CONVOLUTIONS, Recall
 
 
@@ -97,7 +97,7 @@ class Recorder:
 
 def _may_convolve(module: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
-        kind = PLAIN_FORWARDS.get(type(part_at(module, str(node.target))).forward)
+        kind = plain_kind(part_at(module, str(node.target)))
         return kind in (None, "convolution", "linear")
     return node.op == "call_function" and node.target in CONVOLUTIONS
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from edgerep.call_arguments import tensors_in
+from edgerep.call_mode import CallMode
 from edgerep.module_copies import state_kept
 from edgerep.recall import CONVOLUTIONS, Recall
 
@@ -51,22 +51,18 @@ def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls, recall)
 
 
-class _Counting(TorchFunctionMode):
+class _Counting(CallMode):
     def __init__(self, recall: Recall) -> None:
         super().__init__()
         self.calls = LayerCalls()
         self._recall = recall
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         if func in CONVOLUTIONS:
             self.calls.convolutions += 1
-            return self._recall.call(func, args, kwargs or {})
+            return self._recall.called(func, args, kwargs)
         if func is functional.batch_norm:
             self.calls.batchnorms += 1
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)

@@ -27,13 +27,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from edgerep.kernel_slices import kernel_slices
+
 Axes: TypeAlias = tuple[int, ...]  # one number per spatial axis
 Rows: TypeAlias = Callable[[slice], Tensor]
 Vector: TypeAlias = Callable[[], Tensor]
-
-# Float64 elements worked on at a time. 4 MiB stay in a cache, and keep the memory that fusing
-# needs beside its result small whatever the size of the layer.
-_SLICE_ELEMENTS = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +92,7 @@ class LinearMap:
 
     def slices(self) -> Iterator[slice]:
         """The output channels in slices, the numbers of each small enough to stay in a cache."""
-        most = max(1, _SLICE_ELEMENTS // max(1, self.columns * math.prod(self.size)))
-        step = -(-self.outputs // -(-self.outputs // most))  # all of about one size
-        for start in range(0, self.outputs, step):
-            yield slice(start, min(start + step, self.outputs))
+        return kernel_slices(self.outputs, self.columns * math.prod(self.size))
 
     def padding(self, axis: int) -> tuple[int, int]:
         """Places read before the image's first and behind its last, at most."""

@@ -51,3 +51,13 @@ def part_at(root: nn.Module, path: str) -> nn.Module:
     if part is None:
         raise AttributeError(f"{type(root).__name__} has no module {path!r}")
     return part
+
+
+def put_at(root: nn.Module, path: str, new: nn.Module) -> None:
+    """Put a module where a path of a tree leads.
+
+    Raises:
+        AttributeError: There is no module around that place.
+    """
+    owner, _, name = path.rpartition(".")
+    part_at(root, owner)._modules[name] = new

@@ -13,7 +13,7 @@ from edgerep.function_readers import FUNCTIONS, METHODS, is_batchnorm_function
 from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
 from edgerep.module_tree import part_at
 from edgerep.operations import Node, Operation, Same, Step, View
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 
 
 def read_operation(view: View, node: Node) -> Operation | None:
@@ -38,14 +38,14 @@ def is_batchnorm(view: View, node: Node) -> bool:
     """Whether a node is a BatchNorm, foldable or not."""
     if node.op == "call_module":
         module = part_at(view.module, str(node.target))
-        return PLAIN_FORWARDS.get(type(module).forward) == "batchnorm"
+        return plain_kind(module) == "batchnorm"
     return node.op == "call_function" and is_batchnorm_function(node.target)
 
 
 def _module(view: View, node: Node) -> Operation | None:
     path = str(node.target)
     module: Any = part_at(view.module, path)
-    kind = PLAIN_FORWARDS.get(type(module).forward)
+    kind = plain_kind(module)
     if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]) or has_hooks(module):
         return None
     source: Any = node.args[0]

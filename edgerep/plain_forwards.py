@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import nn
 
-# Modules that compute exactly what these classes' `forward` says, whatever else a subclass adds.
-PLAIN_FORWARDS: Mapping[Any, str] = {
+_KINDS: Mapping[Any, str] = {
     nn.Conv1d.forward: "convolution",
     nn.Conv2d.forward: "convolution",
     nn.Conv3d.forward: "convolution",
@@ -26,3 +25,11 @@ PLAIN_FORWARDS: Mapping[Any, str] = {
     nn.ZeroPad2d.forward: "pad",
     nn.ConstantPad2d.forward: "pad",
 }
+
+
+def plain_kind(module: nn.Module) -> str | None:
+    """What a module is that computes exactly what its class's `forward` says, hooks aside.
+
+    Whatever else a subclass adds; None for any other module.
+    """
+    return _KINDS.get(type(module).forward)

@@ -17,6 +17,7 @@ from edgerep.exact_layer import ExactLayer, Probed
 from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.layer_calls import Run
 from edgerep.module_copies import state_kept
+from edgerep.module_tree import tensors_of
 from edgerep.plain_layer import Settled
 from edgerep.sites import Site
 
@@ -128,7 +129,7 @@ def exact_network(fused: nn.Module, layers: Mapping[int, ExactLayer]) -> nn.Modu
     It shares every other tensor with the fused network.
     """
     memo: dict[int, Any] = dict(layers)
-    memo |= {id(tensor): tensor for tensor in (*fused.parameters(), *fused.buffers())}
+    memo |= {id(tensor): tensor for tensor in tensors_of(fused)}
     return copy.deepcopy(fused, memo)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from edgerep.call_mode import CallMode
 from edgerep.graph_run import attribute, called
 
 
@@ -20,9 +20,9 @@ class Ranks:
         samples: What its placeholders were in one call.
     """
 
-    def __init__(self, root: nn.Module, samples: Sequence[Any]) -> None:
+    def __init__(self, root: nn.Module, samples: Mapping[fx.Node, Any]) -> None:
         self._root = root
-        self._samples = _without_numbers(list(samples))
+        self._samples = samples
         self._known: dict[fx.Node, Any] = {}
 
     def of(self, node: fx.Node) -> int | None:
@@ -36,15 +36,14 @@ class Ranks:
         try:
             for one in sorted(needed):
                 self._known[one] = self._value(one)
-        except Exception:  # whatever code of the user's own raises
+        except Exception:  # a user's own code, run without numbers, may raise anything
             return None
         value = self._known[node]
         return value.ndim if isinstance(value, Tensor) else None
 
     def _value(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
-            before = [one for one in node.graph.nodes if one.op == "placeholder"].index(node)
-            return self._samples[before]
+            return _without_numbers(self._samples[node])
         if node.op == "get_attr":
             return _without_numbers(attribute(self._root, str(node.target)))
         args, kwargs = fx.map_arg((node.args, node.kwargs), self._known.__getitem__)
@@ -52,15 +51,11 @@ class Ranks:
             return called(self._root, node, args, kwargs)
 
 
-class _WithoutNumbers(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+class _WithoutNumbers(CallMode):
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        return func(*_without_numbers(args), **_without_numbers(dict(kwargs or {})))
+        return func(*_without_numbers(args), **_without_numbers(dict(kwargs)))
 
 
 def _without_numbers(value: Any) -> Any:

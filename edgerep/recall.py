@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from edgerep.call_mode import CallMode
 
 CONVOLUTIONS = frozenset(
     {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
@@ -28,7 +29,7 @@ class _Known:
     result: Tensor
 
 
-class Recall(TorchFunctionMode):
+class Recall(CallMode):
     """Within this context, convolutions of the same image by the same kernel are computed once.
 
     Only parameters count as kernels. A network and its recording, run one after the other, take
@@ -39,22 +40,10 @@ class Recall(TorchFunctionMode):
         super().__init__()
         self._known: dict[int, list[_Known]] = {}
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in CONVOLUTIONS:
-            return self.call(func, args, kwargs or {})
-        return func(*args, **(kwargs or {}))
-
-    def call(
+    def called(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        """What a convolution gives: computed, or remembered."""
-        if kwargs or len(args) < 2:
+        if func not in CONVOLUTIONS or kwargs or len(args) < 2:
             return func(*args, **kwargs)
         image, kernel, *others = args
         if type(image) is not Tensor or not isinstance(kernel, nn.Parameter):

@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from edgerep.call_arguments import Arguments
 from edgerep.extraction import Extract
-from edgerep.module_tree import part_at, parts_of
+from edgerep.module_tree import part_at, parts_of, put_at
 from edgerep.regions import Region
 from edgerep.sites import Site, parent_of
 
@@ -58,7 +58,7 @@ def rewrite(
     """
     for site, region in folds:
         name = site.name[len(path) + 1 :] if path else site.name
-        _put(module, name, layers[site.name])
+        put_at(module, name, layers[site.name])
         _fold(code.graph, [code.nodes[node] for node in region.nodes], site, name)
     _drop_unused(code.graph, module)
     is_plain = _is_plain_call(arguments)
@@ -127,11 +127,6 @@ def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
     graph.erase_node(node)
     for source in sources:
         _erase_unused(graph, source)
-
-
-def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
-    owner, _, last = name.rpartition(".")
-    part_at(module, owner)._modules[last] = layer
 
 
 def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:

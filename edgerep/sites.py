@@ -19,7 +19,7 @@ from torch import fx, nn
 from edgerep.graph_run import Fact
 from edgerep.module_tree import part_at
 from edgerep.operations import Step, View
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region
 from edgerep.tracing import Place, Trace, place_of
@@ -176,7 +176,7 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
             if node.op != "call_module":
                 return None
             module = part_at(view.module, str(node.target))
-            if PLAIN_FORWARDS.get(type(module).forward) not in ("convolution", "linear"):
+            if plain_kind(module) not in ("convolution", "linear"):
                 return None
             found.append(str(node.target))
     return found[0] if len(found) == 1 else None

@@ -50,11 +50,9 @@ class Columns:
             for image, padding in zip(images, paddings, strict=True)
         ]  # each [N * positions, C * taps]
         self._counts = [len(one) for one in laid_out]
-        # One row more makes the product faster where it makes their number one of whole registers.
-        spare = (
-            [laid_out[0].new_zeros(1, laid_out[0].shape[1])] if sum(self._counts) % 4 == 3 else []
-        )
-        self._flat = torch.cat([*laid_out, *spare])
+        # A row more, where it fills the registers, makes the product faster.
+        spare = int(sum(self._counts) % 4 == 3)
+        self._flat = torch.cat([*laid_out, laid_out[0].new_zeros(spare, laid_out[0].shape[1])])
         self._shapes = [
             [len(image)]
             + [

@@ -28,8 +28,7 @@ class Stand(fx.Proxy):
         rank = self._rank()
         return self.tracer.create_proxy("call_method", "dim", (self,), {}) if rank is None else rank
 
-    def ndimension(self) -> Any:
-        return self.dim()
+    ndimension = dim
 
     @property
     def ndim(self) -> Any:

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from edgerep.call_arguments import Arguments
 from edgerep.errors import first_line
 from edgerep.module_copies import state_kept
-from edgerep.plain_forwards import PLAIN_FORWARDS
+from edgerep.plain_forwards import plain_kind
 from edgerep.ranks import Ranks
 from edgerep.stands import Stand, stands_pass_for_tensors
 
@@ -135,11 +135,11 @@ def trace(module: nn.Module, arguments: Arguments, samples: Sequence[Any]) -> Tr
     Raises:
         UntraceableError: The module's own `forward` cannot be recorded.
     """
-    tracer, graph = _recorded(module, _Tracer(arguments, Ranks(module, samples)))
+    tracer, graph = _recorded(module, _Tracer(arguments, samples))
     if tracer.literals:
         # Perhaps made of buffers: worked out from those, they follow the network's type and device.
         with contextlib.suppress(UntraceableError):
-            tracer_too = _Tracer(arguments, Ranks(module, samples), buffers=True)
+            tracer_too = _Tracer(arguments, samples, buffers=True)
             again, other = _recorded(module, tracer_too)
             if len(again.opaque) <= len(tracer.opaque):
                 tracer, graph = again, other
@@ -175,9 +175,11 @@ class _Frame:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, arguments: Arguments, ranks: Ranks, *, buffers: bool = False) -> None:
+    def __init__(
+        self, arguments: Arguments, samples: Sequence[Any], *, buffers: bool = False
+    ) -> None:
         super().__init__()
-        self.ranks = ranks
+        self.samples = samples
         self.by_rank: set[str] = set()
         self.running = False  # code for its ranks, not to be recorded
         self.proxy_buffer_attributes = buffers  # whether code that reads a buffer is recorded
@@ -229,6 +231,8 @@ class _Tracer(fx.Tracer):
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
         values = [self.create_proxy("placeholder", name, (), {}) for name in self.arguments.names]
+        given = (value.node for value in values)
+        self.ranks = Ranks(self.root, dict(zip(given, self.samples, strict=True)))
         args, kwargs = self.arguments.filled(values)
         root = self.root
 
@@ -247,7 +251,7 @@ class _Tracer(fx.Tracer):
         return node
 
     def is_leaf_module(self, m: nn.Module, path: str) -> bool:
-        if type(m).forward in PLAIN_FORWARDS or isinstance(m, torch.jit.ScriptModule):
+        if plain_kind(m) is not None or isinstance(m, torch.jit.ScriptModule):
             return True
         return super().is_leaf_module(m, path)
 
@@ -276,7 +280,7 @@ class _Tracer(fx.Tracer):
         given = tuple(map(_as_now, args)), {key: _as_now(value) for key, value in kwargs.items()}
         try:
             result = forward(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # a user's own code, run on stand-ins, may raise anything
             self.opaque[path] = first_line(error).rstrip(".")
             del self.calls[done:]
             self._forget_after(moment)

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from edgerep.call_mode import CallMode
 from edgerep.recall import Recall
 
 
-class Computed(TorchFunctionMode):
+class Computed(CallMode):
     """How many convolutions reach torch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         self.count += func in (torch.conv2d, functional.linear)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def computed(*calls: Callable[[], Tensor]) -> tuple[int, list[Tensor]]:
