@@ -6,8 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +71,11 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         OptionError, OutputError: As `require_writable`, and when writing fails (a full disk).
     """
     require_writable(path, folder=folder)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    partial = scratch / path.name  # the real name: some writers look at the suffix
+    # Named before it is made, inside the `try`: Ctrl-C can come between any two calls.
+    scratch = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
     try:
+        scratch.mkdir(mode=0o700)
+        partial = scratch / path.name  # the real name: some writers look at the suffix
         yield partial
         if folder:
             _replace_folder(partial, path, scratch / "previous")
@@ -83,7 +85,11 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_reason(error)}") from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+        except (KeyboardInterrupt, OSError):  # rmtree, interrupted, may close a folder twice
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise KeyboardInterrupt from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,12 +99,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _replace_folder(new: Path, path: Path, aside: Path) -> None:
-    if path.exists():
-        os.replace(path, aside)
     try:
+        if path.exists():
+            os.replace(path, aside)
         os.replace(new, path)
-    except OSError:
-        if aside.exists():
+    except BaseException:  # Ctrl-C too: what stands aside is removed with the scratch folder
+        if aside.exists() and not path.exists():
             os.replace(aside, path)
         raise
 
