@@ -275,7 +275,7 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         """As in fx, but a failure inside makes a leaf of this module, not of the whole."""
         moment, frame = self.clock - 1, self.frames[-1]
-        last = next(reversed(self.graph.nodes), None)
+        last = next(iter(reversed(self.graph.nodes)), None)
         done = len(self.calls)
         given = tuple(map(_as_now, args)), {key: _as_now(value) for key, value in kwargs.items()}
         try:
@@ -288,7 +288,7 @@ class _Tracer(fx.Tracer):
             frame.made = 0
             return self.create_proxy("call_module", path, *given)
         first = self._after(last)
-        end = None if first is None else next(reversed(self.graph.nodes))
+        end = None if first is None else next(iter(reversed(self.graph.nodes)))
         if not all(map(_same, (*given[0], *given[1].values()), (*args, *kwargs.values()))):
             self.changing.add(path)
         self.calls.append(Call(path, *given, _as_now(result), moment, first, end))

@@ -36,46 +36,50 @@ def images_of(carried: Path) -> Array:
 
 
 def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
-    """The result so far, after each engine of a runtime that was carried here."""
-    found: dict[str, Any] = {"runtime": runtime, "engines": []}
-    for path in sorted(carried.glob("*.engine"), key=lambda path: path.stat().st_size):
+    """The result so far, after each engine: those carried here, then one built of each graph here.
+
+    What is built is kept in `carried/built`. TensorRT builds each twice, the second time with the
+    timing cache of the first.
+    """
+    trt = load_runtime(runtime)
+    found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "engines": []}
+    if runtime == "tensorrt":
+        _without_libraries_of_others(trt)
+        found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    for path in sorted(carried.glob("*.engine")):
         artefact = open_artefact(path)
         if artefact.runtime == runtime:
-            found["engines"].append({"engine": path.name, **_guarded(artefact, carried)})
+            fields = {"engine": path.name, "built": "elsewhere, without a GPU"}
+            found["engines"].append({**fields, **_guarded(artefact, carried)})
             yield found
-    if not found["engines"]:
-        found["not_run"] = f"there is no {runtime} engine in the folder"
-    yield found
-
-
-def build_and_run(carried: Path) -> Iterator[dict[str, Any]]:
-    """The result so far: TensorRT engines of the carried graphs, built here twice each.
-
-    The second build has the timing cache of the first. Engines are kept in `built/`.
-    """
-    trt = load_runtime("tensorrt")
-    _without_libraries_of_others(trt)
-    found: dict[str, Any] = {
-        "runtime": "tensorrt", "version": trt.__version__, "engines": [],
-        "tactic_sources": "cuBLAS, cuBLASLt and cuDNN switched off: they were not installed",
-    }  # fmt: skip
-    built = carried / "built"
-    built.mkdir(exist_ok=True)
+    built = carried / "built" / runtime
+    built.mkdir(parents=True, exist_ok=True)
     for graph in sorted(carried.glob("*.onnx"), key=lambda path: path.stat().st_size):
-        fields: dict[str, Any] = {"engine": graph.stem}
+        fields = {"engine": graph.stem, "built": "here"}
         found["engines"].append(fields)
         yield found  # what it was doing, should it be killed
-        cache = built / "timing.cache"
         path = built / f"{graph.stem}.engine"
         try:
-            for name in ("build_seconds", "build_again_seconds"):
-                engine = build_engine(graph, path, runtime="tensorrt", timing_cache=cache)
-                fields[name] = engine.build_seconds
+            fields.update(_build(graph, path, runtime))
         except Exception as error:
             fields["not_run"] = _words(error)
         else:
             fields.update(_guarded(open_artefact(path), carried))
         yield found
+    if not found["engines"]:
+        found["not_run"] = f"there is no {runtime} engine and no graph in the folder"
+    yield found
+
+
+def _build(graph: Path, path: Path, runtime: str) -> dict[str, float]:
+    """Build an engine, TensorRT's twice; the seconds that each took."""
+    if runtime == "tensorrt-rtx":
+        return {"build_seconds": build_engine(graph, path, runtime=runtime).build_seconds}
+    cache = path.with_name("timing.cache")
+    return {
+        name: build_engine(graph, path, runtime=runtime, timing_cache=cache).build_seconds
+        for name in ("build_seconds", "build_again_seconds")
+    }
 
 
 def _without_libraries_of_others(trt: Any) -> None:

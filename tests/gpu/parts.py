@@ -10,7 +10,7 @@ from typing import Any
 
 from edgerep.files import sha256_of
 
-LIMIT_BYTES = 60 << 20
+LIMIT_BYTES = 58 << 20
 MANIFEST = "manifest.json"
 
 

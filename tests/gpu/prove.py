@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, insta
 from edgerep.bench.environment import environment  # noqa: E402  (found by the line above)
 from edgerep.files import replacing  # noqa: E402  (likewise)
 
-STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context")
+STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context", "commands")
 WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose
 NETWORKS = ("RepVGG-A0", "RepVGG-B1", "RepVGG-B1g4", "RepVGG-B3")
 
@@ -44,6 +44,10 @@ def results_of(stage: str, options: argparse.Namespace) -> Iterable[dict[str, An
         from ceiling_stage import run_ceilings
 
         return run_ceilings(options.device)
+    if stage == "commands":
+        from command_stage import run_commands
+
+        return run_commands(options.output, options.device)
     if options.carried is None:
         return [{"not_run": "nothing was carried: give --carried, what install.py made"}]
     if not cuda:
@@ -52,11 +56,9 @@ def results_of(stage: str, options: argparse.Namespace) -> Iterable[dict[str, An
         from context_stage import run_context
 
         return run_context(options.carried)
-    from engine_stage import build_and_run, run_engines
+    from engine_stage import run_engines
 
-    if stage == "tensorrt":
-        return build_and_run(options.carried)
-    return run_engines(options.carried, "tensorrt-rtx")
+    return run_engines(options.carried, "tensorrt" if stage == "tensorrt" else "tensorrt-rtx")
 
 
 def no_gpu() -> str | None:

@@ -29,7 +29,8 @@ RTX_SOURCES = ("tensorrt-rtx==1.7.1.116", "tensorrt-rtx-cu13==1.7.1.116")  # sma
 PYCUDA = "pycuda==2026.1"
 PYCUDA_NEEDS = ("pytools", "mako", "platformdirs")
 # What `edgerep.build_engine` and an engine's session import besides the runtime.
-COMMON = ("numpy", "onnx", "cuda-bindings")
+COMMON = ("numpy", "onnx", "cuda-bindings", "click")
+LARGE_BYTES = 16 << 20
 # Of the interpreter: not needed to run, and most of its size.
 LEFT_OUT = ("test", "idlelib", "ensurepip", "tkinter", "turtledemo", "lib2to3", "__pycache__")
 
@@ -39,6 +40,19 @@ def download(python: Path, folder: Path, names: Sequence[str], *, alone: bool = 
     folder.mkdir(parents=True, exist_ok=True)
     options = ["-q", "--only-binary", ":all:", *(["--no-deps"] if alone else [])]
     subprocess.run([python, "-m", "pip", "download", *options, "-d", folder, *names], check=True)
+
+
+def squeeze(folder: Path) -> None:
+    """Pack the large wheels of a folder again with LZMA, which pip reads as well: half the size."""
+    for wheel in folder.glob("*.whl"):
+        if wheel.stat().st_size < LARGE_BYTES:
+            continue
+        smaller = wheel.with_suffix(".partial")
+        with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(smaller, "w", zipfile.ZIP_LZMA) as new:
+            for name in old.namelist():
+                with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
+                    shutil.copyfileobj(source, target, LARGE_BYTES)
+        smaller.replace(wheel)
 
 
 def build(python: Path, folder: Path, names: Sequence[str], **variables: str) -> None:
@@ -131,6 +145,8 @@ def main() -> None:
     stub_tensorrt(older)
     build_pycuda(options.python310, older, options.cuda)
     build_pycuda(options.python312, newer, options.cuda)
+    squeeze(older)
+    squeeze(newer)
     pack_python(options.python310, options.folder / "python310.tar.xz")
     for path in sorted(path for path in options.folder.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size:>12,}  {path.relative_to(options.folder)}")
