@@ -49,13 +49,13 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
     for path in sorted(carried.glob("*.engine")):
         artefact = open_artefact(path)
         if artefact.runtime == runtime:
-            fields = {"engine": path.name, "built": "elsewhere, without a GPU"}
-            found["engines"].append({**fields, **_guarded(artefact, carried)})
+            about = {"engine": path.name, "built": "elsewhere, without a GPU"}
+            found["engines"].append({**about, **_guarded(artefact, carried)})
             yield found
     built = carried / "built" / runtime
     built.mkdir(parents=True, exist_ok=True)
     for graph in sorted(carried.glob("*.onnx"), key=lambda path: path.stat().st_size):
-        fields = {"engine": graph.stem, "built": "here"}
+        fields: dict[str, Any] = {"engine": graph.stem, "built": "here"}
         found["engines"].append(fields)
         yield found  # what it was doing, should it be killed
         path = built / f"{graph.stem}.engine"
