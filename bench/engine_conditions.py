@@ -1,4 +1,4 @@
-"""Whether an engine can run on this machine, found out without loading anything that runs it."""
+"""Whether an engine can run on this machine, found out without opening it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import importlib.util
 from importlib import metadata
 from pathlib import Path
 
+from edgerep.bench.engine_validity import validity_of
 from edgerep.devices import CudaDevice, first_cuda_device
+from edgerep.errors import MissingRuntimeError
 from edgerep.export.plan import Plan, read_plan
 from edgerep.export.tensorrt_module import MODULES, is_installed
 from edgerep.records import Record, read_record
@@ -17,7 +19,8 @@ _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 def why_not(path: str | Path) -> str | None:
     """Why an engine cannot run on this machine, in one sentence; None where nothing speaks against.
 
-    Looks at files and asks the driver; loads neither TensorRT nor pycuda.
+    Looks at files and asks the driver. Where that leaves an engine of TensorRT-RTX, its runtime is
+    loaded and shown the engine's header; TensorRT and pycuda are never loaded.
 
     Raises:
         EngineError: The file is no engine, or damaged.
@@ -33,7 +36,7 @@ def why_not(path: str | Path) -> str | None:
     if importlib.util.find_spec("pycuda") is None:
         package = "'edgerep[tensorrt]'" if plan.runtime == "tensorrt" else "pycuda"
         return f"pycuda is not installed: pip install {package}"
-    return _other_version(plan) or _other_device(read_record(path), device)
+    return _other_version(plan) or _other_device(read_record(path), device) or _refused(path, plan)
 
 
 def _other_version(plan: Plan) -> str | None:
@@ -51,6 +54,16 @@ def _other_version(plan: Plan) -> str | None:
         return None
     name = _NAMES[plan.runtime]
     return f"the engine was built by {name} {plan.version}, installed is {installed}: build it here"
+
+
+def _refused(path: Path, plan: Plan) -> str | None:
+    try:
+        validity = validity_of(path, plan)
+    except MissingRuntimeError as error:
+        return str(error)
+    if validity is None or validity.verdict != "invalid":
+        return None
+    return f"TensorRT-RTX refuses the engine: {'; '.join(validity.reasons)}"
 
 
 def _other_device(record: Record | None, device: CudaDevice) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgerep.export.tensorrt_module import heard, load_runtime, log_of
 # `EngineInvalidityDiagnostics` of TensorRT-RTX 1.7; a name that a later release adds is said as is.
 _WORDS = {
     "VERSION_MISMATCH": "it was built by another release: build it again with this one",
-    "UNSUPPORTED_CC": "it was not built for the compute capability of this GPU",
+    "UNSUPPORTED_CC": "it does not run on the compute capability of this GPU",
     "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
     "INSUFFICIENT_GPU_MEMORY": "this GPU has too little memory for it",
@@ -29,7 +29,8 @@ class Validity:
     Attributes:
         verdict: "valid", "suboptimal" (it runs, and one built for this GPU would be faster),
             "invalid", or "unknown": without a driver the runtime rejects good engines as well.
-        reasons: In words, with the runtime's own name for each.
+        reasons: In words, with the runtime's own name for each, and then what the runtime itself
+            said: whether the engine can be built again for this GPU, for example.
     """
 
     verdict: str
@@ -47,14 +48,19 @@ def validity_of(path: Path, plan: Plan) -> Validity | None:
     if plan.runtime != "tensorrt-rtx":
         return None
     trt = load_runtime(plan.runtime)
-    with heard(trt):
+    with heard(trt) as lines:
         try:
             runtime = trt.Runtime(log_of(trt))
         except (TypeError, RuntimeError) as error:  # the bindings' word for a null pointer
             raise MissingRuntimeError(f"{trt.__name__} {trt.__version__} cannot start") from error
         with path.open("rb") as file:
             file.seek(plan.offset)
-            return judged(trt, runtime, file.read(runtime.engine_header_size))
+            header = file.read(runtime.engine_header_size)
+        lines.clear()  # of its greetings
+        found = judged(trt, runtime, header)
+    if found.verdict != "invalid":
+        return found
+    return replace(found, reasons=(*found.reasons, *(line.text.rstrip(".") for line in lines)))
 
 
 def judged(trt: Any, runtime: Any, header: bytes) -> Validity:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgerep import verify
 from edgerep.architecture import Architecture
+from edgerep.bench import engine_conditions, engine_validity
+from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_validity import Validity, judged, validity_of
-from edgerep.devices import first_cuda_device
+from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.plan import Plan, read_plan
@@ -38,8 +43,6 @@ def test_a_header_that_is_none_is_malformed_in_words() -> None:
 
 @needs_rtx
 def test_every_diagnostic_of_the_installed_runtime_has_words() -> None:
-    from edgerep.bench import engine_validity
-
     trt = load_runtime("tensorrt-rtx")
     assert set(engine_validity._WORDS) >= set(trt.EngineInvalidityDiagnostics.__members__)
 
@@ -51,6 +54,36 @@ def test_a_good_engine_is_not_called_bad_where_there_is_no_driver(tmp_path: Path
     graph = export_onnx(fuse(random_repvgg(SMALL)), tmp_path / "a.onnx", size=32)
     engine = build_engine(graph, tmp_path / "a.engine", runtime="tensorrt-rtx")
     assert validity_of(engine.path, read_plan(engine.path)) == Validity("unknown", ())
+
+
+@needs_rtx
+def test_what_the_runtime_says_of_a_bad_engine_follows_its_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without a driver the runtime judges nothing: its part is what it did with an H200.
+    said = "The engine cannot run on this GPU, which has compute capability 9.0."
+    refused = Validity("invalid", ("it does not run on the compute capability (UNSUPPORTED_CC)",))
+
+    def judge(trt: Any, runtime: Any, header: bytes) -> Validity:
+        log_of(trt).log(trt.ILogger.Severity.INFO, said)
+        return refused
+
+    graph = export_onnx(fuse(random_repvgg(SMALL)), tmp_path / "a.onnx", size=32)
+    engine = build_engine(graph, tmp_path / "a.engine", runtime="tensorrt-rtx")
+    monkeypatch.setattr(engine_validity, "judged", judge)
+    found = validity_of(engine.path, read_plan(engine.path))
+    assert found == Validity("invalid", (*refused.reasons, said.rstrip(".")))
+    h200 = CudaDevice("NVIDIA H200", "9.0", 1 << 37)
+    monkeypatch.setattr(engine_conditions, "first_cuda_device", lambda: h200)
+    find = importlib.util.find_spec
+    pycuda = importlib.machinery.ModuleSpec("pycuda", None)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: pycuda if name == "pycuda" else find(name)
+    )
+    words = "TensorRT-RTX refuses the engine: it does not run on the compute capability"
+    assert str(why_not(engine.path)).startswith(words)
+    (artefact,) = verify(random_repvgg(SMALL), [engine.path]).artefacts
+    assert (artefact.ran, str(artefact.why_not)[: len(words)]) == (False, words)
 
 
 def test_tensorrt_judges_no_header(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 
 from edgerep import __version__
 from edgerep.commands.console import Console, console_options
-from edgerep.devices import first_cuda_device
+from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.tables import table
 
 
@@ -41,7 +41,7 @@ def command(console: Console) -> None:
         "edgerep": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cuda_device": str(device) if device else None,
+        "cuda_device": asdict(device) if device else None,
         "abilities": [
             {"what": a.what, "ready": a.ready, "found": a.found, "fix": a.fix or None}
             for a in abilities
@@ -49,10 +49,15 @@ def command(console: Console) -> None:
     }
     rows = [(a.what, "yes" if a.ready else "no", a.found, a.fix) for a in abilities]
     head = f"edgerep {__version__}, Python {platform.python_version()}, {platform.system()}"
-    cuda = f"CUDA device: {device}" if device else "CUDA device: none found"
+    cuda = f"CUDA device: {_described(device) if device else 'none found'}"
     console.finish(
         result, "\n".join([head, cuda, "", table(("can", "here", "with", "to fix"), rows)])
     )
+
+
+def _described(device: CudaDevice) -> str:
+    memory = f"{device.memory_bytes / 2**30:.0f} GiB"
+    return f"{device.name}, compute capability {device.compute_capability}, {memory}"
 
 
 def _abilities(has_cuda: bool) -> list[Ability]:

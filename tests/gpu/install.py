@@ -32,14 +32,16 @@ def install(python: Sequence[str], wheels: Sequence[Path], target: Path) -> None
 
 
 def write_launcher(path: Path, python: Path | str, variables: Mapping[str, Path]) -> None:
-    """A command that runs a Python with some variables set."""
-    settings = " ".join(f"{name}='{value.resolve()}'" for name, value in variables.items())
+    """A command that runs a Python with some folders put before what some variables hold."""
+    settings = " ".join(
+        f"{name}='{value.resolve()}'\"${{{name}:+:${name}}}\"" for name, value in variables.items()
+    )
     path.write_text(f"#!/bin/sh\n{settings} exec '{python}' \"$@\"\n")
     path.chmod(0o755)
 
 
 def unpack_python(archive: Path, folder: Path) -> Path:
-    """The carried interpreter, which finds its library by PYTHONHOME."""
+    """The carried interpreter."""
     root = folder / "python-3.10"
     if not root.exists():
         with tarfile.open(archive) as file:
@@ -64,13 +66,13 @@ def main() -> None:
     if any("cp310/" in name for name in there) and not missing:
         site = folder / "site310"
         python = unpack_python(packages / "python310.tar.xz", folder / "opt")
-        home = {"PYTHONHOME": python.parents[1]}
+        variables = {"LD_LIBRARY_PATH": python.parents[1] / "lib"}  # of libpython itself
         launcher = folder / "python310"
-        write_launcher(launcher, python, home)
+        write_launcher(launcher, python, variables)
         install([str(launcher)], sorted((packages / "cp310").glob("*.whl")), site)
         for stub in (packages / "cp310" / "stubs").iterdir():
             shutil.copy(stub, site / "tensorrt")  # where its libraries look first
-        write_launcher(launcher, python, {**home, "PYTHONPATH": site})
+        write_launcher(launcher, python, {**variables, "PYTHONPATH": site})
         print(f"{launcher}: ready")
     if missing:
         print(f"{len(missing)} of {len(there) + len(missing)} files have not come yet")

@@ -54,6 +54,7 @@ class Runner:
         peak_bytes: Device memory that placing, warming up and capturing took at most, on top of
             what was taken before; None on a CPU.
         prepare_seconds: Until the first inference had finished, compiling included.
+        kept: What a CUDA graph reads, and does not keep alive: the network and the images.
     """
 
     launch: Callable[[], object]
@@ -61,6 +62,7 @@ class Runner:
     weights_bytes: int
     peak_bytes: int | None
     prepare_seconds: float
+    kept: tuple[nn.Module, Tensor]
 
 
 def ways(cuda: bool) -> Iterator[Way]:
@@ -194,7 +196,8 @@ def _runner(network: nn.Module, images: Tensor, way: Way) -> Runner:
 
     outputs = eager()
     if not cuda:
-        return Runner(eager, outputs, weights_bytes, None, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Runner(eager, outputs, weights_bytes, None, seconds, (placed, x))
     torch.cuda.synchronize()
     prepare_seconds = time.perf_counter() - started
     launch: Callable[[], object] = eager
@@ -203,7 +206,7 @@ def _runner(network: nn.Module, images: Tensor, way: Way) -> Runner:
         launch = graph.replay
         launch()
         torch.cuda.synchronize()
-    return Runner(launch, outputs, weights_bytes, _taken() - before, prepare_seconds)
+    return Runner(launch, outputs, weights_bytes, _taken() - before, prepare_seconds, (placed, x))
 
 
 def _captured(eager: Callable[[], Tensor]) -> tuple[Any, Tensor]:
