@@ -50,8 +50,8 @@ def run_commands(output: Path, device: str) -> Iterator[dict[str, Any]]:
         found["commands"][name] = {
             "exit_code": done.returncode,
             "seconds": time.monotonic() - started,
-            "result": _parsed(done.stdout),
-            "said": done.stderr.splitlines()[-KEPT_LINES:],
+            "result": _parsed(done.stdout.replace(str(ROOT), ".")),
+            "said": done.stderr.replace(str(ROOT), ".").splitlines()[-KEPT_LINES:],
         }
         yield found
 

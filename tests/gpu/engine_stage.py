@@ -18,9 +18,10 @@ from cuda_graph import captured
 from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import Difference, compare, tolerance_for
 from edgerep.bench.engine_validity import validity_of
+from edgerep.bench.intervals import speedup
 from edgerep.bench.session import Array
 from edgerep.bench.tensorrt_session import TensorrtSession
-from edgerep.bench.timing import measure
+from edgerep.bench.timing import Samples, measure
 from edgerep.export.engine import build_engine
 from edgerep.export.plan import read_plan
 from edgerep.export.tensorrt_module import load_runtime
@@ -68,6 +69,12 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
         yield found
     if not found["engines"]:
         found["not_run"] = f"there is no {runtime} engine and no graph in the folder"
+    found["against_unfused"] = []
+    for fused in sorted(built.glob("*.dynamic.engine")):
+        unfused = fused.with_name(fused.name.replace(".dynamic.", ".unfused."))
+        if unfused.exists() and open_artefact(fused).why_not is None:
+            found["against_unfused"] += _against(fused, unfused, images_of(carried))
+            yield found
     yield found
 
 
@@ -103,7 +110,7 @@ def _without_libraries_of_others(trt: Any) -> None:
 
 
 def _guarded(artefact: Artefact, carried: Path) -> dict[str, Any]:
-    fields: dict[str, Any] = {"precision": artefact.precision, "form": "fused"}
+    fields: dict[str, Any] = {"precision": artefact.precision}
     try:
         validity = validity_of(artefact.path, read_plan(artefact.path))
         fields["validity"] = asdict(validity) if validity else None
@@ -155,10 +162,32 @@ def _batch(
     except Exception as error:
         fields["graph_not_run"] = _words(error)
     for name, samples in measure(calls, rounds=ROUNDS, min_round_seconds=0.005).items():
-        milliseconds = [round(sample / 1e6, 6) for sample in samples.flat_ns]
-        fields[f"{name}_p50_ms"] = statistics.median(milliseconds)
-        fields[f"{name}_samples_ms"] = milliseconds
+        fields[f"{name}_p50_ms"] = statistics.median(_milliseconds(samples))
+        fields[f"{name}_samples_ms"] = _milliseconds(samples)
     return fields
+
+
+def _against(fused: Path, unfused: Path, images: Array) -> list[dict[str, Any]]:
+    """An engine against that of the network as trained, in turns, at every batch."""
+    rows = []
+    with TensorrtSession(fused) as one, TensorrtSession(unfused) as other:
+        for size in open_artefact(fused).batch.sizes:
+            calls = {"fused": one.bind(images[:size]), "unfused": other.bind(images[:size])}
+            samples = measure(calls, rounds=ROUNDS, min_round_seconds=0.005)
+            ratio = speedup(samples["fused"], samples["unfused"])
+            row: dict[str, Any] = {
+                "engine": fused.name, "batch": size, "times_faster": ratio.ratio,
+                "ci95": [ratio.low, ratio.high], "verdict": ratio.verdict,
+            }  # fmt: skip
+            for name, taken in samples.items():
+                row[f"{name}_samples_ms"] = _milliseconds(taken)
+                row[f"{name}_p50_ms"] = statistics.median(_milliseconds(taken))
+            rows.append(row)
+    return rows
+
+
+def _milliseconds(samples: Samples) -> list[float]:
+    return [round(sample / 1e6, 6) for sample in samples.flat_ns]
 
 
 def _cold_and_warm(artefact: Artefact, carried: Path) -> dict[str, float]:

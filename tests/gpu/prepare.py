@@ -33,11 +33,15 @@ from edgerep.records import record_path  # noqa: E402
 IMAGES = 32
 STATIC, DYNAMIC = 8, (1, 8, 32)
 # RepVGG-B1 is the one whose first stage NVIDIA/TensorRT#3548 reports as all zeros, with TensorRT
-# 8.6.1 in fp16: that graph also says what its stages give.
+# 8.6.1 in fp16: that graph also says what its stages give. An unfused graph is the network as it
+# was trained, with every BatchNorm: what TensorRT makes of that is what fusing is held against.
 GRAPHS: dict[str, tuple[tuple[str, str], ...]] = {
-    "RepVGG-A0": (("fp32", "static"), ("fp16", "static"), ("fp32", "dynamic"), ("fp16", "dynamic")),
-    "RepVGG-B1": (("fp16", "dynamic"), ("fp16", "stages")),
-}
+    "RepVGG-A0": (
+        ("fp16", "dynamic"), ("fp16", "unfused"), ("fp32", "dynamic"), ("fp32", "unfused"),
+        ("fp16", "static"), ("fp32", "static"),
+    ),
+    "RepVGG-B1": (("fp16", "dynamic"), ("fp16", "unfused"), ("fp16", "stages")),
+}  # fmt: skip
 # Built without a GPU, to see whether it runs on one; as large as the graph it is built from.
 CARRIED: dict[str, tuple[tuple[str, str], ...]] = {"RepVGG-A0": (("fp16", "dynamic"),)}
 
@@ -82,11 +86,12 @@ def make(folder: Path, *, size: int = 224, graphs: Any = None, engines: bool = F
             path = folder / f"{name}.{precision}.{kind}.onnx"
             if path.exists():
                 continue
+            staged = WithStages(model).eval() if kind == "stages" else model
             graph = edgerep.export_onnx(
-                edgerep.fuse(WithStages(model).eval() if kind == "stages" else model),
+                staged if kind == "unfused" else edgerep.fuse(staged),
                 path,
                 precision=precision,
-                batch=DYNAMIC if kind == "dynamic" else STATIC,
+                batch=DYNAMIC if kind in ("dynamic", "unfused") else STATIC,
                 size=size,
                 opset=17,  # the newest that TensorRT 8.6 reads
             )

@@ -114,6 +114,12 @@ def _engines(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
             ("engine", "precision", "batch", "agrees", "rel. error", "allowed", "top-1",
              "plain ms", "graph ms", "stages alive"), rows,
         )  # fmt: skip
+    if against := found.get("against_unfused"):
+        yield _table(
+            ("engine", "batch", "unfused ms", "fused ms", "times faster", "95 % interval"),
+            [(a["engine"], str(a["batch"]), *(f"{a[f'{form}_p50_ms']:.3f}" for form in FORMS),
+              f"{a['times_faster']:.2f}", "{:.2f} to {:.2f}".format(*a["ci95"])) for a in against],
+        )  # fmt: skip
     once = ("build_seconds", "build_again_seconds", "cold_start_seconds", "warm_start_seconds")
     rows = [
         (e["engine"], *(f"{e[key]:.2f}" if key in e else "-" for key in once),
