@@ -49,6 +49,7 @@ def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
     except Exception:  # whatever torch.export or the module's own code raises: it stays opaque
         return None
     graph = graph_module.graph
+    _drop_whole_slices(graph)
     recorder = Recorder(graph_module, graph, Recall())
     with torch.no_grad():
         recorder.run(*args)
@@ -113,6 +114,22 @@ def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, Linea
             except ValueError:
                 continue
     return found
+
+
+def _drop_whole_slices(graph: fx.Graph) -> None:
+    """Until torch 2.12, `y[:, :, :1]` is a slice of a slice of a slice; so is writing to it."""
+    for node in list(graph.nodes):
+        if node.target is aten.slice.Tensor:
+            bounds, same = node.args[1:], node.args[0]
+        elif node.target is aten.slice_scatter.default:
+            bounds, same = node.args[2:], node.args[1]
+        else:
+            continue
+        _, start, end, step = (*bounds, *(0, None, None, 1)[len(bounds) :])
+        whole = not start and (end is None or end == sys.maxsize) and step == 1
+        if whole and isinstance(same, fx.Node) and not node.kwargs:
+            node.replace_all_uses_with(same)
+            graph.erase_node(node)
 
 
 def _bordered(view: View, node: fx.Node) -> Step | None:
