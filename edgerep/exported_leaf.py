@@ -33,6 +33,7 @@ from edgerep.operations import Same, Step, Sum, View
 from edgerep.recall import Recall
 
 aten = torch.ops.aten
+_WHOLE: tuple[Any, ...] = (0, None, None, 1)  # axis, start, end and step, where a slice has none
 
 
 def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
@@ -117,7 +118,7 @@ def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, Linea
 
 
 def _drop_whole_slices(graph: fx.Graph) -> None:
-    """Until torch 2.12, `y[:, :, :1]` is a slice of a slice of a slice; so is writing to it."""
+    """Take `y[:, :, :1]` for one slice: up to torch 2.11 it is a slice of slices of whole axes."""
     for node in list(graph.nodes):
         if node.target is aten.slice.Tensor:
             bounds, same = node.args[1:], node.args[0]
@@ -125,7 +126,7 @@ def _drop_whole_slices(graph: fx.Graph) -> None:
             bounds, same = node.args[2:], node.args[1]
         else:
             continue
-        _, start, end, step = (*bounds, *(0, None, None, 1)[len(bounds) :])
+        _, start, end, step = (*bounds, *_WHOLE[len(bounds) :])
         whole = not start and (end is None or end == sys.maxsize) and step == 1
         if whole and isinstance(same, fx.Node) and not node.kwargs:
             node.replace_all_uses_with(same)

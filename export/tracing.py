@@ -125,6 +125,14 @@ def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: boo
 
 def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
     """Name the inputs and outputs of the exporter's model, whose outputs are only counted now."""
+    initializers = model.graph.initializers
+    for value, spec in zip(model.graph.inputs, interface, strict=True):
+        if value.name != spec.name and spec.name in initializers:
+            # torch 2.9 renames the input where a parameter of the module has its name.
+            parameter = initializers.pop(spec.name)
+            parameter.name = f"{spec.name}_parameter"
+            initializers.add(parameter)
+        value.name = spec.name
     ranks = [0 if value.shape is None else len(value.shape) for value in model.graph.outputs]
     if is_classifier(ranks, interface):
         model.graph.inputs[0].name = "image"
