@@ -119,6 +119,7 @@ def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, Linea
 
 def _drop_whole_slices(graph: fx.Graph) -> None:
     """Take `y[:, :, :1]` for one slice: up to torch 2.11 it is a slice of slices of whole axes."""
+    bounds: Sequence[Any]
     for node in list(graph.nodes):
         if node.target is aten.slice.Tensor:
             bounds, same = node.args[1:], node.args[0]
