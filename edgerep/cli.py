@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from importlib import import_module
 from typing import Any, NoReturn
@@ -81,6 +83,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     )
     # A polite kill cleans up like Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
+    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         code: Any = group.main(arguments, prog_name="edgerep", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -104,6 +107,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.exit(1)
     except MemoryError as error:
         _fail(error, "there is not enough memory for this network and batch", 3, verbose)
+    finally:
+        sys.unraisablehook = before
 
 
 def _fail(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
@@ -119,3 +124,16 @@ def _say(message: str) -> None:
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops an exception in a finalizer or a weak reference's callback; not Ctrl-C, please.
+
+    A large network's garbage runs many of those. By a thread: from here it would be dropped again.
+    """
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.02, _thread.interrupt_main)
+        again.daemon = True  # nothing is left to interrupt when the program has ended
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)

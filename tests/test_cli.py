@@ -435,6 +435,33 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(
     assert left <= {"fused.safetensors", "fused.safetensors.json"}, left
 
 
+def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
+    """Python drops what is raised there: a command would run on to its end."""
+    code = """
+import os, signal, time, click
+from edgerep import cli
+
+class Garbage:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
+
+@click.command()
+def command():
+    Garbage()
+    for _ in range(3000):
+        time.sleep(0.01)
+
+cli.group.get_command = lambda context, name: command
+cli.main(["inspect"])
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert time.monotonic() - started < 20
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "edgerep: interrupted; nothing half-written was left"
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m edgerep --help | head -n 1",
