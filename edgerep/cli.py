@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from importlib import import_module
 from typing import Any, NoReturn
@@ -15,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from edgerep import __version__
+from edgerep.commands.interruption import interruptible
 from edgerep.errors import EdgerepError, MissingDependencyError
 
 # Name, module and one line of help of each command. The help stands here so that `--help` need
@@ -81,11 +79,9 @@ def main(args: list[str] | None = None) -> NoReturn:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s"
     )
-    # A polite kill cleans up like Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
-    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
-        code: Any = group.main(arguments, prog_name="edgerep", standalone_mode=False)
+        with interruptible():
+            code: Any = group.main(arguments, prog_name="edgerep", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
@@ -107,8 +103,6 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.exit(1)
     except MemoryError as error:
         _fail(error, "there is not enough memory for this network and batch", 3, verbose)
-    finally:
-        sys.unraisablehook = before
 
 
 def _fail(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
@@ -120,20 +114,3 @@ def _fail(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
 
 def _say(message: str) -> None:
     click.echo(f"edgerep: {message}", err=True)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Python drops an exception in a finalizer or a weak reference's callback; not Ctrl-C, please.
-
-    A large network's garbage runs many of those. By a thread: from here it would be dropped again.
-    """
-    if issubclass(lost.exc_type, KeyboardInterrupt):
-        again = threading.Timer(0.02, _thread.interrupt_main)
-        again.daemon = True  # nothing is left to interrupt when the program has ended
-        again.start()
-    else:
-        sys.__unraisablehook__(lost)

@@ -435,11 +435,12 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(
     assert left <= {"fused.safetensors", "fused.safetensors.json"}, left
 
 
-def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
-    """Python drops what is raised there: a command would run on to its end."""
+@pytest.mark.parametrize("command", ["command", "dropped"])
+def test_ctrl_c_is_not_lost_in_a_finalizer_or_in_code_that_drops_it(command: str) -> None:
     code = """
-import os, signal, time, click
+import os, signal, sys, time, click
 from edgerep import cli
+from edgerep.commands.console import console_options
 
 class Garbage:
     def __del__(self):
@@ -452,11 +453,21 @@ def command():
     for _ in range(3000):
         time.sleep(0.01)
 
-cli.group.get_command = lambda context, name: command
-cli.main(["inspect"])
+@click.command()
+@console_options
+def dropped(console):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    console.progress("stage", "not reached")
+
+cli.group.get_command = lambda context, name: globals()[name]
+cli.main(sys.argv[1:])
 """
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)
     assert time.monotonic() - started < 20
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.strip() == "edgerep: interrupted; nothing half-written was left"

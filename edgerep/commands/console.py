@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from edgerep.commands.interruption import require_uninterrupted
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -31,6 +33,7 @@ class Console:
 
     def progress(self, stage: str, text: str) -> None:
         """One line about a stage, as it happens, on stderr."""
+        require_uninterrupted()
         if not self.quiet:
             seconds = time.monotonic() - self.started
             click.echo(f"{seconds:6.1f}s  {stage:<8} {text}", err=True)
