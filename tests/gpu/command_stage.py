@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from checkout import ROOT
+
 DEMO = ROOT / "docs" / "demo"
 KEPT_LINES = 40
 

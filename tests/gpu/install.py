@@ -18,10 +18,8 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, installed or not
-
-from parts import unpack  # noqa: E402  (found by the line above)
+import checkout  # noqa: F401  (finds edgerep)
+from parts import unpack
 
 
 def install(python: Sequence[str], wheels: Sequence[Path], target: Path) -> None:

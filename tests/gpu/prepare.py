@@ -18,17 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, installed or not
+import checkout  # noqa: F401  (finds edgerep)
+import numpy as np
+import torch
+from parts import LIMIT_BYTES, pack, parts_of
+from torch import Tensor, nn
 
-import numpy as np  # noqa: E402  (found by the line above, as are the next)
-import torch  # noqa: E402
-from parts import LIMIT_BYTES, pack, parts_of  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import edgerep  # noqa: E402
-from edgerep.float64 import Float64Arithmetic  # noqa: E402
-from edgerep.records import record_path  # noqa: E402
+import edgerep
+from edgerep.float64 import Float64Arithmetic
+from edgerep.records import record_path
 
 IMAGES = 32
 STATIC, DYNAMIC = 8, (1, 8, 32)

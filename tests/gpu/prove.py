@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # from a checkout, installed or not
+import checkout  # noqa: F401  (finds edgerep)
 
-from edgerep.bench.environment import environment  # noqa: E402  (found by the line above)
-from edgerep.files import replacing  # noqa: E402  (likewise)
+from edgerep.bench.environment import environment
+from edgerep.files import replacing
 
 STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context", "commands")
 WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose
