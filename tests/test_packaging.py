@@ -30,9 +30,7 @@ def loaded_by(code: str, names: set[str]) -> set[str]:
 def test_every_package_folder_is_declared() -> None:
     tomllib = pytest.importorskip("tomllib")
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {
-        declared["package-dir"].get(name, name.replace(".", "/")) for name in declared["packages"]
-    }
+    folders = {_folder(name, declared["package-dir"]) for name in declared["packages"]}
     found = {
         init.parent.relative_to(ROOT).as_posix()
         for folder in ("edgerep", "export", "bench")
@@ -40,6 +38,15 @@ def test_every_package_folder_is_declared() -> None:
         if not any(parent.is_symlink() for parent in init.parents)
     }
     assert found == folders
+
+
+def _folder(package: str, package_dir: dict[str, str]) -> str:
+    """Where setuptools takes a package from: the longest prefix in `package-dir` decides."""
+    parts = package.split(".")
+    for count in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:count])) in package_dir:
+            return "/".join([package_dir[prefix], *parts[count:]])
+    return "/".join(parts)
 
 
 @pytest.mark.parametrize("name", ["export", "bench"])
