@@ -13,8 +13,8 @@ from edgerep.bench.artefacts import Artefact
 from edgerep.bench.probes import Samples, require_fitting
 from edgerep.bench.session import Session
 from edgerep.bench.torch_session import TorchSession
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import DataError, first_line
-from edgerep.preprocessing import Preprocessing
 from edgerep.tables import table
 
 _IMAGES_AT_ONCE = 32

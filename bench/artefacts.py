@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.records import read_record
 from edgerep.bench.session import Session
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import EdgerepError
 from edgerep.export.onnx_file import Graph, TensorSpec, open_graph
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.records import read_record
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgerep.artefacts.files import write_text
+from edgerep.artefacts.records import SCHEMA
 from edgerep.bench.intervals import is_noisy, p99, quantile
 from edgerep.bench.memory import Memory
 from edgerep.bench.timing import Samples
 from edgerep.errors import EdgerepError
-from edgerep.files import write_text
-from edgerep.records import SCHEMA
 
 _NS_PER_MS = 1e6
 

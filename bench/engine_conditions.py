@@ -6,12 +6,12 @@ import importlib.util
 from importlib import metadata
 from pathlib import Path
 
+from edgerep.artefacts.records import Record, read_record
 from edgerep.bench.engine_validity import validity_of
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.plan import Plan, read_plan
 from edgerep.export.tensorrt_module import MODULES, is_installed
-from edgerep.records import Record, read_record
 
 _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 

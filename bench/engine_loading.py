@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgerep.artefacts.records import Record
 from edgerep.bench.engine_validity import judged
 from edgerep.errors import EngineError, MissingDependencyError, MissingRuntimeError
 from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.plan import Plan
 from edgerep.export.tensorrt_module import heard, last_words, log_of
-from edgerep.records import Record
 
 _DTYPES = {  # by the member's name: `trt.nptype` of 8.5 needs a NumPy that is long gone
     "FLOAT": "float32",

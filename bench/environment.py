@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgerep.records import utc_now, versions_of
+from edgerep.artefacts.records import utc_now, versions_of
 
 _PACKAGES = (
     "torch",

@@ -21,9 +21,9 @@ from edgerep.bench.artefacts import preprocessing_from
 from edgerep.bench.onnx_kernels import KERNELS
 from edgerep.bench.onnx_widening import widen
 from edgerep.bench.session import Array
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import EdgerepError, OnnxError
 from edgerep.export.onnx_file import describe_model, read_model
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 
 
 class OnnxReference:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.session import Array
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.onnx_file import Graph
 from edgerep.float64 import Float64Arithmetic
@@ -21,7 +22,6 @@ from edgerep.interface import flat_outputs
 from edgerep.loading import load
 from edgerep.module_copies import state_kept
 from edgerep.network import origin_of
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 
 _SAMPLES_AT_ONCE = 8  # bounds the memory of the float64 activations
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.records import read_record
 from edgerep.bench.memory import ArraySpec, Memory, module_memory, module_weights_bytes, onnx_memory
 from edgerep.bench.session import Session
 from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionError
-from edgerep.records import read_record
 
 if TYPE_CHECKING:
     from torch import nn

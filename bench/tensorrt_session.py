@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import replacing
+from edgerep.artefacts.records import Record, read_record
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_loading import cuda_memory, deserialize, ordered, tensor_spec
 from edgerep.bench.engine_memory import EngineMemory, engine_memory
@@ -24,8 +26,6 @@ from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.plan import Plan, read_plan
 from edgerep.export.tensorrt_module import last_words, load_runtime, log_of
-from edgerep.files import replacing
-from edgerep.records import Record, read_record
 
 if TYPE_CHECKING:
     from edgerep.bench.cuda_memory import Buffer

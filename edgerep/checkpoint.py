@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgerep.artefacts.files import sha256_of
 from edgerep.errors import CheckpointError, first_line
-from edgerep.files import sha256_of
 from edgerep.unpickling import HostileFileError, Placeholder, read_inertly
 
 # Where training code keeps the weights, best first: averaged weights (EMA) before raw ones.

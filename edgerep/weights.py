@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from edgerep.artefacts.files import replacing, sha256_of
+from edgerep.artefacts.records import Record, versions_of, write_record
 from edgerep.errors import OptionError
-from edgerep.files import replacing, sha256_of
 from edgerep.fusion import Fused
 from edgerep.naming import format_name, format_of
 from edgerep.network import origin_of
-from edgerep.records import Record, versions_of, write_record
 
 
 def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Record:

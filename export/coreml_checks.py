@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import require_writable
 from edgerep.errors import CoremlError, OptionError
 from edgerep.export.apple import ct
 from edgerep.export.onnx_file import Graph, TensorSpec
-from edgerep.files import require_writable
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # by channels

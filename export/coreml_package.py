@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import sha256_of
 from edgerep.errors import CoremlError
 from edgerep.export.apple import ct, quiet
 from edgerep.export.onnx_file import TensorSpec
-from edgerep.files import sha256_of
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 _WEIGHTS = Path("Data", "com.apple.CoreML", "weights")  # inside every package
@@ -47,7 +47,7 @@ class Package:
         labels: Names of the classes of a classifier, in the order of the network's outputs.
         softmax: "appended" (the graph ends in logits, the package in probabilities),
             "in the graph" or "none"; "unknown" for a package edgerep did not write.
-        made_from: As in `edgerep.records.Record`; empty for a package edgerep did not write.
+        made_from: As in a `Record`; empty for a package edgerep did not write.
         operators: How many operations of MIL there are of each kind, constants not counted.
     """
 

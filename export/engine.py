@@ -11,6 +11,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from edgerep.artefacts.files import replacing, require_writable, sha256_of
+from edgerep.artefacts.records import write_record
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.engine_build import Job, serialize_engine
@@ -24,8 +26,6 @@ from edgerep.export.engine_settings import (
 from edgerep.export.onnx_file import Graph, describe_model, read_model
 from edgerep.export.plan import read_plan
 from edgerep.export.tensorrt_module import choose_runtime, load_runtime
-from edgerep.files import replacing, require_writable, sha256_of
-from edgerep.records import write_record
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import replacing
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError, OutputError
 from edgerep.export.engine_progress import Watch, monitor_for, run_watched
 from edgerep.export.engine_settings import BuildSettings, EngineOptions
 from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.tensorrt_module import LogLine, heard, last_words, log_of
-from edgerep.files import replacing
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.records import Record, read_record, versions_of
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError
 from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.plan import read_plan
 from edgerep.export.tensorrt_module import LogLine
-from edgerep.records import Record, read_record, versions_of
 
 _PACKAGES = ("onnx", "tensorrt", "tensorrt-rtx")
 
@@ -32,7 +32,7 @@ class Engine:
         batch: The batch sizes that it takes.
         inputs: In the order of the graph; None in a shape is the dynamic batch.
         outputs: In the order of the graph.
-        made_from: As in `edgerep.records.Record`: the ONNX graph, then its sources.
+        made_from: As in `edgerep.artefacts.records.Record`: the ONNX graph, then its sources.
         options: What was asked of the build.
         build_seconds: How long the build took.
         size_bytes: Of the file.

@@ -10,7 +10,8 @@ import onnx
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgerep.batches import BatchProfile, batch_profile
+from edgerep.artefacts.batches import BatchProfile, batch_profile
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
 from edgerep.examples import example_inputs
 from edgerep.export.graph_checks import calls_of, require_operators, require_same_calls
@@ -21,7 +22,6 @@ from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
 from edgerep.fusion import Fused
 from edgerep.interface import InputShapes, interface_of
 from edgerep.network import Network
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.repvgg import RepVGG
 from edgerep.weights import origin_entry
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
 from edgerep.errors import CoremlError
 from edgerep.export.apple import mb, mil, types
 from edgerep.export.mil_folding import FOLDABLE, constants_of, fold

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError
-from edgerep.preprocessing import Preprocessing
 
 
 def fold_factor(model: onnx.ModelProto, preprocessing: Preprocessing) -> bool:

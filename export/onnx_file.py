@@ -13,9 +13,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import sha256_of
 from edgerep.errors import OnnxError, OptionError
-from edgerep.files import sha256_of
 
 METADATA_KEY = "edgerep"
 _DTYPE_NAMES: Mapping[int, str] = {
@@ -53,7 +53,7 @@ class Graph:
         batch: The batch sizes it is meant for.
         inputs: In the order of the graph.
         outputs: In the order of the graph.
-        made_from: As in `edgerep.records.Record`; empty for a file edgerep did not write.
+        made_from: As in `edgerep.artefacts.records.Record`; empty for a file edgerep did not write.
         options: The options of the export; empty for a file edgerep did not write.
         opset: Of the default operator set.
         operators: How many nodes there are of each operator.

@@ -11,14 +11,14 @@ from typing import Any
 import onnx
 
 from edgerep import __version__
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import replacing
+from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.half import convert_to_half
 from edgerep.export.normalise import fold_factor, prepend_normalisation
 from edgerep.export.onnx_file import Graph, describe_model, read_model, set_metadata
-from edgerep.files import replacing
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.records import Record, versions_of, write_record
 
 PRECISIONS = ("fp32", "fp16")
 

@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.architecture import Architecture
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.records import read_record, record_path
 from edgerep.errors import (
     EdgerepError,
     EngineError,
@@ -35,7 +36,6 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.plan import read_plan
 from edgerep.fusion import fuse
-from edgerep.records import read_record, record_path
 from edgerep.repvgg import random_repvgg
 
 needs_rtx = pytest.mark.skipif(

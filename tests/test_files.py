@@ -9,10 +9,10 @@ from types import FrameType
 
 import pytest
 
-from edgerep.batches import batch_profile
+from edgerep.artefacts.batches import batch_profile
+from edgerep.artefacts.files import replacing, sha256_of
+from edgerep.artefacts.records import Record, read_record, record_path, write_record
 from edgerep.errors import EdgerepError, OptionError, OutputError
-from edgerep.files import replacing, sha256_of
-from edgerep.records import Record, read_record, record_path, write_record
 
 
 def break_off(path: Path, error: type[BaseException], *, folder: bool = False) -> None:

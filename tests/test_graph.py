@@ -14,11 +14,11 @@ from edgerep.architecture import Architecture
 from edgerep.bench.comparison import compare, tolerance_for
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.bench.reference import Reference
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
 from edgerep.fusion import fuse
-from edgerep.preprocessing import Preprocessing
 from edgerep.repvgg import random_repvgg
 
 SMALL = Architecture(3, 8, (8, 16), (2, 1), (1, 1, 2, 1), squeeze=False, classes=5)

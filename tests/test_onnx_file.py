@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import sha256_of
 from edgerep.errors import OnnxError
 from edgerep.export.onnx_file import (
     METADATA_KEY,
@@ -25,7 +26,6 @@ from edgerep.export.onnx_file import (
     read_model,
     set_metadata,
 )
-from edgerep.files import sha256_of
 
 NOTE = {"form": "fused", "batch": [1, 2, 4], "made_from": [{"kind": "checkpoint", "name": "a.pth"}],
         "options": {"precision": "fp32"}}  # fmt: skip

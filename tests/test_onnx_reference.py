@@ -16,9 +16,9 @@ from torch import nn
 import edgerep
 from edgerep.architecture import Architecture
 from edgerep.bench.onnx_reference import OnnxReference
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import EdgerepError, OnnxError, OptionError
 from edgerep.export.onnx_file import Graph
-from edgerep.preprocessing import Preprocessing
 from edgerep.repvgg import RepVGG, random_repvgg
 
 SMALL = Architecture(3, 16, (16, 32), (2, 2), (1, 4, 2, 1, 2), squeeze=True, classes=5)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from onnx import numpy_helper, parser
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.records import read_record
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError, OutputError
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.onnx_writer import adapt_onnx, write_graph
-from edgerep.files import sha256_of
-from edgerep.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.records import read_record
 
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 WEIGHT = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)

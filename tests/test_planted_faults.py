@@ -21,13 +21,13 @@ import edgerep
 from edgerep.architecture import Architecture, BlockPlan
 from edgerep.bench.parity import ArtefactParity, verify
 from edgerep.bench.session import Array
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
 from edgerep.export.onnx_writer import adapt_onnx
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap
 from edgerep.map_sum import total
-from edgerep.preprocessing import Preprocessing
 from edgerep.repvgg import RepVGG, TrainBlock, random_repvgg
 from networks.branches import branch_maps
 

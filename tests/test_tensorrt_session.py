@@ -17,6 +17,8 @@ import torch
 
 from edgerep import devices
 from edgerep.architecture import Architecture
+from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.records import Record, read_record, write_record
 from edgerep.bench import engine_conditions
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_loading import ordered
@@ -27,9 +29,7 @@ from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, Optio
 from edgerep.export.engine import Engine, build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
-from edgerep.files import sha256_of
 from edgerep.fusion import fuse
-from edgerep.records import Record, read_record, write_record
 from edgerep.repvgg import random_repvgg
 
 SMALL = Architecture(3, 8, (8, 16), (2, 1), (1, 1, 1, 1), squeeze=False, classes=10)

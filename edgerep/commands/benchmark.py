@@ -9,6 +9,7 @@ from typing import Any
 import click
 from torch import nn
 
+from edgerep.artefacts.files import require_writable
 from edgerep.bench.cases import write_result
 from edgerep.bench.harness import run_bench
 from edgerep.bench.intervals import MIN_ROUNDS
@@ -18,7 +19,6 @@ from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_f
 from edgerep.commands.options import network_options
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
-from edgerep.files import require_writable
 from edgerep.fusion import Fused
 from edgerep.network import Network, origin_of, title_of
 

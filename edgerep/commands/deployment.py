@@ -15,6 +15,8 @@ from typing import Any
 import click
 from torch import nn
 
+from edgerep.artefacts.files import sha256_of, size_of, write_text
+from edgerep.artefacts.records import read_record, utc_now
 from edgerep.bench.accuracy import (
     Accuracy,
     accuracy_table,
@@ -48,10 +50,8 @@ from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
-from edgerep.files import sha256_of, size_of, write_text
 from edgerep.fusion import Fused
 from edgerep.network import origin_of, title_of
-from edgerep.records import read_record, utc_now
 from edgerep.weights import save_weights
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgerep.artefacts.files import require_writable
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import (
     check,
@@ -25,7 +26,6 @@ from edgerep.commands.options import (
     precision_option,
 )
 from edgerep.export.engine import Engine, build_engine
-from edgerep.files import require_writable
 
 _MIB = 1 << 20
 

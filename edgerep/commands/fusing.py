@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgerep.artefacts.files import require_writable
 from edgerep.certificate_text import certificate_text
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import EXAMPLES, read_network
@@ -19,7 +20,6 @@ from edgerep.commands.options import (
 )
 from edgerep.errors import OptionError
 from edgerep.examples import example_inputs
-from edgerep.files import require_writable
 from edgerep.formats import WRITERS
 from edgerep.fusion import fuse
 from edgerep.interface import interface_of

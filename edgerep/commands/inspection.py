@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from edgerep.artefacts.files import sha256_of, size_of
+from edgerep.artefacts.records import Record, read_record, record_path
 from edgerep.commands.console import Console, console_options
 from edgerep.errors import EdgerepError, MissingRuntimeError
-from edgerep.files import sha256_of, size_of
-from edgerep.records import Record, read_record, record_path
 
 _ENGINES = (".engine", ".plan", ".trt")
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")

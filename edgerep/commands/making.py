@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 from torch import nn
 
-from edgerep.batches import BatchProfile
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.records import add_parity
 from edgerep.bench.comparison import finite_json
 from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
@@ -22,6 +23,7 @@ from edgerep.bench.probes import read_samples
 from edgerep.certificate_text import one_line as proof_line
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.examples import example_inputs
 from edgerep.export.graph import export_onnx
@@ -31,8 +33,6 @@ from edgerep.fusion import Fused, fuse
 from edgerep.interface import InputShapes, interface_of
 from edgerep.loading import load
 from edgerep.network import Network, origin_of, title_of
-from edgerep.preprocessing import Preprocessing
-from edgerep.records import add_parity
 
 EXAMPLES = 2  # inputs that a network is fused on: more than one, so that mixed-up ones are noticed
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgerep.artefacts.files import require_writable
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import (
     check,
@@ -23,7 +24,6 @@ from edgerep.commands.options import (
     precision_option,
 )
 from edgerep.errors import OptionError
-from edgerep.files import require_writable
 
 
 @click.command("export-onnx")

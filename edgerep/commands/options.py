@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from edgerep.batches import BatchProfile, batch_profile
+from edgerep.artefacts.batches import BatchProfile, batch_profile
+from edgerep.data.preprocessing import INPUT_KINDS
 from edgerep.errors import OptionError
 from edgerep.interface import InputShapes
-from edgerep.preprocessing import INPUT_KINDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from edgerep.artefacts.files import write_text
 from edgerep.bench.html_report import render_html
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.options import output_option
 from edgerep.errors import DataError, OptionError
-from edgerep.files import write_text
 
 _SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgerep.files import sha256_of
+from edgerep.artefacts.files import sha256_of
 
 LIMIT_BYTES = 58 << 20
 MANIFEST = "manifest.json"

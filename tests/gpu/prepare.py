@@ -25,8 +25,8 @@ from parts import LIMIT_BYTES, pack, parts_of
 from torch import Tensor, nn
 
 import edgerep
+from edgerep.artefacts.records import record_path
 from edgerep.float64 import Float64Arithmetic
-from edgerep.records import record_path
 
 IMAGES = 32
 STATIC, DYNAMIC = 8, (1, 8, 32)

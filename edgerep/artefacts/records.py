@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgerep import __version__
+from edgerep.artefacts.files import sha256_of, write_text
 from edgerep.errors import EdgerepError
-from edgerep.files import sha256_of, write_text
 
 SCHEMA = 1
 

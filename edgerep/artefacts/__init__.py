@@ -1,0 +1,1 @@
+"""What every file that edgerep makes has in common."""

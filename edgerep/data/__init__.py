@@ -1,0 +1,1 @@
+"""The user's images, and what is done to them."""
