@@ -10,10 +10,10 @@ import numpy as np
 from torch import nn
 
 from edgerep.bench.artefacts import Artefact
-from edgerep.bench.probes import Samples, require_fitting
 from edgerep.bench.session import Session
 from edgerep.bench.torch_session import TorchSession
 from edgerep.data.preprocessing import Preprocessing
+from edgerep.data.samples import Samples, require_fitting
 from edgerep.errors import DataError, first_line
 from edgerep.tables import table
 

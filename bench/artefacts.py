@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import read_record
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.session import Session
-from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.data.preprocessing import (
+    NO_PREPROCESSING,
+    Preprocessing,
+    preprocessing_from,
+    preprocessing_of,
+)
 from edgerep.errors import EdgerepError
-from edgerep.export.onnx_file import Graph, TensorSpec, open_graph
+from edgerep.export.onnx_file import Graph, open_graph
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -70,22 +76,6 @@ def open_artefact(source: Path | str | Graph | Any) -> Artefact:
         f"{path} is no artefact that can be run: edgerep runs .onnx, .mlpackage, "
         f"{', '.join(ENGINE_SUFFIXES)} and fused weights ({', '.join(WEIGHT_SUFFIXES)})"
     )
-
-
-def preprocessing_of(made_from: Sequence[Mapping[str, Any]]) -> Preprocessing:
-    """The preprocessing of the nearest ONNX graph in a chain of sources."""
-    for entry in made_from:
-        if entry.get("kind") == "onnx":
-            return preprocessing_from(entry.get("options", {}))
-    return NO_PREPROCESSING
-
-
-def preprocessing_from(options: Mapping[str, Any]) -> Preprocessing:
-    """The preprocessing in an export's recorded options."""
-    fields = options.get("preprocessing")
-    if not fields:
-        return NO_PREPROCESSING
-    return Preprocessing(fields["input"], tuple(fields["mean"]), tuple(fields["std"]))
 
 
 def _onnx(graph: Graph) -> Artefact:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array
 
 # Rounding to nearest in each format: half the distance from 1 to the next number.
 UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
@@ -141,14 +140,3 @@ def tolerance_for(
 def exact(precision: str) -> Tolerance:
     """The bounds for integers, which rounding leaves alone or makes wrong."""
     return Tolerance(precision, rel_l2=0.0, max_abs=0.0, amplification=0.0, decidable=True)
-
-
-def finite_json(value: Any) -> Any:
-    """The same structure with NaN and infinities as None, which JSON has no word for."""
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_json(item) for item in value]
-    return value

@@ -17,7 +17,7 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import DTypeLike
 
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array
 
 CudaError = cuda.Error  # base of what pycuda raises when the driver refuses
 

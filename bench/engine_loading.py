@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgerep.artefacts.records import Record
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.engine_validity import judged
 from edgerep.errors import EngineError, MissingDependencyError, MissingRuntimeError
-from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.plan import Plan
 from edgerep.export.tensorrt_module import heard, last_words, log_of
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.environment import (
     allowed_cores,
@@ -21,7 +22,7 @@ from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.memory import ArraySpec
 from edgerep.bench.pairs import labels_of, ratios_of
 from edgerep.bench.rest import come_to_rest
-from edgerep.bench.session import Array, Session
+from edgerep.bench.session import Session
 from edgerep.bench.subjects import Given, Options, Subject, subject_of
 from edgerep.bench.timing import Samples, measure
 from edgerep.errors import MissingRuntimeError, OptionError

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.mil_kernels import KERNELS
-from edgerep.bench.session import Array
 from edgerep.errors import CoremlError
 from edgerep.export import apple
 from edgerep.export.apple import quiet, types

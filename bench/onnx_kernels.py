@@ -17,7 +17,7 @@ from onnx.reference.ops import op_average_pool, op_conv, op_max_pool
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _AVERAGES = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from edgerep.bench.artefacts import preprocessing_from
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.onnx_kernels import KERNELS
 from edgerep.bench.onnx_widening import widen
-from edgerep.bench.session import Array
-from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
 from edgerep.errors import EdgerepError, OnnxError
 from edgerep.export.onnx_file import describe_model, read_model
 

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from edgerep.bench.session import Array, OwnedSession
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.session import OwnedSession
 from edgerep.errors import OnnxError, OptionError
 
 _PROVIDER = "CPUExecutionProvider"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import (
     UNIT_ROUNDOFF,
@@ -26,7 +27,7 @@ from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity_report import ArtefactParity, BatchParity, OutputParity, ParityReport
 from edgerep.bench.probes import Probes, make_probes
 from edgerep.bench.reference import Reference, open_reference
-from edgerep.bench.session import Array, Session
+from edgerep.bench.session import Session
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused

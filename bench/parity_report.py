@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.bench.comparison import Difference, Tolerance, finite_json
+from edgerep.artefacts.records import finite_json
+from edgerep.bench.comparison import Difference, Tolerance
 from edgerep.errors import ParityError
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array, TensorSpec
+from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
-from edgerep.export.onnx_file import TensorSpec
 
 RANDOM_SAMPLES = 4
 CALIBRATION_IMAGES = 16
@@ -26,14 +25,6 @@ class Probes:
     def describe(self) -> dict[str, int]:
         """How many samples there are of each kind."""
         return {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Images [N, C, H, W], uint8 or float32, and their labels [N] where the file has them."""
-
-    images: Array
-    labels: Array | None
 
 
 def make_probes(
@@ -99,65 +90,3 @@ def _edges(spec: TensorSpec) -> Array:
     ramp = np.broadcast_to(low + (high - low) * slope, grid)
     edges = [np.full(grid, low), np.full(grid, high), first_corner, last_corner, board, ramp]
     return np.stack(edges).reshape(-1, *shape)
-
-
-def require_fitting(images: Array, spec: TensorSpec) -> None:
-    """Refuse images whose shape or type is not that of a model's input.
-
-    Raises:
-        DataError: Naming both.
-    """
-    wanted = spec.concrete(1)[1:]
-    if images.shape[1:] != wanted or images.dtype != np.dtype(spec.dtype):
-        raise DataError(
-            f"the images given are {images.dtype} {list(images.shape[1:])}, and the model takes "
-            f"{spec.dtype} {list(wanted)} ([C, H, W])"
-        )
-
-
-def read_samples(path: Path) -> Samples:
-    """Read images, and labels where there are any, from an `.npz` or `.npy` file.
-
-    An `.npz` has `images` [N, C, H, W] and perhaps `labels` [N]; an `.npy` is the images alone.
-    Nothing pickled is read.
-
-    Raises:
-        DataError: The file is not that, or its arrays do not fit each other.
-    """
-    try:
-        arrays = _read_arrays(path)
-    except Exception as error:  # damaged bytes: NumPy, zipfile and zlib have no error in common
-        raise DataError(f"{path} is not an .npz or .npy file of plain arrays: {error}") from error
-    images, labels = arrays.get("images"), arrays.get("labels")
-    if images is None:
-        raise DataError(f"{path} has no array `images`, only {', '.join(arrays)}")
-    if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32):
-        raise DataError(
-            f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
-            f"{images.dtype} {list(images.shape)}"
-        )
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
-        raise DataError(
-            f"{path}: labels must be {len(images)} integers, one per image; found "
-            f"{labels.dtype} {list(labels.shape)}"
-        )
-    return Samples(images, labels)
-
-
-def _read_arrays(path: Path) -> dict[str, Array | None]:
-    """`images` and `labels` where the file has them; None for any other array, which is not read.
-
-    The array of an `.npy` file is its images.
-    """
-    with path.open("rb") as file:  # NumPy leaves a file that it opened and refuses open
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"images": content}
-        with content:
-            arrays = {
-                name: content[name] if name in ("images", "labels") else None for name in content
-            }
-    # A member without NumPy's header comes back as bytes.
-    if bare := [n for n, array in arrays.items() if not isinstance(array, np.ndarray | None)]:
-        raise ValueError(f"{', '.join(bare)} is no array")
-    return arrays

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.onnx_reference import OnnxReference
-from edgerep.bench.session import Array
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.onnx_file import Graph

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edgerep.artefacts.tensors import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Array = NDArray[Any]
 
 
 class Session(Protocol):

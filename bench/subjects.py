@@ -19,8 +19,9 @@ from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionEr
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgerep.artefacts.tensors import TensorSpec
     from edgerep.bench.artefacts import Artefact
-    from edgerep.export.onnx_file import Graph, TensorSpec
+    from edgerep.export.onnx_file import Graph
     from edgerep.fusion import Fused
     from edgerep.interface import InputShapes
 

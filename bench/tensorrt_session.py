@@ -18,10 +18,11 @@ import numpy as np
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import replacing
 from edgerep.artefacts.records import Record, read_record
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_loading import cuda_memory, deserialize, ordered, tensor_spec
 from edgerep.bench.engine_memory import EngineMemory, engine_memory
-from edgerep.bench.session import Array, OwnedSession
+from edgerep.bench.session import OwnedSession
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.plan import Plan, read_plan

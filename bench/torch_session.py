@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgerep.bench.session import Array, OwnedSession
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.session import OwnedSession
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.interface import flat_outputs
 

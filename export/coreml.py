@@ -13,6 +13,7 @@ from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import replacing
 from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
 from edgerep.export.apple import ct, quiet
 from edgerep.export.coreml_checks import (
@@ -29,7 +30,7 @@ from edgerep.export.coreml_checks import (
 )
 from edgerep.export.coreml_package import NOTE_KEY, Package, open_package
 from edgerep.export.mil_program import BuiltProgram, build_program, require_expressible
-from edgerep.export.onnx_file import Graph, TensorSpec, describe_model, read_model
+from edgerep.export.onnx_file import Graph, describe_model, read_model
 
 __all__ = ["TARGETS", "Package", "export_coreml", "open_package"]
 

@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
 from edgerep.export.apple import ct, quiet
-from edgerep.export.onnx_file import TensorSpec
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 _WEIGHTS = Path("Data", "com.apple.CoreML", "weights")  # inside every package

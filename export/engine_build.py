@@ -9,10 +9,10 @@ from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import replacing
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError, OutputError
 from edgerep.export.engine_progress import Watch, monitor_for, run_watched
 from edgerep.export.engine_settings import BuildSettings, EngineOptions
-from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.tensorrt_module import LogLine, heard, last_words, log_of
 
 

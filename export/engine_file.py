@@ -9,9 +9,9 @@ from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import Record, read_record, versions_of
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError
-from edgerep.export.onnx_file import TensorSpec
 from edgerep.export.plan import read_plan
 from edgerep.export.tensorrt_module import LogLine
 

@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
 from edgerep.export.apple import mb, mil, types
 from edgerep.export.mil_folding import FOLDABLE, constants_of, fold
@@ -18,7 +19,6 @@ from edgerep.export.mil_node import Node, Var, attributes_of
 from edgerep.export.mil_operators import OPERATORS, emit
 from edgerep.export.mil_patterns import recognise
 from edgerep.export.mil_sizes import compute_sizes, is_symbolic, sizes_of
-from edgerep.export.onnx_file import TensorSpec
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
 _REFUSED = object()  # in place of the value of a node that was refused

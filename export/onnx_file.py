@@ -15,6 +15,7 @@ from onnx import TensorProto, external_data_helper
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
 
 METADATA_KEY = "edgerep"
@@ -26,19 +27,6 @@ _DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.INT32: "int32",
     TensorProto.INT64: "int64",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """Name, element type and shape of an input or output; None is the dynamic batch."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def concrete(self, batch: int) -> tuple[int, ...]:
-        """The shape with the dynamic dimension, if any, set to `batch`."""
-        return tuple(batch if size is None else size for size in self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edgerep.artefacts.records import finite_json
 from edgerep.bench.comparison import (
     LARGEST_TOLERANCE,
     LEAST_AMPLIFICATION,
@@ -18,7 +19,6 @@ from edgerep.bench.comparison import (
     Difference,
     Tolerance,
     compare,
-    finite_json,
     tolerance_for,
 )
 

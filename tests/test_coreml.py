@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.architecture import Architecture
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import read_record
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
@@ -26,7 +27,7 @@ from edgerep.errors import CoremlError, EdgerepError, OptionError
 from edgerep.export.apple import ct
 from edgerep.export.coreml import TARGETS, export_coreml, open_package
 from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph, TensorSpec, open_graph, set_metadata
+from edgerep.export.onnx_file import Graph, open_graph, set_metadata
 from edgerep.repvgg import RepVGG, random_repvgg
 from oracle import convert_by_coremltools, listing
 

@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError
 from edgerep.export.onnx_file import (
     METADATA_KEY,
     Graph,
-    TensorSpec,
     open_graph,
     precision_of,
     read_model,

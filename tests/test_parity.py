@@ -13,12 +13,13 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import edgerep
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.html_report import render_html
 from edgerep.bench.parity_text import one_line, parity_table
 from edgerep.bench.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.reference import Reference
 from edgerep.errors import DataError, EdgerepError, NetworkError, ParityError
-from edgerep.export.onnx_file import Graph, TensorSpec
+from edgerep.export.onnx_file import Graph
 
 
 class Detector(nn.Module):

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
 from edgerep.architecture import Architecture, BlockPlan
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity import ArtefactParity, verify
-from edgerep.bench.session import Array
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph

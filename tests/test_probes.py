@@ -13,16 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgerep.bench.probes import (
-    CALIBRATION_IMAGES,
-    RANDOM_SAMPLES,
-    make_probes,
-    read_samples,
-    require_fitting,
-)
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array, TensorSpec
+from edgerep.bench.probes import CALIBRATION_IMAGES, RANDOM_SAMPLES, make_probes
+from edgerep.data.samples import read_samples, require_fitting
 from edgerep.errors import DataError
-from edgerep.export.onnx_file import TensorSpec
 
 IMAGE = TensorSpec("image", "float32", (None, 3, 4, 5))
 PIXELS = TensorSpec("image", "uint8", (None, 3, 4, 5))

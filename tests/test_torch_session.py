@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.bench.session import Array
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.torch_session import TorchSession, module_precision, torch_threads
 from edgerep.errors import MissingRuntimeError, NetworkError, OptionError
 

@@ -31,7 +31,6 @@ from edgerep.bench.html_report import render_html
 from edgerep.bench.intervals import MIN_ROUNDS
 from edgerep.bench.parity import ParityReport
 from edgerep.bench.parity_text import parity_table
-from edgerep.bench.probes import Samples, read_samples, require_fitting
 from edgerep.bench.tables import bench_tables
 from edgerep.commands.benchmark import forms_of
 from edgerep.commands.console import Console, console_options
@@ -46,6 +45,7 @@ from edgerep.commands.making import (
     wanted_from,
 )
 from edgerep.commands.options import calibration_option, network_options
+from edgerep.data.samples import Samples, read_samples, require_fitting
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx

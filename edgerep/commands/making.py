@@ -14,16 +14,15 @@ from click.core import ParameterSource
 from torch import nn
 
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.records import add_parity
-from edgerep.bench.comparison import finite_json
+from edgerep.artefacts.records import add_parity, finite_json
 from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
 from edgerep.bench.parity_text import one_line
-from edgerep.bench.probes import read_samples
 from edgerep.certificate_text import one_line as proof_line
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from
 from edgerep.data.preprocessing import Preprocessing
+from edgerep.data.samples import read_samples
 from edgerep.errors import OnnxError, OptionError
 from edgerep.examples import example_inputs
 from edgerep.export.graph import export_onnx

@@ -8,10 +8,10 @@ import click
 
 from edgerep.bench.parity import verify
 from edgerep.bench.parity_text import one_line, parity_table
-from edgerep.bench.probes import read_samples
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import read_network
 from edgerep.commands.options import bn_eps_option, calibration_option, model_option
+from edgerep.data.samples import read_samples
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 

@@ -1,8 +1,8 @@
-"""What is done to an image before the network sees it, as part of the model."""
+"""What is done to an image before the network sees it; read back from a record too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,3 +82,19 @@ class Preprocessing:
 
 
 NO_PREPROCESSING = Preprocessing()
+
+
+def preprocessing_of(made_from: Sequence[Mapping[str, Any]]) -> Preprocessing:
+    """The preprocessing of the nearest ONNX graph in a chain of sources."""
+    for entry in made_from:
+        if entry.get("kind") == "onnx":
+            return preprocessing_from(entry.get("options", {}))
+    return NO_PREPROCESSING
+
+
+def preprocessing_from(options: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing in an export's recorded options."""
+    fields = options.get("preprocessing")
+    if not fields:
+        return NO_PREPROCESSING
+    return Preprocessing(fields["input"], tuple(fields["mean"]), tuple(fields["std"]))

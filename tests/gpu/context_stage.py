@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from engine_stage import images_of
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.artefacts import open_artefact
-from edgerep.bench.session import Array
 from edgerep.bench.tensorrt_session import TensorrtSession
 
 CYCLES = 1000

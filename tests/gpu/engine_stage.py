@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from cuda_graph import captured
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.artefacts import Artefact, open_artefact
 from edgerep.bench.comparison import Difference, compare, tolerance_for
 from edgerep.bench.engine_validity import validity_of
 from edgerep.bench.intervals import speedup
-from edgerep.bench.session import Array
 from edgerep.bench.tensorrt_session import TensorrtSession
 from edgerep.bench.timing import Samples, measure
 from edgerep.export.engine import build_engine
