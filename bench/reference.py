@@ -16,12 +16,12 @@ from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.onnx_file import Graph
-from edgerep.float64 import Float64Arithmetic
 from edgerep.fusion import Fused
 from edgerep.interface import flat_outputs
 from edgerep.loading import load
-from edgerep.module_copies import state_kept
 from edgerep.network import origin_of
+from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.float64 import Float64Arithmetic
 
 _SAMPLES_AT_ONCE = 8  # bounds the memory of the float64 activations
 

@@ -14,22 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgerep.call_arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.carried import with_carried
 from edgerep.certificate import relative_l2
 from edgerep.errors import first_line
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
-from edgerep.layer_calls import Run
 from edgerep.linear_map import LinearMap
-from edgerep.module_copies import state_kept
-from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
-from edgerep.plain_forwards import plain_kind
-from edgerep.recall import Recall
 from edgerep.regions import Findings, find_regions
 from edgerep.sites import Site, joined, locate
+from edgerep.torch_modules.arguments import Arguments, arguments_of, detached, tensors_in
+from edgerep.torch_modules.convolution_cache import Recall
+from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.runs import Run
+from edgerep.torch_modules.tree import part_at
 from edgerep.tracing import Trace, UntraceableError, place_of, trace
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from edgerep.analysis import Analysis, Unit
-from edgerep.call_arguments import Arguments, arguments_of
 from edgerep.extraction import Extract, extract
-from edgerep.module_tree import every_path, part_at, put_at
 from edgerep.regions import Region
 from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
 from edgerep.sites import Site, joined, parent_of
+from edgerep.torch_modules.arguments import Arguments, arguments_of
+from edgerep.torch_modules.tree import every_path, part_at, put_at
 from edgerep.tracing import UntraceableError
 
 

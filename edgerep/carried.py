@@ -19,13 +19,13 @@ from torch import fx
 from edgerep.graph_values import looks
 from edgerep.layer_steps import linear_map, normalising_map
 from edgerep.map_sequence import after
-from edgerep.module_tree import part_at
 from edgerep.node_reading import has_hooks, weights_of
 from edgerep.operations import Node, Same, Step, View
-from edgerep.plain_forwards import plain_kind
 from edgerep.plain_layer import settle
 from edgerep.regions import Findings, Region
 from edgerep.sites import source_of
+from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.tree import part_at
 
 _SHAPED_ALIKE = ("reshape_as", "view_as", "expand_as")
 

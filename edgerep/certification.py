@@ -10,8 +10,6 @@ from edgerep.building import Placed
 from edgerep.certificate import Certificate
 from edgerep.errors import FusionError, first_line
 from edgerep.exact_layer import ExactLayer
-from edgerep.float64 import Beside
-from edgerep.layer_calls import Run, observe
 from edgerep.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.probing import first_probes, probe
@@ -22,6 +20,8 @@ from edgerep.proof import (
     float64_outputs,
 )
 from edgerep.sites import parent_of
+from edgerep.torch_modules.float64 import Beside
+from edgerep.torch_modules.runs import Run, observe
 
 BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgerep.linear_map import Axes, float64_device, per_axis
 from edgerep.plain_layer import Settled, number_writer
-from edgerep.small_images import Columns, is_small, random_image
+from edgerep.torch_modules.large_kernels import Columns, is_small, random_image
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {
     1: functional.conv1d,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.errors import OptionError, first_line
-from edgerep.layer_calls import Run, observe
 from edgerep.network import Network
+from edgerep.torch_modules.runs import Run, observe
 
 _SIZES = (64, 96, 128, 224, 256, 384)  # tried in turn
 _OTHER_SIZE = 32  # pixels more; what the strides of most networks multiply to

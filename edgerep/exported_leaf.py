@@ -21,8 +21,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import export
 
-from edgerep.call_arguments import tensors_in
-from edgerep.call_mode import CallMode
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
 from edgerep.linear_map import LinearMap, identity_map, shifted_map
@@ -30,7 +28,9 @@ from edgerep.map_sequence import after, inexact
 from edgerep.map_sum import constant, total
 from edgerep.node_reading import read_operation
 from edgerep.operations import Same, Step, Sum, View
-from edgerep.recall import Recall
+from edgerep.torch_modules.arguments import tensors_in
+from edgerep.torch_modules.call_mode import CallMode
+from edgerep.torch_modules.convolution_cache import Recall
 
 aten = torch.ops.aten
 _WHOLE: tuple[Any, ...] = (0, None, None, 1)  # axis, start, end and step, where a slice has none

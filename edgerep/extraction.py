@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from edgerep.call_arguments import Arguments
 from edgerep.graph_run import attribute
-from edgerep.module_tree import part_at
+from edgerep.torch_modules.arguments import Arguments
+from edgerep.torch_modules.tree import part_at
 from edgerep.tracing import Call, Trace, UntraceableError
 
 

@@ -17,10 +17,10 @@ from edgerep.certification import BATCHNORMS, certify_fusion
 from edgerep.errors import FusionError
 from edgerep.examples import checking_runs, example_inputs
 from edgerep.graph_run import Fact
-from edgerep.module_copies import shared_copy, with_own_tensors
-from edgerep.module_tree import every_path, parts_of, tensors_of
 from edgerep.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers
+from edgerep.torch_modules.copies import shared_copy, with_own_tensors
+from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
 
 
 @dataclass(frozen=True, eq=False)  # holds a module: identity is the only honest equality

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgerep.call_arguments import tensors_in
-from edgerep.module_tree import part_at
-from edgerep.plain_forwards import plain_kind
-from edgerep.recall import CONVOLUTIONS, Recall
+from edgerep.torch_modules.arguments import tensors_in
+from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, Recall
+from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.tree import part_at
 
 
 @dataclass(frozen=True, slots=True)

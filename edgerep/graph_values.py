@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from edgerep.float64 import Float64Arithmetic
 from edgerep.graph_run import attribute, called
 from edgerep.linear_map import widened
+from edgerep.torch_modules.float64 import Float64Arithmetic
 
 # Their value is another one at every call.
 _RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "dropout", "empty")

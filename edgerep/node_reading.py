@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edgerep.float64 import Float64Arithmetic
 from edgerep.function_readers import FUNCTIONS, METHODS, is_batchnorm_function
 from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
-from edgerep.module_tree import part_at
 from edgerep.operations import Node, Operation, Same, Step, View
-from edgerep.plain_forwards import plain_kind
+from edgerep.torch_modules.float64 import Float64Arithmetic
+from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.tree import part_at
 
 
 def read_operation(view: View, node: Node) -> Operation | None:

@@ -12,13 +12,13 @@ from torch import Tensor, fx
 
 from edgerep.building import Placed
 from edgerep.errors import FusionError
-from edgerep.float64 import Beside, Float64Arithmetic
 from edgerep.graph_run import called
 from edgerep.linear_map import LinearMap, float64_device
-from edgerep.module_tree import part_at
 from edgerep.operations import View
 from edgerep.sites import source_of
-from edgerep.small_images import random_image
+from edgerep.torch_modules.float64 import Beside, Float64Arithmetic
+from edgerep.torch_modules.large_kernels import random_image
+from edgerep.torch_modules.tree import part_at
 
 _LARGE = 1e3  # magnitude of an impulse
 _MOST_TAPS = 7  # along an axis, for all of which there is room in a probe image

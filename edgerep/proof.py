@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgerep.call_arguments import tensors_in
 from edgerep.certificate import BlockCertificate, NetworkCertificate, relative_l2
 from edgerep.errors import FusionError
 from edgerep.exact_layer import ExactLayer, Probed
-from edgerep.float64 import Beside, Float64Arithmetic
-from edgerep.layer_calls import Run
-from edgerep.module_copies import state_kept
-from edgerep.module_tree import tensors_of
 from edgerep.plain_layer import Settled
 from edgerep.sites import Site
+from edgerep.torch_modules.arguments import tensors_in
+from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.float64 import Beside, Float64Arithmetic
+from edgerep.torch_modules.runs import Run
+from edgerep.torch_modules.tree import tensors_of
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
 # this and right far below it. The sites measured so far stay under 1e-13.

@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 
 from torch import fx, nn
 
-from edgerep.call_arguments import Arguments
 from edgerep.extraction import Extract
-from edgerep.module_tree import part_at, parts_of, put_at
 from edgerep.regions import Region
 from edgerep.sites import Site, parent_of
+from edgerep.torch_modules.arguments import Arguments
+from edgerep.torch_modules.tree import part_at, parts_of, put_at
 
 Classes: TypeAlias = dict[object, type[nn.Module]]  # by original class and code
 

@@ -17,11 +17,11 @@ from typing import Any
 from torch import fx, nn
 
 from edgerep.graph_run import Fact
-from edgerep.module_tree import part_at
 from edgerep.operations import Step, View
-from edgerep.plain_forwards import plain_kind
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region
+from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.tree import part_at
 from edgerep.tracing import Place, Trace, place_of
 
 

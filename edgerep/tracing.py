@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from edgerep.call_arguments import Arguments
 from edgerep.errors import first_line
-from edgerep.module_copies import state_kept
-from edgerep.plain_forwards import plain_kind
 from edgerep.ranks import Ranks
 from edgerep.stands import Stand, stands_pass_for_tensors
+from edgerep.torch_modules.arguments import Arguments
+from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.layer_kinds import plain_kind
 
 # Where a node was made: path of the innermost module, which call of that module, which node there.
 Place: TypeAlias = tuple[str, int, int]

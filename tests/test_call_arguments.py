@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.call_arguments import arguments_of, detached, tensors_in
+from edgerep.torch_modules.arguments import arguments_of, detached, tensors_in
 
 
 class Taking(nn.Module):

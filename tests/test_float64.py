@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.float64 import Beside, Float64Arithmetic
+from edgerep.torch_modules.float64 import Beside, Float64Arithmetic
 
 
 class Mixed(nn.Module):

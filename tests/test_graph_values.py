@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from edgerep.call_arguments import arguments_of
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants, guards, named_arguments
-from edgerep.recall import Recall
+from edgerep.torch_modules.arguments import arguments_of
+from edgerep.torch_modules.convolution_cache import Recall
 from edgerep.tracing import trace
 
 

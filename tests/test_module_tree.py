@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import edgerep
-from edgerep.module_tree import every_path, part_at, parts_of, tensors_of
+from edgerep.torch_modules.tree import every_path, part_at, parts_of, tensors_of
 
 
 class Tree(nn.Module):

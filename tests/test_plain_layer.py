@@ -13,8 +13,8 @@ from edgerep.exact_layer import ExactLayer
 from edgerep.linear_map import LinearMap, convolution_map, identity_map, shifted_map
 from edgerep.map_sequence import after
 from edgerep.map_sum import total
-from edgerep.module_copies import state_kept
 from edgerep.plain_layer import Settled, empty_layer, settle, write_numbers
+from edgerep.torch_modules.copies import state_kept
 
 DOUBLE = torch.empty(0, dtype=torch.float64)
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from edgerep.analysis import analyse
 from edgerep.building import Placed, placed_sites
-from edgerep.float64 import Beside
-from edgerep.layer_calls import observe
 from edgerep.probing import first_probes
+from edgerep.torch_modules.float64 import Beside
+from edgerep.torch_modules.runs import observe
 
 LAYERS = {
     "3x3": (nn.Conv2d(4, 6, 3, padding=1), 2),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.call_mode import CallMode
-from edgerep.recall import Recall
+from edgerep.torch_modules.call_mode import CallMode
+from edgerep.torch_modules.convolution_cache import Recall
 
 
 class Computed(CallMode):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import edgerep
 from edgerep.artefacts.records import record_path
-from edgerep.float64 import Float64Arithmetic
+from edgerep.torch_modules.float64 import Float64Arithmetic
 
 IMAGES = 32
 STATIC, DYNAMIC = 8, (1, 8, 32)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.call_arguments import tensors_in
-from edgerep.call_mode import CallMode
-from edgerep.module_copies import state_kept
-from edgerep.recall import CONVOLUTIONS, Recall
+from edgerep.torch_modules.arguments import tensors_in
+from edgerep.torch_modules.call_mode import CallMode
+from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, Recall
+from edgerep.torch_modules.copies import state_kept
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from edgerep.call_mode import CallMode
 from edgerep.kernel_slices import kernel_slices
-from edgerep.small_images import Columns, is_small
+from edgerep.torch_modules.call_mode import CallMode
+from edgerep.torch_modules.large_kernels import Columns, is_small
 
 _WEIGHTY = 1 << 16  # numbers of a kernel that are most of what a convolution reads
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgerep.module_tree import parts_of, tensors_of
+from edgerep.torch_modules.tree import parts_of, tensors_of
 
 _AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None), type})
 _TABLES = ("_parameters", "_buffers")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.call_mode import CallMode
+from edgerep.torch_modules.call_mode import CallMode
 
 CONVOLUTIONS = frozenset(
     {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
