@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgerep.carried import with_carried
-from edgerep.certificate import relative_l2
 from edgerep.errors import first_line
 from edgerep.graph_run import Recorder
 from edgerep.graph_values import Constants
@@ -23,13 +22,14 @@ from edgerep.linear_map import LinearMap
 from edgerep.node_reading import has_hooks, is_batchnorm
 from edgerep.operations import Step, Sum, View
 from edgerep.regions import Findings, find_regions
-from edgerep.sites import Site, joined, locate
+from edgerep.sites import Site, locate
 from edgerep.torch_modules.arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.torch_modules.convolution_cache import Recall
 from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.float64 import relative_l2
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.runs import Run
-from edgerep.torch_modules.tree import part_at
+from edgerep.torch_modules.tree import joined, part_at
 from edgerep.tracing import Trace, UntraceableError, place_of, trace
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ

@@ -11,9 +11,9 @@ from edgerep.analysis import Analysis, Unit
 from edgerep.extraction import Extract, extract
 from edgerep.regions import Region
 from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
-from edgerep.sites import Site, joined, parent_of
+from edgerep.sites import Site
 from edgerep.torch_modules.arguments import Arguments, arguments_of
-from edgerep.torch_modules.tree import every_path, part_at, put_at
+from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
 from edgerep.tracing import UntraceableError
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 
 @dataclass(frozen=True, slots=True)
 class BlockCertificate:
@@ -107,12 +104,3 @@ class Certificate:
         fields["batchnorms_before"] = self.batchnorms_before + self.batchnorms_left
         fields["batchnorms_after"] = self.batchnorms_left
         return fields
-
-
-def relative_l2(value: Tensor, truth: Tensor) -> float:
-    """Relative L2 distance of `value` from `truth`, in float64; 0 for two zeros."""
-    truth = truth.detach().double()
-    value = value.detach().to(truth.device).double()
-    distance = float(torch.linalg.vector_norm(value - truth))
-    scale = float(torch.linalg.vector_norm(truth))
-    return distance / scale if scale else distance

@@ -19,11 +19,10 @@ from edgerep.proof import (
     exact_network,
     float64_outputs,
 )
-from edgerep.sites import parent_of
 from edgerep.torch_modules.float64 import Beside
+from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.runs import Run, observe
-
-BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from edgerep.torch_modules.tree import parent_of
 
 
 def certify_fusion(

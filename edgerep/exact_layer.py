@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.linear_map import Axes, float64_device, per_axis
+from edgerep.linear_map import Axes, per_axis
 from edgerep.plain_layer import Settled, number_writer
-from edgerep.torch_modules.large_kernels import Columns, is_small, random_image
+from edgerep.probing import random_image
+from edgerep.torch_modules.float64 import float64_device
+from edgerep.torch_modules.large_kernels import Columns, is_small
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {
     1: functional.conv1d,

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from edgerep.graph_values import named_arguments
 from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
-from edgerep.linear_map import diagonal_map, float64_device, shifted_map
+from edgerep.linear_map import diagonal_map, shifted_map
 from edgerep.operations import Node, Operation, Same, Step, Sum, View
+from edgerep.torch_modules.float64 import float64_device
 
 aten = torch.ops.aten
 Reader: TypeAlias = Callable[[View, Node], Operation | None]

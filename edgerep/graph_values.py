@@ -11,8 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
 from edgerep.graph_run import attribute, called
-from edgerep.linear_map import widened
-from edgerep.torch_modules.float64 import Float64Arithmetic
+from edgerep.torch_modules.float64 import Float64Arithmetic, widened
 
 # Their value is another one at every call.
 _RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "dropout", "empty")

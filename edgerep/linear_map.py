@@ -27,7 +27,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from edgerep.kernel_slices import kernel_slices
+from edgerep.torch_modules.float64 import float64_device, widened
+from edgerep.torch_modules.large_kernels import kernel_slices
 
 Axes: TypeAlias = tuple[int, ...]  # one number per spatial axis
 Rows: TypeAlias = Callable[[slice], Tensor]
@@ -235,16 +236,6 @@ def shifted_map(channels: int, before: Sequence[int], after: Sequence[int], word
         bias=None,
         words=(word,),
     )
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """In float64, on the device itself or, where it has none, on the CPU."""
-    return tensor.detach().to(float64_device(tensor.device), torch.float64)
-
-
-def float64_device(device: torch.device) -> torch.device:
-    """`device`, or the CPU where it has no float64 (Apple's GPUs)."""
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 def columns_within(part: LinearMap, groups: int, rows: slice) -> Tensor:

@@ -13,11 +13,10 @@ from torch import Tensor, fx
 from edgerep.building import Placed
 from edgerep.errors import FusionError
 from edgerep.graph_run import called
-from edgerep.linear_map import LinearMap, float64_device
+from edgerep.linear_map import LinearMap
 from edgerep.operations import View
 from edgerep.sites import source_of
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic
-from edgerep.torch_modules.large_kernels import random_image
+from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, float64_device
 from edgerep.torch_modules.tree import part_at
 
 _LARGE = 1e3  # magnitude of an impulse
@@ -139,3 +138,9 @@ def _carried(view: View, norm: fx.Node, vectors: Tensor) -> Tensor:
     image = vectors.reshape(*vectors.shape, *[1] * (rank - 2))
     result: Tensor = called(view.module, norm, (image,), {})
     return result.reshape(vectors.shape)
+
+
+def random_image(seed: int, channels: int, image: Sequence[int]) -> Tensor:
+    """[1, channels, *image] from N(0, 1): float64, and exact in float32 too."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, channels, *image, generator=generator).double()

@@ -18,9 +18,9 @@ from torch import fx, nn
 
 from edgerep.extraction import Extract
 from edgerep.regions import Region
-from edgerep.sites import Site, parent_of
+from edgerep.sites import Site
 from edgerep.torch_modules.arguments import Arguments
-from edgerep.torch_modules.tree import part_at, parts_of, put_at
+from edgerep.torch_modules.tree import parent_of, part_at, parts_of, put_at
 
 Classes: TypeAlias = dict[object, type[nn.Module]]  # by original class and code
 

@@ -21,7 +21,7 @@ from edgerep.operations import Step, View
 from edgerep.plain_layer import Settled
 from edgerep.regions import Findings, Region
 from edgerep.torch_modules.layer_kinds import plain_kind
-from edgerep.torch_modules.tree import part_at
+from edgerep.torch_modules.tree import joined, parent_of, part_at
 from edgerep.tracing import Place, Trace, place_of
 
 
@@ -75,14 +75,6 @@ def locate(
     return [
         _site(root, prefix, trace, view, findings, region, taken) for region in findings.regions
     ]
-
-
-def joined(prefix: str, path: str) -> str:
-    return f"{prefix}.{path}" if prefix and path else prefix or path
-
-
-def parent_of(path: str) -> str:
-    return path.rpartition(".")[0]
 
 
 def _site(

@@ -1,4 +1,4 @@
-"""Run a float32 network in float64 without making a second copy of it."""
+"""Run a float32 network in float64 without a second copy; widen a tensor; distance of two."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from edgerep.kernel_slices import kernel_slices
 from edgerep.torch_modules.call_mode import CallMode
-from edgerep.torch_modules.large_kernels import Columns, is_small
+from edgerep.torch_modules.large_kernels import Columns, is_small, kernel_slices
 
 _WEIGHTY = 1 << 16  # numbers of a kernel that are most of what a convolution reads
 
@@ -120,3 +119,22 @@ def _widened(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(map(_widened, value))
     return tree_map_only(Tensor, _widened, value) if isinstance(value, tuple | list) else value
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """In float64, on the device itself or, where it has none, on the CPU."""
+    return tensor.detach().to(float64_device(tensor.device), torch.float64)
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """`device`, or the CPU where it has no float64 (Apple's GPUs)."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def relative_l2(value: Tensor, truth: Tensor) -> float:
+    """Relative L2 distance of `value` from `truth`, in float64; 0 for two zeros."""
+    truth = truth.detach().double()
+    value = value.detach().to(truth.device).double()
+    distance = float(torch.linalg.vector_norm(value - truth))
+    scale = float(torch.linalg.vector_norm(truth))
+    return distance / scale if scale else distance

@@ -1,18 +1,34 @@
-"""Convolve a small image by a large kernel in float64, with only a slice of the kernel at a time.
+"""Work on a large kernel a slice of its output channels at a time; convolve a small image by it.
 
-Such an image has few positions, so the kernel is what there is to read: the image is laid out once
+A small image has few positions, so the kernel is what there is to read: the image is laid out once
 as columns, and every slice of the kernel is multiplied by all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Float64 numbers worked on at a time. 4 MiB stay in a cache, and keep the memory that fusing needs
+# beside its result small whatever the size of the layer.
+_NUMBERS = 1 << 19
 _POSITIONS = 256  # of all images together; with more, the columns are what there is to read
+
+
+def kernel_slices(outputs: int, each: int) -> Iterator[slice]:
+    """The output channels of a kernel in slices, all of about one size.
+
+    Args:
+        outputs: How many there are.
+        each: Numbers of one of them.
+    """
+    most = max(1, _NUMBERS // max(1, each))
+    step = -(-outputs // -(-outputs // most))
+    for start in range(0, outputs, step):
+        yield slice(start, min(start + step, outputs))
 
 
 def is_small(image: Tensor, groups: int, stride: Sequence[int]) -> bool:
@@ -75,9 +91,3 @@ class Columns:
             part.reshape(*shape, -1).movedim(-1, 1)
             for part, shape in zip(torch.split(every, self._counts), self._shapes, strict=True)
         ]
-
-
-def random_image(seed: int, channels: int, image: Sequence[int]) -> Tensor:
-    """[1, channels, *image] from N(0, 1): float64, and exact in float32 too."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(1, channels, *image, generator=generator).double()

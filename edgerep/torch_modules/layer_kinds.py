@@ -1,4 +1,4 @@
-"""What torch's own layers compute, told by their `forward`."""
+"""What torch's own layers compute, told by their `forward`; which are BatchNorms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+
+BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 _KINDS: Mapping[Any, str] = {
     nn.Conv1d.forward: "convolution",

@@ -1,4 +1,4 @@
-"""Walk a tree of modules, as torch's own methods do, in a tenth of their time."""
+"""Walk a tree of modules as torch does, in a tenth of its time; paths in it, joined and cut."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def every_path(root: nn.Module) -> list[tuple[str, nn.Module]]:
     found = [("", root)]
     for path, part in found:  # which grows meanwhile
         found += [
-            (f"{path}.{name}" if path else name, child)
+            (joined(path, name), child)
             for name, child in part._modules.items()
             if child is not None
         ]
@@ -61,3 +61,13 @@ def put_at(root: nn.Module, path: str, new: nn.Module) -> None:
     """
     owner, _, name = path.rpartition(".")
     part_at(root, owner)._modules[name] = new
+
+
+def joined(prefix: str, path: str) -> str:
+    """The path of a module within another one, from the root; both may be empty."""
+    return f"{prefix}.{path}" if prefix and path else prefix or path
+
+
+def parent_of(path: str) -> str:
+    """The path of the module around; empty for the root's own children."""
+    return path.rpartition(".")[0]

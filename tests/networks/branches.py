@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgerep.linear_map import LinearMap, convolution_map, diagonal_map, widened
+from edgerep.linear_map import LinearMap, convolution_map, diagonal_map
 from edgerep.map_sequence import after
 from edgerep.repvgg import ConvBatchNorm, TrainBlock
+from edgerep.torch_modules.float64 import widened
 
 
 def conv_map(conv: nn.Conv2d) -> LinearMap:
