@@ -141,7 +141,7 @@ def _package(path: Path) -> Artefact:
 
 def _weights(path: Path) -> Artefact:
     from edgerep.bench.torch_session import TorchSession
-    from edgerep.loading import load
+    from edgerep.checkpoints.loading import load
 
     record = read_record(path)
     if record is not None and any(entry.get("network") for entry in record.made_from):

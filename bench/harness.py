@@ -26,7 +26,7 @@ from edgerep.bench.session import Session
 from edgerep.bench.subjects import Given, Options, Subject, subject_of
 from edgerep.bench.timing import Samples, measure
 from edgerep.errors import MissingRuntimeError, OptionError
-from edgerep.interface import InputShapes
+from edgerep.networks.interface import InputShapes
 
 Progress = Callable[[str], None]
 _MAX_BUSY = 0.5  # load average per core at the start, above which the machine was not ours

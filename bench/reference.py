@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.onnx_reference import OnnxReference
+from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused
-from edgerep.interface import flat_outputs
-from edgerep.loading import load
-from edgerep.network import origin_of
+from edgerep.networks.interface import flat_outputs
+from edgerep.networks.network import origin_of
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import Float64Arithmetic
 

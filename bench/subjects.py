@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgerep.bench.artefacts import Artefact
     from edgerep.export.onnx_file import Graph
     from edgerep.fusion import Fused
-    from edgerep.interface import InputShapes
+    from edgerep.networks.interface import InputShapes
 
 Given: TypeAlias = Any  # an nn.Module, a Fused, a Graph, a path, or a result that has a `path`
 
@@ -87,7 +87,7 @@ def subject_of(given: Given, options: Options) -> Subject:
             raise OptionError(f"{path} does not exist")
         return opener(path, options)
     if isinstance(given, (str, Path)):
-        from edgerep.loading import load
+        from edgerep.checkpoints.loading import load
 
         given = load(given)
     return _of_object(given, options)
@@ -112,7 +112,7 @@ def _module_form(module: nn.Module) -> str:
     """A network of edgerep's own without BatchNorms is fused; of others it is not known."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from edgerep.network import Network
+    from edgerep.networks.network import Network
 
     norms = any(isinstance(part, _BatchNorm) for part in module.modules())
     return "fused" if isinstance(module, Network) and not norms else "unfused"
@@ -122,8 +122,8 @@ def _of_module(
     module: nn.Module, form: str, options: Options, fused: Fused | None = None
 ) -> Subject:
     from edgerep.bench.torch_session import TorchSession, module_precision
-    from edgerep.interface import interface_of
-    from edgerep.network import origin_of
+    from edgerep.networks.interface import interface_of
+    from edgerep.networks.network import origin_of
 
     precision = module_precision(module)
     dtype = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}[precision]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.session import OwnedSession
 from edgerep.errors import MissingRuntimeError, OptionError
-from edgerep.interface import flat_outputs
+from edgerep.networks.interface import flat_outputs
 
 _DTYPES = {
     "float16": torch.float16,

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgerep.bench.harness import run_bench
     from edgerep.bench.parity import verify
+    from edgerep.checkpoints.loading import load
     from edgerep.errors import EdgerepError
     from edgerep.export.coreml import export_coreml
     from edgerep.export.engine import build_engine
     from edgerep.export.graph import export_onnx
     from edgerep.fusion import Fused, fuse
-    from edgerep.loading import load
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _HOME = {
     "export_coreml": "edgerep.export.coreml",
     "export_onnx": "edgerep.export.graph",
     "fuse": "edgerep.fusion",
-    "load": "edgerep.loading",
+    "load": "edgerep.checkpoints.loading",
     "run_bench": "edgerep.bench.harness",
     "verify": "edgerep.bench.parity",
 }

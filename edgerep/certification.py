@@ -10,7 +10,7 @@ from edgerep.building import Placed
 from edgerep.certificate import Certificate
 from edgerep.errors import FusionError, first_line
 from edgerep.exact_layer import ExactLayer
-from edgerep.network import origin_of, title_of
+from edgerep.networks.network import origin_of, title_of
 from edgerep.node_reading import has_hooks
 from edgerep.probing import first_probes, probe
 from edgerep.proof import (

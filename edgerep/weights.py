@@ -9,10 +9,10 @@ from safetensors.torch import save
 
 from edgerep.artefacts.files import replacing, sha256_of
 from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.checkpoints.spelling import format_name, format_of
 from edgerep.errors import OptionError
 from edgerep.fusion import Fused
-from edgerep.naming import format_name, format_of
-from edgerep.network import origin_of
+from edgerep.networks.network import origin_of
 
 
 def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Record:

@@ -13,16 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
-from edgerep.examples import example_inputs
 from edgerep.export.graph_checks import calls_of, require_operators, require_same_calls
 from edgerep.export.onnx_file import Graph
 from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
 from edgerep.export.opsets import convert_opset
 from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
 from edgerep.fusion import Fused
-from edgerep.interface import InputShapes, interface_of
-from edgerep.network import Network
-from edgerep.repvgg import RepVGG
+from edgerep.networks.examples import example_inputs
+from edgerep.networks.interface import InputShapes, interface_of
+from edgerep.networks.network import Network
+from edgerep.networks.repvgg import RepVGG
 from edgerep.weights import origin_entry
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgerep.errors import OnnxError
 from edgerep.export.onnx_file import count_operators
-from edgerep.repvgg import RepVGG
+from edgerep.networks.repvgg import RepVGG
 
 _CONVOLUTION = re.compile(r"aten\._?conv")
 _BATCHNORM = re.compile(r"aten\..*batch_norm")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from edgerep.errors import OnnxError
 from edgerep.export.tracing_refusal import refusal_of
-from edgerep.interface import InputShape, is_classifier, output_names, starred_place
+from edgerep.networks.interface import InputShape, is_classifier, output_names, starred_place
 
 EXPORTER_LOWEST_OPSET = 18
 _TIDY_RULES = [

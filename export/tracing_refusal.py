@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.errors import NetworkError
-from edgerep.interface import flat_outputs
+from edgerep.networks.interface import flat_outputs
 
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 _TORCH = str(Path(torch.__file__).parent)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 import edgerep
-from edgerep.architecture import Architecture
+from edgerep.checkpoints.formats import FORMATS
+from edgerep.checkpoints.spelling import canonical_name, format_name
 from edgerep.errors import CheckpointError
-from edgerep.formats import FORMATS
-from edgerep.mobileone_architecture import MobileOneArchitecture
-from edgerep.naming import canonical_name, format_name
-from edgerep.variants import random_network
+from edgerep.networks.mobileone_architecture import MobileOneArchitecture
+from edgerep.networks.published import random_network
+from edgerep.networks.repvgg_architecture import Architecture
 
 REPVGG = Architecture(3, 8, (8, 16), (1, 2), (1, 1, 1, 2), squeeze=False, classes=5)
 MOBILEONE = MobileOneArchitecture(

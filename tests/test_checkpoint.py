@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 import edgerep
-from edgerep.architecture import Architecture
-from edgerep.checkpoint import read_checkpoint
+from edgerep.checkpoints.reading import read_checkpoint
+from edgerep.checkpoints.unpickling import Placeholder, read_inertly
 from edgerep.errors import CheckpointError
-from edgerep.repvgg import random_repvgg
-from edgerep.unpickling import Placeholder, read_inertly
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (1, 2), (1, 1, 1, 2), squeeze=False, classes=5)
 SETTINGS = argparse.Namespace(lr=0.1)  # with which torch's own reader refuses the file

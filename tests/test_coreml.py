@@ -16,7 +16,6 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerep.architecture import Architecture
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import read_record
 from edgerep.artefacts.tensors import TensorSpec
@@ -28,7 +27,8 @@ from edgerep.export.apple import ct
 from edgerep.export.coreml import TARGETS, export_coreml, open_package
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph, set_metadata
-from edgerep.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 from oracle import convert_by_coremltools, listing
 
 RTOL_INTERPRETER_VS_ONNXRUNTIME = 1e-5  # float32, of the largest output; measured 3e-7

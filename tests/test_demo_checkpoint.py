@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgerep.architecture import Architecture
-from edgerep.repvgg import RepVGG
+from edgerep.networks.repvgg import RepVGG
+from edgerep.networks.repvgg_architecture import Architecture
 
 DEMO = Path(__file__).parents[1] / "docs" / "demo"
 CHECKPOINT = DEMO / "digits-repvgg.pth"

@@ -16,7 +16,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerep.architecture import Architecture
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import read_record, record_path
 from edgerep.errors import (
@@ -36,7 +35,8 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.plan import read_plan
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed"

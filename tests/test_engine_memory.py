@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from edgerep.architecture import Architecture
 from edgerep.bench.engine_memory import EngineMemory, engine_memory, memory_of_engine
 from edgerep.bench.harness import run_bench
 from edgerep.bench.memory import Memory
@@ -24,7 +23,8 @@ from edgerep.errors import MissingRuntimeError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (2, 1), (1, 1, 1, 1), squeeze=False, classes=10)
 MIB = 1 << 20

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from edgerep import verify
-from edgerep.architecture import Architecture
 from edgerep.bench import engine_conditions, engine_validity
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_validity import Validity, judged, validity_of
@@ -20,7 +19,8 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.plan import Plan, read_plan
 from edgerep.export.tensorrt_module import load_runtime, log_of
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (1, 1), (1, 1, 1), squeeze=False, classes=10)
 

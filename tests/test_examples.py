@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.architecture import Architecture
 from edgerep.errors import OptionError
-from edgerep.examples import example_inputs, image_channels
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.examples import example_inputs, image_channels
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 
 class OnlyAt(nn.Module):

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import edgerep
-from edgerep.architecture import Architecture
+from edgerep.checkpoints.formats import FORMATS, Format
+from edgerep.checkpoints.spelling import canonical_name, format_name
 from edgerep.errors import CheckpointError, OptionError
-from edgerep.formats import FORMATS, Format
 from edgerep.fusion import fuse
-from edgerep.mobileone_architecture import MobileOneArchitecture
-from edgerep.naming import canonical_name, format_name
-from edgerep.network import Network, origin_of
-from edgerep.variants import PUBLISHED, AnyArchitecture, build_network, random_network
+from edgerep.networks.mobileone_architecture import MobileOneArchitecture
+from edgerep.networks.network import Network, origin_of
+from edgerep.networks.published import PUBLISHED, AnyArchitecture, build_network, random_network
+from edgerep.networks.repvgg_architecture import Architecture
 from edgerep.weights import save_weights
 
 REPVGG = Architecture(3, 8, (8, 16), (2, 2), (1, 4, 2, 1, 2), squeeze=False, classes=5)
@@ -139,8 +139,8 @@ def test_published_variants_are_told_apart_by_their_tensors(
     name: str, writer: str, tmp_path: Path
 ) -> None:
     """On the meta device, names and shapes alone: A1 and B0, B2, D2se and L2pse are traps."""
-    from edgerep.identification import identify
-    from edgerep.recognition import recognise
+    from edgerep.checkpoints.architecture_detection import recognise
+    from edgerep.checkpoints.format_detection import identify
 
     with torch.device("meta"):
         network = build_network(PUBLISHED[name])

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgerep import layer_steps
-from edgerep.architecture import VARIANTS, Architecture, BlockPlan
 from edgerep.certificate_text import certificate_text
 from edgerep.errors import FusionError
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap, convolution_map
 from edgerep.map_sum import total
-from edgerep.repvgg import (
+from edgerep.networks.repvgg import (
     ConvBatchNorm,
     RepVGG,
     TrainBlock,
     random_repvgg,
     randomise_batchnorm,
 )
+from edgerep.networks.repvgg_architecture import VARIANTS, Architecture, BlockPlan
 from networks.branches import branch_maps
 
 SMALL = Architecture(3, 8, (8, 16), (2, 2), (1, 4, 2, 1, 2), squeeze=False, classes=5)

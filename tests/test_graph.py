@@ -10,7 +10,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edgerep.architecture import Architecture
 from edgerep.bench.comparison import compare, tolerance_for
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.bench.reference import Reference
@@ -19,7 +18,8 @@ from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (2, 1), (1, 1, 2, 1), squeeze=False, classes=5)
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

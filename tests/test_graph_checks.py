@@ -15,7 +15,7 @@ from edgerep.export.graph import export_onnx
 from edgerep.export.graph_checks import Calls, calls_of, require_same_calls
 from edgerep.export.tracing import trace
 from edgerep.fusion import Fused
-from edgerep.interface import InputShape
+from edgerep.networks.interface import InputShape
 
 
 class Odd(nn.Module):

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.architecture import Architecture
 from edgerep.bench.cases import (
     BenchResult,
     Case,
@@ -33,7 +32,8 @@ from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused, fuse
-from edgerep.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 TINY = Architecture(3, 8, (8, 16), (1, 2), (1, 1, 1, 1), squeeze=False, classes=5)
 FAST: dict[str, Any] = {"rounds": 6, "size": 32, "threads": 1, "warmup_seconds": 0.0,

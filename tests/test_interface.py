@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.errors import NetworkError, OptionError
-from edgerep.interface import InputShape, InputShapes, flat_outputs, interface_of, output_names
+from edgerep.networks.interface import (
+    InputShape,
+    InputShapes,
+    flat_outputs,
+    interface_of,
+    output_names,
+)
 
 
 class Three(nn.Module):

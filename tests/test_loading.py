@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgerep.architecture import VARIANTS, Architecture
+from edgerep.checkpoints.architecture_detection import recognise
+from edgerep.checkpoints.format_detection import identify
+from edgerep.checkpoints.loading import load
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.fusion import fuse
-from edgerep.identification import identify
-from edgerep.loading import load
-from edgerep.recognition import recognise
-from edgerep.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg_architecture import VARIANTS, Architecture
 
 SMALL = Architecture(1, 16, (16, 32, 32), (2, 1, 2), (1, 1, 4, 1, 2, 1), squeeze=True, classes=5)
 IMAGE = torch.randn(2, 1, 33, 40, generator=torch.Generator().manual_seed(1)).double()

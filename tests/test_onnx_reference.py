@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import edgerep
-from edgerep.architecture import Architecture
 from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import EdgerepError, OnnxError, OptionError
 from edgerep.export.onnx_file import Graph
-from edgerep.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg import RepVGG, random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 16, (16, 32), (2, 2), (1, 4, 2, 1, 2), squeeze=True, classes=5)
 PIXELS = Preprocessing("uint8", (0.5,), (0.25,))

@@ -17,15 +17,15 @@ from torch import nn
 
 import edgerep
 from edgerep.errors import CheckpointError, EdgerepError, NetworkError, OptionError
-from edgerep.network import origin_of
+from edgerep.networks.network import origin_of
 
 ROOT = Path(__file__).parents[1]
 MODULE = '''
 import torch
 from torch import nn
 
-from edgerep.architecture import BlockPlan
-from edgerep.repvgg import TrainBlock, randomise_batchnorm
+from edgerep.networks.repvgg_architecture import BlockPlan
+from edgerep.networks.repvgg import TrainBlock, randomise_batchnorm
 
 
 def block(inside, outside, stride):

@@ -18,7 +18,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
-from edgerep.architecture import Architecture, BlockPlan
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity import ArtefactParity, verify
 from edgerep.data.preprocessing import Preprocessing
@@ -28,7 +27,8 @@ from edgerep.export.onnx_writer import adapt_onnx
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap
 from edgerep.map_sum import total
-from edgerep.repvgg import RepVGG, TrainBlock, random_repvgg
+from edgerep.networks.repvgg import RepVGG, TrainBlock, random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
 from networks.branches import branch_maps
 
 DEMO = Path(__file__).parents[1] / "docs" / "demo"

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgerep.architecture import Architecture
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.bench.rest import LIMIT_SECONDS, QUIET_STEPS, STEP_SECONDS, come_to_rest
 from edgerep.export.graph import export_onnx
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 NET = Architecture(3, 32, (32, 64), (1, 1), (1, 1, 1), squeeze=False, classes=5)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgerep.architecture import BlockPlan
 from edgerep.fusion import fuse
 from edgerep.linear_map import identity_map
 from edgerep.map_sum import total
-from edgerep.repvgg import TrainBlock
+from edgerep.networks.repvgg import TrainBlock
+from edgerep.networks.repvgg_architecture import BlockPlan
 from networks.branches import conv_map
 
 IMAGE = torch.ones(1, 2, 3, 3, dtype=torch.float64)

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from edgerep import devices
-from edgerep.architecture import Architecture
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.records import Record, read_record, write_record
 from edgerep.bench import engine_conditions
@@ -30,7 +29,8 @@ from edgerep.export.engine import Engine, build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
 from edgerep.fusion import fuse
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (2, 1), (1, 1, 1, 1), squeeze=False, classes=10)
 DYNAMIC = (1, 2, 4)

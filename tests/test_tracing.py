@@ -14,7 +14,7 @@ import edgerep
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import OnnxError, OptionError
 from edgerep.fusion import Fused
-from edgerep.interface import flat_outputs
+from edgerep.networks.interface import flat_outputs
 
 
 class Pair(nn.Module):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 import edgerep
-from edgerep.architecture import Architecture
 from edgerep.errors import CheckpointError
-from edgerep.network import origin_of
-from edgerep.repvgg import random_repvgg
+from edgerep.networks.network import origin_of
+from edgerep.networks.repvgg import random_repvgg
+from edgerep.networks.repvgg_architecture import Architecture
 
 SMALL = Architecture(3, 8, (8, 16), (1, 1), (1, 1, 1), squeeze=False, classes=5)
 

@@ -34,8 +34,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep.architecture import Architecture
-from edgerep.repvgg import RepVGG
+from edgerep.networks.repvgg import RepVGG
+from edgerep.networks.repvgg_architecture import Architecture
 
 SEED = 20260
 SIZE = 32  # pixels a side, from 8

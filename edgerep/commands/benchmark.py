@@ -20,7 +20,7 @@ from edgerep.commands.options import network_options
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
 from edgerep.fusion import Fused
-from edgerep.network import Network, origin_of, title_of
+from edgerep.networks.network import Network, origin_of, title_of
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
 

@@ -51,7 +51,7 @@ from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
 from edgerep.fusion import Fused
-from edgerep.network import origin_of, title_of
+from edgerep.networks.network import origin_of, title_of
 from edgerep.weights import save_weights
 
 

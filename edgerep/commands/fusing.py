@@ -9,6 +9,8 @@ import click
 
 from edgerep.artefacts.files import require_writable
 from edgerep.certificate_text import certificate_text
+from edgerep.checkpoints.formats import WRITERS
+from edgerep.checkpoints.spelling import format_of
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import EXAMPLES, read_network
 from edgerep.commands.options import (
@@ -19,11 +21,9 @@ from edgerep.commands.options import (
     shapes_from,
 )
 from edgerep.errors import OptionError
-from edgerep.examples import example_inputs
-from edgerep.formats import WRITERS
 from edgerep.fusion import fuse
-from edgerep.interface import interface_of
-from edgerep.naming import format_of
+from edgerep.networks.examples import example_inputs
+from edgerep.networks.interface import interface_of
 from edgerep.weights import save_weights
 
 

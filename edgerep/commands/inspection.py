@@ -122,9 +122,9 @@ def _package(file: Path) -> dict[str, Any]:
 
 
 def _checkpoint(file: Path) -> dict[str, Any]:
-    from edgerep.checkpoint import read_checkpoint
-    from edgerep.identification import identify
-    from edgerep.recognition import recognise
+    from edgerep.checkpoints.architecture_detection import recognise
+    from edgerep.checkpoints.format_detection import identify
+    from edgerep.checkpoints.reading import read_checkpoint
 
     checkpoint = read_checkpoint(file)
     origin = _own_network(file)

@@ -19,19 +19,19 @@ from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.bench.parity import ArtefactParity, ParityReport, verify
 from edgerep.bench.parity_text import one_line
 from edgerep.certificate_text import one_line as proof_line
+from edgerep.checkpoints.loading import load
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.data.samples import read_samples
 from edgerep.errors import OnnxError, OptionError
-from edgerep.examples import example_inputs
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.onnx_writer import adapt_onnx
 from edgerep.fusion import Fused, fuse
-from edgerep.interface import InputShapes, interface_of
-from edgerep.loading import load
-from edgerep.network import Network, origin_of, title_of
+from edgerep.networks.examples import example_inputs
+from edgerep.networks.interface import InputShapes, interface_of
+from edgerep.networks.network import Network, origin_of, title_of
 
 EXAMPLES = 2  # inputs that a network is fused on: more than one, so that mixed-up ones are noticed
 

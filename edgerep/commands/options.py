@@ -11,7 +11,7 @@ import click
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.data.preprocessing import INPUT_KINDS
 from edgerep.errors import OptionError
-from edgerep.interface import InputShapes
+from edgerep.networks.interface import InputShapes
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from edgerep.bench.intervals import speedup
 from edgerep.bench.timing import Samples, measure
 from edgerep.fusion import fuse
+from edgerep.networks.published import PUBLISHED, random_network
 from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
-from edgerep.variants import PUBLISHED, random_network
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16,
           "bf16": torch.bfloat16}  # fmt: skip

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from edgerep.linear_map import LinearMap, convolution_map, diagonal_map
 from edgerep.map_sequence import after
-from edgerep.repvgg import ConvBatchNorm, TrainBlock
+from edgerep.networks.repvgg import ConvBatchNorm, TrainBlock
 from edgerep.torch_modules.float64 import widened
 
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from edgerep.architecture import VARIANTS
-from edgerep.repvgg import RepVGG
+from edgerep.networks.repvgg import RepVGG
+from edgerep.networks.repvgg_architecture import VARIANTS
 from networks.acnet import AsymmetricBlock, acnet
 from networks.counting import Calls
 from networks.dbb import DiverseBranchBlock, dbb_net

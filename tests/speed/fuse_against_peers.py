@@ -115,8 +115,8 @@ def child(request: str) -> None:
 
 def fused_bytes(network: str) -> int:
     with torch.device("meta"):
-        from edgerep.architecture import VARIANTS
-        from edgerep.repvgg import RepVGG
+        from edgerep.networks.repvgg import RepVGG
+        from edgerep.networks.repvgg_architecture import VARIANTS
 
         architecture = VARIANTS[network]
         model = RepVGG(architecture, plain=[block.name for block in architecture.blocks()])

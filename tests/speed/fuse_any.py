@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 import edgerep
-from edgerep.architecture import BlockPlan
 from edgerep.bench.environment import environment
-from edgerep.repvgg import TrainBlock, randomise_batchnorm
+from edgerep.networks.repvgg import TrainBlock, randomise_batchnorm
+from edgerep.networks.repvgg_architecture import BlockPlan
 from edgerep.tables import table
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3", "RepVGG-D2se", "MobileOne-S1")

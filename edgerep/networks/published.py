@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
-from edgerep import architecture as repvgg_architecture
-from edgerep import mobileone_architecture
-from edgerep.architecture import Architecture
-from edgerep.mobileone import MobileOne
-from edgerep.mobileone_architecture import MobileOneArchitecture
-from edgerep.repvgg import BATCHNORM_EPS, RepVGG, randomised
+from edgerep.networks import mobileone_architecture
+from edgerep.networks import repvgg_architecture as repvgg_architecture
+from edgerep.networks.mobileone import MobileOne
+from edgerep.networks.mobileone_architecture import MobileOneArchitecture
+from edgerep.networks.repvgg import BATCHNORM_EPS, RepVGG, randomised
+from edgerep.networks.repvgg_architecture import Architecture
 
 AnyArchitecture: TypeAlias = Architecture | MobileOneArchitecture
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from edgerep.checkpoints.formats import FORMATS, Format
+from edgerep.checkpoints.spelling import NUMBER, canonical_name, format_name
 from edgerep.errors import CheckpointError
-from edgerep.formats import FORMATS, Format
-from edgerep.naming import NUMBER, canonical_name, format_name
 
 _SHOWN = 4  # names in a note
 

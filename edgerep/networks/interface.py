@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # the order in which torch.onnx.export flattens too
 
 from edgerep.errors import NetworkError, OptionError
-from edgerep.examples import image_channels
+from edgerep.networks.examples import image_channels
 
 InputShapes: TypeAlias = Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from edgerep.architecture import Architecture
-from edgerep.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
+from edgerep.checkpoints.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
 from edgerep.errors import CheckpointError
+from edgerep.networks.repvgg_architecture import Architecture
 
 _PLUS_PATHS = tuple(
     f"{stage}.blocks" for stage in ("stage1", "stage2", "stage3_first", "stage3_second", "stage4")

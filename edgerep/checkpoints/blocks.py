@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from edgerep.checkpoints.spelling import NUMBER
 from edgerep.errors import CheckpointError
-from edgerep.naming import NUMBER
 
 Spell = Callable[[str], str]  # the name of a block as the file has it
 _BLOCK = rf"(stage0|stage{NUMBER}(?:_first|_second)?(?:\.blocks)?\.{NUMBER})"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.errors import OptionError, first_line
-from edgerep.network import Network
+from edgerep.networks.network import Network
 from edgerep.torch_modules.runs import Run, observe
 
 _SIZES = (64, 96, 128, 224, 256, 384)  # tried in turn

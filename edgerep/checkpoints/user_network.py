@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from edgerep.checkpoint import Checkpoint, read_checkpoint
+from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
 from edgerep.errors import CheckpointError, NetworkError, OptionError
-from edgerep.network import Origin, set_origin
+from edgerep.networks.network import Origin, set_origin
 
 AS_BUILT = "-"  # in place of a checkpoint: the weights that the callable gave the network
 _WRAPPER_PARTS = frozenset({"module", "_orig_mod"})  # which reading a checkpoint removes
@@ -35,7 +35,7 @@ def own_network(
         bn_eps: eps of every BatchNorm; None leaves each its own.
 
     Returns:
-        The network in eval mode on the CPU; `edgerep.network.origin_of` knows where it came from.
+        The network in eval mode on the CPU; `origin_of` knows where it came from.
 
     Raises:
         CheckpointError: The checkpoint is unreadable, unsafe or of another network: every missing,

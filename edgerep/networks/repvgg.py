@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.architecture import Architecture, BlockPlan
-from edgerep.mobileone_architecture import MobileOnePlan
-from edgerep.network import Network
+from edgerep.networks.mobileone_architecture import MobileOnePlan
+from edgerep.networks.network import Network
+from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
 
 _AnyNetwork = TypeVar("_AnyNetwork", bound=nn.Module)
 BATCHNORM_EPS = 1e-5  # torch's default, and what every official RepVGG was trained with

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgerep.checkpoints.format_detection import Identified
+from edgerep.checkpoints.mobileone_detection import mobileone_of
+from edgerep.checkpoints.repvgg_detection import repvgg_of
+from edgerep.checkpoints.spelling import block_name
 from edgerep.errors import CheckpointError
-from edgerep.identification import Identified
-from edgerep.mobileone_recognition import mobileone_of
-from edgerep.naming import block_name
-from edgerep.repvgg_recognition import repvgg_of
-from edgerep.variants import AnyArchitecture
+from edgerep.networks.published import AnyArchitecture
 
 _RECOGNISERS: Mapping[str, Callable[..., tuple[AnyArchitecture, frozenset[str]]]] = {
     "RepVGG": repvgg_of,

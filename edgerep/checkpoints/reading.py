@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgerep.artefacts.files import sha256_of
+from edgerep.checkpoints.unpickling import HostileFileError, Placeholder, read_inertly
 from edgerep.errors import CheckpointError, first_line
-from edgerep.unpickling import HostileFileError, Placeholder, read_inertly
 
 # Where training code keeps the weights, best first: averaged weights (EMA) before raw ones.
 _AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")

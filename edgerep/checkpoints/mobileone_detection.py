@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from edgerep.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
+from edgerep.checkpoints.blocks import Blocks, Spell, count_blocks, find_blocks, numbered_stages
+from edgerep.checkpoints.spelling import NUMBER
 from edgerep.errors import CheckpointError
-from edgerep.mobileone_architecture import SQUEEZE_RATIO, MobileOneArchitecture
-from edgerep.naming import NUMBER
+from edgerep.networks.mobileone_architecture import SQUEEZE_RATIO, MobileOneArchitecture
 
 _BRANCH = re.compile(rf"(stage\w+(?:\.\d+)?)\.rbr_conv\.({NUMBER})\.")
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from edgerep.checkpoints.formats import FORMATS, LEAVES, WRITERS, Format
 from edgerep.errors import OptionError
-from edgerep.formats import FORMATS, LEAVES, WRITERS, Format
 
 # Of at most three digits: a name of block 999999999 must not make anybody count that far.
 NUMBER = r"[0-9]{1,3}"

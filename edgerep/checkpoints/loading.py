@@ -9,15 +9,15 @@ from typing import overload
 import torch
 from torch import nn
 
-from edgerep.checkpoint import Checkpoint, read_checkpoint
+from edgerep.checkpoints.architecture_detection import recognise
+from edgerep.checkpoints.format_detection import Identified, identify
+from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
+from edgerep.checkpoints.user_network import AS_BUILT, own_network
 from edgerep.errors import CheckpointError, OptionError
-from edgerep.identification import Identified, identify
-from edgerep.mobileone import MobileOne
-from edgerep.network import Network, Origin
-from edgerep.own_network import AS_BUILT, own_network
-from edgerep.recognition import recognise
-from edgerep.repvgg import BATCHNORM_EPS, RepVGG
-from edgerep.variants import PUBLISHED, build_network, random_network, variant_named
+from edgerep.networks.mobileone import MobileOne
+from edgerep.networks.network import Network, Origin
+from edgerep.networks.published import PUBLISHED, build_network, random_network, variant_named
+from edgerep.networks.repvgg import BATCHNORM_EPS, RepVGG
 
 
 @overload
@@ -43,7 +43,7 @@ def load(
 
     Args:
         source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) of a RepVGG,
-            RepVGGplus or MobileOne in a format of `edgerep.formats`, in train form, fused form or
+            RepVGGplus or MobileOne in a format of `formats.py`, in train form, fused form or
             partly fused; or the name of a published variant (`repvgg_a0`, `mobileone_s1`), which
             gives random weights. With `model`, any checkpoint of that network, or "-" for its
             weights as they were built.
@@ -53,7 +53,7 @@ def load(
             format's, and with `model` whatever each BatchNorm has.
 
     Returns:
-        The network in eval mode on the CPU, with the origin that `edgerep.network.origin_of`
+        The network in eval mode on the CPU, with the origin that `origin_of`
         gives; without `model`, in float32 and with a `title`.
 
     Raises:

@@ -1,0 +1,1 @@
+"""The networks that edgerep knows, and what any network takes and gives."""
