@@ -14,9 +14,10 @@ from edgerep.analysis import analyse
 from edgerep.building import build, placed_sites
 from edgerep.certificate import Certificate
 from edgerep.certification import certify_fusion
+from edgerep.checking_runs import checking_runs
 from edgerep.errors import FusionError
 from edgerep.graph_run import Fact
-from edgerep.networks.examples import checking_runs, example_inputs
+from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of
 from edgerep.plain_layer import empty_layer, write_numbers
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors

@@ -12,7 +12,7 @@ from edgerep.artefacts.records import Record, versions_of, write_record
 from edgerep.checkpoints.spelling import format_name, format_of
 from edgerep.errors import OptionError
 from edgerep.fusion import Fused
-from edgerep.networks.network import origin_of
+from edgerep.networks.network import origin_entry
 
 
 def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Record:
@@ -38,7 +38,7 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
     record = Record(
         kind="weights",
         sha256=sha256_of(path),
-        made_from=(origin_entry(fused),),
+        made_from=(origin_entry(fused.reference),),
         versions=versions_of(("torch", "safetensors")),
         options={"bn_eps": certificate["bn_eps"] if certificate else None, "to": to},
         details={"tensors": len(tensors), "certificate": certificate},
@@ -69,21 +69,3 @@ def _named(tensors: dict[str, torch.Tensor], to: str) -> dict[str, torch.Tensor]
             raise OptionError(f"{to} has no name for {name}: write it with the official names")
         renamed[theirs] = tensor
     return renamed
-
-
-def origin_entry(source: Fused | torch.nn.Module) -> dict[str, object]:
-    """The entry of `Record.made_from` for the network something is made of."""
-    if isinstance(source, Fused):
-        origin, module = source.origin, source.reference
-    else:
-        origin, module = origin_of(source), source
-    if origin is None:
-        return {"kind": "torch module", "name": type(module).__name__, "sha256": None}
-    own = {"network": origin.network} if origin.network else {}
-    return {
-        "kind": "checkpoint" if origin.sha256 else "network" if own else "architecture",
-        "name": origin.source,
-        "sha256": origin.sha256,
-        "format": origin.format,
-        **own,
-    }

@@ -21,9 +21,8 @@ from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
 from edgerep.fusion import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
-from edgerep.networks.network import Network
+from edgerep.networks.network import Network, origin_entry
 from edgerep.networks.repvgg import RepVGG
-from edgerep.weights import origin_entry
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
 OPSETS = (17, 18, 19, 20)
@@ -124,9 +123,8 @@ def export_onnx(
         "opset": opset,
     }
     model = apply_precision(model, precision, preprocessing)
-    return write_graph(
-        model, path, form=form, batch=profile, made_from=[origin_entry(source)], options=options
-    )
+    entry = origin_entry(source.reference if isinstance(source, Fused) else source)
+    return write_graph(model, path, form=form, batch=profile, made_from=[entry], options=options)
 
 
 def _prune_metadata(model: onnx.ModelProto) -> None:

@@ -19,13 +19,8 @@ from edgerep.errors import FusionError
 from edgerep.fusion import fuse
 from edgerep.linear_map import LinearMap, convolution_map
 from edgerep.map_sum import total
-from edgerep.networks.repvgg import (
-    ConvBatchNorm,
-    RepVGG,
-    TrainBlock,
-    random_repvgg,
-    randomise_batchnorm,
-)
+from edgerep.networks.layers import ConvBatchNorm, randomise_batchnorm
+from edgerep.networks.repvgg import RepVGG, TrainBlock, random_repvgg
 from edgerep.networks.repvgg_architecture import VARIANTS, Architecture, BlockPlan
 from networks.branches import branch_maps
 

@@ -14,10 +14,11 @@ from edgerep.checkpoints.format_detection import Identified, identify
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
 from edgerep.checkpoints.user_network import AS_BUILT, own_network
 from edgerep.errors import CheckpointError, OptionError
+from edgerep.networks.layers import BATCHNORM_EPS
 from edgerep.networks.mobileone import MobileOne
 from edgerep.networks.network import Network, Origin
 from edgerep.networks.published import PUBLISHED, build_network, random_network, variant_named
-from edgerep.networks.repvgg import BATCHNORM_EPS, RepVGG
+from edgerep.networks.repvgg import RepVGG
 
 
 @overload

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, randomised
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture, MobileOnePlan
 from edgerep.networks.network import Network
-from edgerep.networks.repvgg import BATCHNORM_EPS, ConvBatchNorm, randomised
 
 
 class MobileOneSqueezeExcite(nn.Module):

@@ -71,3 +71,18 @@ def set_origin(module: nn.Module, origin: Origin) -> None:
 def title_of(module: nn.Module) -> str:
     """A network's name for people: its architecture, or its class."""
     return module.title if isinstance(module, Network) else type(module).__name__
+
+
+def origin_entry(module: nn.Module) -> dict[str, object]:
+    """The entry of `Record.made_from` for a network that something is made of."""
+    origin = origin_of(module)
+    if origin is None:
+        return {"kind": "torch module", "name": type(module).__name__, "sha256": None}
+    own = {"network": origin.network} if origin.network else {}
+    return {
+        "kind": "checkpoint" if origin.sha256 else "network" if own else "architecture",
+        "name": origin.source,
+        "sha256": origin.sha256,
+        "format": origin.format,
+        **own,
+    }

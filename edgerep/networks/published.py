@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 from edgerep.networks import mobileone_architecture
 from edgerep.networks import repvgg_architecture as repvgg_architecture
+from edgerep.networks.layers import BATCHNORM_EPS, randomised
 from edgerep.networks.mobileone import MobileOne
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture
-from edgerep.networks.repvgg import BATCHNORM_EPS, RepVGG, randomised
+from edgerep.networks.repvgg import RepVGG
 from edgerep.networks.repvgg_architecture import Architecture
 
 AnyArchitecture: TypeAlias = Architecture | MobileOneArchitecture

@@ -6,19 +6,16 @@ Parameter names are those of the official implementation, RepVGGplus included, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import ClassVar, TypeVar
+from collections.abc import Collection
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.networks.mobileone_architecture import MobileOnePlan
+from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, randomised
 from edgerep.networks.network import Network
 from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
-
-_AnyNetwork = TypeVar("_AnyNetwork", bound=nn.Module)
-BATCHNORM_EPS = 1e-5  # torch's default, and what every official RepVGG was trained with
 
 
 class SqueezeExcite(nn.Module):
@@ -36,24 +33,6 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3), keepdim=True)
         return x * torch.sigmoid(self.up(functional.relu(self.down(pooled))))
-
-
-class ConvBatchNorm(nn.Sequential):
-    """A convolution without bias and its BatchNorm, named `conv` and `bn`."""
-
-    conv: nn.Conv2d
-    bn: nn.BatchNorm2d
-
-    def __init__(self, plan: BlockPlan | MobileOnePlan, kernel_size: int, eps: float) -> None:
-        super().__init__()
-        self.add_module(
-            "conv",
-            nn.Conv2d(
-                plan.in_channels, plan.out_channels, kernel_size, stride=plan.stride,
-                padding=kernel_size // 2, groups=plan.groups, bias=False,
-            ),
-        )  # fmt: skip
-        self.add_module("bn", nn.BatchNorm2d(plan.out_channels, eps=eps))
 
 
 class TrainBlock(nn.Module):
@@ -159,30 +138,3 @@ def random_repvgg(
     See `randomised`.
     """
     return randomised(lambda: RepVGG(architecture, eps=eps), seed=seed)
-
-
-def randomised(build: Callable[[], _AnyNetwork], *, seed: int = 0) -> _AnyNetwork:
-    """A network as `build` makes it, with random weights and statistics, in eval mode.
-
-    Statistics are drawn away from 0 and 1, because fresh ones make wrong folds pass: gamma from
-    U(0.5, 1.5), beta and mean from N(0, 0.5), variance from U(0.25, 2). The global random state
-    is left as it was.
-    """
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        model = build()
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                randomise_batchnorm(module)
-    return model.eval()
-
-
-@torch.no_grad()
-def randomise_batchnorm(bn: nn.BatchNorm2d) -> None:
-    """Draw a BatchNorm's parameters and statistics from the distributions of `randomised`."""
-    if bn.running_mean is None or bn.running_var is None:
-        raise ValueError("a BatchNorm without running statistics has nothing to randomise")
-    bn.weight.uniform_(0.5, 1.5)
-    bn.bias.normal_(0, 0.5)
-    bn.running_mean.normal_(0, 0.5)
-    bn.running_var.uniform_(0.25, 2)

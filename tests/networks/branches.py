@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from edgerep.linear_map import LinearMap, convolution_map, diagonal_map
 from edgerep.map_sequence import after
-from edgerep.networks.repvgg import ConvBatchNorm, TrainBlock
+from edgerep.networks.layers import ConvBatchNorm
+from edgerep.networks.repvgg import TrainBlock
 from edgerep.torch_modules.float64 import widened
 
 

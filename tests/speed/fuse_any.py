@@ -22,7 +22,8 @@ from torch import nn
 
 import edgerep
 from edgerep.bench.environment import environment
-from edgerep.networks.repvgg import TrainBlock, randomise_batchnorm
+from edgerep.networks.layers import randomise_batchnorm
+from edgerep.networks.repvgg import TrainBlock
 from edgerep.networks.repvgg_architecture import BlockPlan
 from edgerep.tables import table
 
