@@ -30,7 +30,7 @@ from edgerep.bench.reference import Reference, open_reference
 from edgerep.bench.session import Session
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.onnx_file import Graph
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 
 __all__ = ["ArtefactParity", "ParityReport", "verify"]
 

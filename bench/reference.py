@@ -17,7 +17,7 @@ from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.onnx_file import Graph
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs
 from edgerep.networks.network import origin_of
 from edgerep.torch_modules.copies import state_kept

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgerep.artefacts.tensors import TensorSpec
     from edgerep.bench.artefacts import Artefact
     from edgerep.export.onnx_file import Graph
-    from edgerep.fusion import Fused
+    from edgerep.fusion.fused import Fused
     from edgerep.networks.interface import InputShapes
 
 Given: TypeAlias = Any  # an nn.Module, a Fused, a Graph, a path, or a result that has a `path`
@@ -96,7 +96,7 @@ def subject_of(given: Given, options: Options) -> Subject:
 def _of_object(given: Given, options: Options) -> Subject:
     from torch import nn
 
-    from edgerep.fusion import Fused
+    from edgerep.fusion.fused import Fused
 
     if isinstance(given, Fused):
         return _of_module(given.module, "fused", options, given)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgerep.export.coreml import export_coreml
     from edgerep.export.engine import build_engine
     from edgerep.export.graph import export_onnx
-    from edgerep.fusion import Fused, fuse
+    from edgerep.fusion.fused import Fused, fuse
 
 __version__ = "0.1.0"
 
@@ -41,11 +41,11 @@ __all__ = [
 
 _HOME = {
     "EdgerepError": "edgerep.errors",
-    "Fused": "edgerep.fusion",
+    "Fused": "edgerep.fusion.fused",
     "build_engine": "edgerep.export.engine",
     "export_coreml": "edgerep.export.coreml",
     "export_onnx": "edgerep.export.graph",
-    "fuse": "edgerep.fusion",
+    "fuse": "edgerep.fusion.fused",
     "load": "edgerep.checkpoints.loading",
     "run_bench": "edgerep.bench.harness",
     "verify": "edgerep.bench.parity",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgerep.certificate import BlockCertificate, Certificate
+from edgerep.fusion.proof.certificate import BlockCertificate, Certificate
 from edgerep.tables import table
 
 _MOST_LEFT = 12  # lines about what stayed; the JSON has all of them

@@ -11,7 +11,7 @@ from edgerep.artefacts.files import replacing, sha256_of
 from edgerep.artefacts.records import Record, versions_of, write_record
 from edgerep.checkpoints.spelling import format_name, format_of
 from edgerep.errors import OptionError
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.network import origin_entry
 
 

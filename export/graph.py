@@ -18,7 +18,7 @@ from edgerep.export.onnx_file import Graph
 from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
 from edgerep.export.opsets import convert_opset
 from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
 from edgerep.networks.network import Network, origin_entry

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from networks.counting import count_calls
 from networks.randomising import randomise
 

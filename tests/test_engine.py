@@ -34,7 +34,7 @@ from edgerep.export.engine_settings import EngineOptions, Symbols, build_setting
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.plan import read_plan
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

@@ -22,7 +22,7 @@ from edgerep.devices import first_cuda_device
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

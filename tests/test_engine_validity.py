@@ -18,7 +18,7 @@ from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.plan import Plan, read_plan
 from edgerep.export.tensorrt_module import load_runtime, log_of
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.exported_leaf import exported_map
-from edgerep.fusion import fuse
-from edgerep.linear_map import LinearMap
-from edgerep.plain_layer import empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.layer import empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.fused import fuse
+from edgerep.fusion.operators.untraceable import exported_map
 
 
 class Untraceable(nn.Module):

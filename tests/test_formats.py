@@ -15,7 +15,7 @@ import edgerep
 from edgerep.checkpoints.formats import FORMATS, Format
 from edgerep.checkpoints.spelling import canonical_name, format_name
 from edgerep.errors import CheckpointError, OptionError
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture
 from edgerep.networks.network import Network, origin_of
 from edgerep.networks.published import PUBLISHED, AnyArchitecture, build_network, random_network

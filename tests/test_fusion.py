@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgerep import layer_steps
 from edgerep.certificate_text import certificate_text
 from edgerep.errors import FusionError
-from edgerep.fusion import fuse
-from edgerep.linear_map import LinearMap, convolution_map
-from edgerep.map_sum import total
+from edgerep.fusion.algebra.linear_map import LinearMap, convolution_map
+from edgerep.fusion.algebra.sums import total
+from edgerep.fusion.fused import fuse
+from edgerep.fusion.operators import layers as layer_steps
 from edgerep.networks.layers import ConvBatchNorm, randomise_batchnorm
 from edgerep.networks.repvgg import RepVGG, TrainBlock, random_repvgg
 from edgerep.networks.repvgg_architecture import VARIANTS, Architecture, BlockPlan
@@ -396,7 +396,7 @@ def test_a_fused_network_that_cannot_be_run_is_an_error_of_fusing(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise TypeError("takes no images\nbut something else")
 
-    monkeypatch.setattr("edgerep.certification.exact_network", lambda *_: Broken())
+    monkeypatch.setattr("edgerep.fusion.proof.certification.exact_network", lambda *_: Broken())
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
     with pytest.raises(FusionError, match=r"Sequential cannot be run .* takes no images; this"):
         fuse(model, inputs=torch.randn(1, 3, 8, 8))

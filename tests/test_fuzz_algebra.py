@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep import map_sequence
-from edgerep.exact_layer import fold_images
-from edgerep.linear_map import (
+from edgerep.fusion.algebra import sequence as map_sequence
+from edgerep.fusion.algebra.layer import empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.linear_map import (
     LinearMap,
     average_map,
     convolution_map,
@@ -29,9 +29,9 @@ from edgerep.linear_map import (
     identity_map,
     shifted_map,
 )
-from edgerep.map_sequence import after, inexact
-from edgerep.map_sum import constant, total
-from edgerep.plain_layer import empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.sequence import after, inexact
+from edgerep.fusion.algebra.sums import constant, total
+from edgerep.fusion.proof.exact_layer import fold_images
 from networks.fuzzing import fuzz, record
 
 FOLDED = 1e-10  # of the largest number of the output, in float64

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgerep import graph_run, map_sequence, regions
 from edgerep.errors import FusionError
-from edgerep.fusion import fuse
-from edgerep.linear_map import LinearMap
+from edgerep.fusion.algebra import sequence as map_sequence
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.fused import fuse
+from edgerep.fusion.regions import search as regions
+from edgerep.fusion.trace import graph_run
 from networks.counting import CONVOLUTIONS
 from networks.fuzzing import fuzz, record
 from networks.random_programs import BATCHES, CHANNELS, SIZES, Program, programs

@@ -17,7 +17,7 @@ from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

@@ -14,7 +14,7 @@ from edgerep.errors import OnnxError
 from edgerep.export.graph import export_onnx
 from edgerep.export.graph_checks import Calls, calls_of, require_same_calls
 from edgerep.export.tracing import trace
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import InputShape
 
 

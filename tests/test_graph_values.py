@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from edgerep.graph_run import Recorder
-from edgerep.graph_values import Constants, guards, named_arguments
+from edgerep.fusion.trace.constants import Constants, guards, named_arguments
+from edgerep.fusion.trace.graph_run import Recorder
+from edgerep.fusion.trace.tracing import trace
 from edgerep.torch_modules.arguments import arguments_of
 from edgerep.torch_modules.convolution_cache import Recall
-from edgerep.tracing import trace
 
 
 class Held(nn.Module):

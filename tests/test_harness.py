@@ -31,7 +31,7 @@ from edgerep.bench.timing import Samples
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
-from edgerep.fusion import Fused, fuse
+from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

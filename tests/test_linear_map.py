@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgerep.linear_map import (
+from edgerep.fusion.algebra.linear_map import (
     LinearMap,
     average_map,
     columns_within,

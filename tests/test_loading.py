@@ -16,7 +16,7 @@ from edgerep.checkpoints.architecture_detection import recognise
 from edgerep.checkpoints.format_detection import identify
 from edgerep.checkpoints.loading import load
 from edgerep.errors import CheckpointError, OptionError
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import VARIANTS, Architecture
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep.linear_map import (
+from edgerep.fusion.algebra.linear_map import (
     LinearMap,
     average_map,
     convolution_map,
@@ -18,7 +18,7 @@ from edgerep.linear_map import (
     identity_map,
     shifted_map,
 )
-from edgerep.map_sequence import after, inexact
+from edgerep.fusion.algebra.sequence import after, inexact
 
 ONES = torch.ones(4, dtype=torch.float64)
 PADS = "it pads what a padded convolution gives"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgerep.linear_map import (
+from edgerep.fusion.algebra.linear_map import (
     LinearMap,
     average_map,
     convolution_map,
@@ -13,7 +13,7 @@ from edgerep.linear_map import (
     identity_map,
     shifted_map,
 )
-from edgerep.map_sum import constant, total
+from edgerep.fusion.algebra.sums import constant, total
 
 
 def convolution(k: int, groups: int = 1, bias: float | None = None, channels: int = 4) -> LinearMap:

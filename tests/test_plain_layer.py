@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.exact_layer import ExactLayer
-from edgerep.linear_map import LinearMap, convolution_map, identity_map, shifted_map
-from edgerep.map_sequence import after
-from edgerep.map_sum import total
-from edgerep.plain_layer import Settled, empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.layer import Settled, empty_layer, settle, write_numbers
+from edgerep.fusion.algebra.linear_map import LinearMap, convolution_map, identity_map, shifted_map
+from edgerep.fusion.algebra.sequence import after
+from edgerep.fusion.algebra.sums import total
+from edgerep.fusion.proof.exact_layer import ExactLayer
 from edgerep.torch_modules.copies import state_kept
 
 DOUBLE = torch.empty(0, dtype=torch.float64)

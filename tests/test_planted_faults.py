@@ -24,9 +24,9 @@ from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import open_graph
 from edgerep.export.onnx_writer import adapt_onnx
-from edgerep.fusion import fuse
-from edgerep.linear_map import LinearMap
-from edgerep.map_sum import total
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.algebra.sums import total
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import RepVGG, TrainBlock, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
 from networks.branches import branch_maps

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.certificate import Certificate
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
+from edgerep.fusion.proof.certificate import Certificate
 from networks.hazards import FrozenBatchNorm
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgerep.fusion import fuse
-from edgerep.linear_map import identity_map
-from edgerep.map_sum import total
+from edgerep.fusion.algebra.linear_map import identity_map
+from edgerep.fusion.algebra.sums import total
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import TrainBlock
 from edgerep.networks.repvgg_architecture import BlockPlan
 from networks.branches import conv_map

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from networks.parts import conv_bn
 
 C = 4

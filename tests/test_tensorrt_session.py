@@ -28,7 +28,7 @@ from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, Optio
 from edgerep.export.engine import Engine, build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import edgerep
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import OnnxError, OptionError
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs
 
 

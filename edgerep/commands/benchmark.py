@@ -19,7 +19,7 @@ from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_f
 from edgerep.commands.options import network_options
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.graph import export_onnx
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.network import Network, origin_of, title_of
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")

@@ -50,7 +50,7 @@ from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine import build_engine
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph
-from edgerep.fusion import Fused
+from edgerep.fusion.fused import Fused
 from edgerep.networks.network import origin_of, title_of
 from edgerep.weights import save_weights
 

@@ -21,7 +21,7 @@ from edgerep.commands.options import (
     shapes_from,
 )
 from edgerep.errors import OptionError
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import interface_of
 from edgerep.weights import save_weights

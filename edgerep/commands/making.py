@@ -28,7 +28,7 @@ from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph import export_onnx
 from edgerep.export.onnx_file import Graph, open_graph
 from edgerep.export.onnx_writer import adapt_onnx
-from edgerep.fusion import Fused, fuse
+from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
 from edgerep.networks.network import Network, origin_of, title_of

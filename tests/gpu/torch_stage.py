@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgerep.bench.intervals import speedup
 from edgerep.bench.timing import Samples, measure
-from edgerep.fusion import fuse
+from edgerep.fusion.fused import fuse
 from edgerep.networks.published import PUBLISHED, random_network
 from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgerep.linear_map import LinearMap, convolution_map, diagonal_map
-from edgerep.map_sequence import after
+from edgerep.fusion.algebra.linear_map import LinearMap, convolution_map, diagonal_map
+from edgerep.fusion.algebra.sequence import after
 from edgerep.networks.layers import ConvBatchNorm
 from edgerep.networks.repvgg import TrainBlock
 from edgerep.torch_modules.float64 import widened

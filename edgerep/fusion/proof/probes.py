@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgerep.building import Placed
 from edgerep.errors import FusionError
-from edgerep.graph_run import called
-from edgerep.linear_map import LinearMap
-from edgerep.operations import View
-from edgerep.sites import source_of
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.building import Placed
+from edgerep.fusion.operators.operation import View
+from edgerep.fusion.regions.sites import source_of
+from edgerep.fusion.trace.graph_run import called
 from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, float64_device
 from edgerep.torch_modules.tree import part_at
 

@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgerep.linear_map import LinearMap, average_map, convolution_map, diagonal_map, shifted_map
-from edgerep.operations import Node, Step, View
+from edgerep.fusion.algebra.linear_map import (
+    LinearMap,
+    average_map,
+    convolution_map,
+    diagonal_map,
+    shifted_map,
+)
+from edgerep.fusion.operators.operation import Node, Step, View
 from edgerep.torch_modules.float64 import widened
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from edgerep.analysis import Analysis, Unit
-from edgerep.extraction import Extract, extract
-from edgerep.regions import Region
-from edgerep.rewriting import Classes, as_layer, opened_paths, rewrite
-from edgerep.sites import Site
+from edgerep.fusion.regions.analysis import Analysis, Unit
+from edgerep.fusion.regions.search import Region
+from edgerep.fusion.regions.sites import Site
+from edgerep.fusion.rewriting import Classes, as_layer, opened_paths, rewrite
+from edgerep.fusion.trace.extraction import Extract, extract
+from edgerep.fusion.trace.tracing import UntraceableError
 from edgerep.torch_modules.arguments import Arguments, arguments_of
 from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
-from edgerep.tracing import UntraceableError
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edgerep.function_readers import FUNCTIONS, METHODS, is_batchnorm_function
-from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
-from edgerep.operations import Node, Operation, Same, Step, View
+from edgerep.fusion.operators.functions import FUNCTIONS, METHODS, is_batchnorm_function
+from edgerep.fusion.operators.layers import averaged, convolved, linear_step, normalised, padded
+from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 from edgerep.torch_modules.float64 import Float64Arithmetic
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import part_at

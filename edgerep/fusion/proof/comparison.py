@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgerep.certificate import BlockCertificate, NetworkCertificate
 from edgerep.errors import FusionError
-from edgerep.exact_layer import ExactLayer, Probed
-from edgerep.plain_layer import Settled
-from edgerep.sites import Site
+from edgerep.fusion.algebra.layer import Settled
+from edgerep.fusion.proof.certificate import BlockCertificate, NetworkCertificate
+from edgerep.fusion.proof.exact_layer import ExactLayer, Probed
+from edgerep.fusion.regions.sites import Site
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, relative_l2

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgerep.carried import with_carried
 from edgerep.errors import first_line
-from edgerep.graph_run import Recorder
-from edgerep.graph_values import Constants
-from edgerep.linear_map import LinearMap
-from edgerep.node_reading import has_hooks, is_batchnorm
-from edgerep.operations import Step, Sum, View
-from edgerep.regions import Findings, find_regions
-from edgerep.sites import Site, locate
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.operators.operation import Step, Sum, View
+from edgerep.fusion.operators.reading import has_hooks, is_batchnorm
+from edgerep.fusion.regions.layout_changes import with_carried
+from edgerep.fusion.regions.search import Findings, find_regions
+from edgerep.fusion.regions.sites import Site, locate
+from edgerep.fusion.trace.constants import Constants
+from edgerep.fusion.trace.graph_run import Recorder
+from edgerep.fusion.trace.tracing import Trace, UntraceableError, place_of, trace
 from edgerep.torch_modules.arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.torch_modules.convolution_cache import Recall
 from edgerep.torch_modules.copies import state_kept
@@ -30,7 +31,6 @@ from edgerep.torch_modules.float64 import relative_l2
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.runs import Run
 from edgerep.torch_modules.tree import joined, part_at
-from edgerep.tracing import Trace, UntraceableError, place_of, trace
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
 
@@ -194,7 +194,9 @@ def _leaf_maps(
     """Maps of the sub-modules that could not be traced, and those that remain opaque."""
     if not recorded.opaque:
         return (lambda path: None), {}
-    from edgerep.exported_leaf import exported_map  # torch.export takes seconds to import
+    from edgerep.fusion.operators.untraceable import (
+        exported_map,  # torch.export takes seconds to import
+    )
 
     inside = _captured_calls(module, list(recorded.opaque), [sample])
     maps: dict[str, LinearMap] = {}

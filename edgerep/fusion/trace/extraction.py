@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from edgerep.graph_run import attribute
+from edgerep.fusion.trace.graph_run import attribute
+from edgerep.fusion.trace.tracing import Call, Trace, UntraceableError
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.tree import part_at
-from edgerep.tracing import Call, Trace, UntraceableError
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from edgerep.errors import first_line
-from edgerep.ranks import Ranks
-from edgerep.stands import Stand, stands_pass_for_tensors
+from edgerep.fusion.trace.proxies import Stand, stands_pass_for_tensors
+from edgerep.fusion.trace.ranks import Ranks
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.layer_kinds import plain_kind

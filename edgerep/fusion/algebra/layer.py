@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.linear_map import Axes, LinearMap
+from edgerep.fusion.algebra.linear_map import Axes, LinearMap
 
 _LAYERS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgerep.analysis import analyse
-from edgerep.building import build, placed_sites
-from edgerep.certificate import Certificate
-from edgerep.certification import certify_fusion
-from edgerep.checking_runs import checking_runs
 from edgerep.errors import FusionError
-from edgerep.graph_run import Fact
+from edgerep.fusion.algebra.layer import empty_layer, write_numbers
+from edgerep.fusion.building import build, placed_sites
+from edgerep.fusion.checking_runs import checking_runs
+from edgerep.fusion.proof.certificate import Certificate
+from edgerep.fusion.proof.certification import certify_fusion
+from edgerep.fusion.regions.analysis import analyse
+from edgerep.fusion.trace.graph_run import Fact
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of
-from edgerep.plain_layer import empty_layer, write_numbers
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.tree import every_path, parts_of, tensors_of

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 from torch import fx, nn
 
-from edgerep.extraction import Extract
-from edgerep.regions import Region
-from edgerep.sites import Site
+from edgerep.fusion.regions.search import Region
+from edgerep.fusion.regions.sites import Site
+from edgerep.fusion.trace.extraction import Extract
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.tree import parent_of, part_at, parts_of, put_at
 

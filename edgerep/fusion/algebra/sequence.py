@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgerep.linear_map import Axes, LinearMap, Rows, Vector, columns_within, per_axis
+from edgerep.fusion.algebra.linear_map import (
+    Axes,
+    LinearMap,
+    Rows,
+    Vector,
+    columns_within,
+    per_axis,
+)
 
 # A padding value that a module computed from the same BatchNorm, perhaps in its own type, is the
 # BatchNorm's constant; the certificate measures what the difference amounts to.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.linear_map import Axes, per_axis
-from edgerep.plain_layer import Settled, number_writer
-from edgerep.probing import random_image
+from edgerep.fusion.algebra.layer import Settled, number_writer
+from edgerep.fusion.algebra.linear_map import Axes, per_axis
+from edgerep.fusion.proof.probes import random_image
 from edgerep.torch_modules.float64 import float64_device
 from edgerep.torch_modules.large_kernels import Columns, is_small
 

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import export
 
-from edgerep.graph_run import Recorder
-from edgerep.graph_values import Constants
-from edgerep.linear_map import LinearMap, identity_map, shifted_map
-from edgerep.map_sequence import after, inexact
-from edgerep.map_sum import constant, total
-from edgerep.node_reading import read_operation
-from edgerep.operations import Same, Step, Sum, View
+from edgerep.fusion.algebra.linear_map import LinearMap, identity_map, shifted_map
+from edgerep.fusion.algebra.sequence import after, inexact
+from edgerep.fusion.algebra.sums import constant, total
+from edgerep.fusion.operators.operation import Same, Step, Sum, View
+from edgerep.fusion.operators.reading import read_operation
+from edgerep.fusion.trace.constants import Constants
+from edgerep.fusion.trace.graph_run import Recorder
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.call_mode import CallMode
 from edgerep.torch_modules.convolution_cache import Recall

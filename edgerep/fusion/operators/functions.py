@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from edgerep.graph_values import named_arguments
-from edgerep.layer_steps import averaged, convolved, linear_step, normalised, padded
-from edgerep.linear_map import diagonal_map, shifted_map
-from edgerep.operations import Node, Operation, Same, Step, Sum, View
+from edgerep.fusion.algebra.linear_map import diagonal_map, shifted_map
+from edgerep.fusion.operators.layers import averaged, convolved, linear_step, normalised, padded
+from edgerep.fusion.operators.operation import Node, Operation, Same, Step, Sum, View
+from edgerep.fusion.trace.constants import named_arguments
 from edgerep.torch_modules.float64 import float64_device
 
 aten = torch.ops.aten

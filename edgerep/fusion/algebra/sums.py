@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgerep.linear_map import Axes, LinearMap, Rows, Vector, columns_within, per_axis
+from edgerep.fusion.algebra.linear_map import (
+    Axes,
+    LinearMap,
+    Rows,
+    Vector,
+    columns_within,
+    per_axis,
+)
 
 
 def total(terms: Sequence[tuple[float, LinearMap]], shift: Vector | None = None) -> LinearMap:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from edgerep.graph_run import attribute, called
+from edgerep.fusion.trace.graph_run import attribute, called
 from edgerep.torch_modules.call_mode import CallMode
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import fx, nn
 
-from edgerep.graph_run import Fact
-from edgerep.operations import Step, View
-from edgerep.plain_layer import Settled
-from edgerep.regions import Findings, Region
+from edgerep.fusion.algebra.layer import Settled
+from edgerep.fusion.operators.operation import Step, View
+from edgerep.fusion.regions.search import Findings, Region
+from edgerep.fusion.trace.graph_run import Fact
+from edgerep.fusion.trace.tracing import Place, Trace, place_of
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import joined, parent_of, part_at
-from edgerep.tracing import Place, Trace, place_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from edgerep.building import Placed
-from edgerep.certificate import Certificate
 from edgerep.errors import FusionError, first_line
-from edgerep.exact_layer import ExactLayer
-from edgerep.networks.network import origin_of, title_of
-from edgerep.node_reading import has_hooks
-from edgerep.probing import first_probes, probe
-from edgerep.proof import (
+from edgerep.fusion.building import Placed
+from edgerep.fusion.operators.reading import has_hooks
+from edgerep.fusion.proof.certificate import Certificate
+from edgerep.fusion.proof.comparison import (
     certify_network,
     certify_site,
     exact_network,
     float64_outputs,
 )
+from edgerep.fusion.proof.exact_layer import ExactLayer
+from edgerep.fusion.proof.probes import first_probes, probe
+from edgerep.networks.network import origin_of, title_of
 from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.runs import Run, observe

@@ -16,14 +16,14 @@ from typing import Any
 
 from torch import fx
 
-from edgerep.graph_values import looks
-from edgerep.layer_steps import linear_map, normalising_map
-from edgerep.map_sequence import after
-from edgerep.node_reading import has_hooks, weights_of
-from edgerep.operations import Node, Same, Step, View
-from edgerep.plain_layer import settle
-from edgerep.regions import Findings, Region
-from edgerep.sites import source_of
+from edgerep.fusion.algebra.layer import settle
+from edgerep.fusion.algebra.sequence import after
+from edgerep.fusion.operators.layers import linear_map, normalising_map
+from edgerep.fusion.operators.operation import Node, Same, Step, View
+from edgerep.fusion.operators.reading import has_hooks, weights_of
+from edgerep.fusion.regions.search import Findings, Region
+from edgerep.fusion.regions.sites import source_of
+from edgerep.fusion.trace.constants import looks
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import part_at
 

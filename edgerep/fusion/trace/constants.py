@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
-from edgerep.graph_run import attribute, called
+from edgerep.fusion.trace.graph_run import attribute, called
 from edgerep.torch_modules.float64 import Float64Arithmetic, widened
 
 # Their value is another one at every call.

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, fx, nn
 
-from edgerep.graph_run import Fact
-from edgerep.graph_values import Constants
-from edgerep.linear_map import LinearMap
+from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.trace.constants import Constants
+from edgerep.fusion.trace.graph_run import Fact
 
 Node: TypeAlias = fx.Node
 

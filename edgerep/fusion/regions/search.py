@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from edgerep.graph_values import guards
-from edgerep.linear_map import LinearMap, identity_map
-from edgerep.map_sequence import after, inexact
-from edgerep.map_sum import constant, total
-from edgerep.node_reading import read_operation
-from edgerep.operations import Operation, Same, Step, Sum, View
-from edgerep.plain_layer import Settled, settle
+from edgerep.fusion.algebra.layer import Settled, settle
+from edgerep.fusion.algebra.linear_map import LinearMap, identity_map
+from edgerep.fusion.algebra.sequence import after, inexact
+from edgerep.fusion.algebra.sums import constant, total
+from edgerep.fusion.operators.operation import Operation, Same, Step, Sum, View
+from edgerep.fusion.operators.reading import read_operation
+from edgerep.fusion.trace.constants import guards
 
 Node = fx.Node
 

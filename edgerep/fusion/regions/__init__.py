@@ -1,0 +1,1 @@
+"""Which parts of a network become one layer each, and where it goes."""

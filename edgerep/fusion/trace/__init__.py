@@ -1,0 +1,1 @@
+"""A module as a graph of calls; that graph run, and cut."""
