@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from edgerep.fusion.trace.constants import Constants, guards, named_arguments
+from edgerep.fusion.operators.functions import named_arguments
+from edgerep.fusion.trace.constants import Constants
 from edgerep.fusion.trace.graph_run import Recorder
+from edgerep.fusion.trace.guards import guards
 from edgerep.fusion.trace.tracing import trace
 from edgerep.torch_modules.arguments import arguments_of
 from edgerep.torch_modules.convolution_cache import Recall

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.fusion.building import Placed, placed_sites
 from edgerep.fusion.proof.probes import first_probes
 from edgerep.fusion.regions.analysis import analyse
+from edgerep.fusion.regions.placement import Placed, placed_sites
 from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.runs import observe
 

@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import nn
 
-from edgerep.fusion.regions.analysis import Analysis, Unit
-from edgerep.fusion.regions.search import Region
+from edgerep.fusion.regions.placement import Placed, within
 from edgerep.fusion.regions.sites import Site
+from edgerep.fusion.regions.unit import Unit
 from edgerep.fusion.rewriting import Classes, as_layer, opened_paths, rewrite
 from edgerep.fusion.trace.extraction import Extract, extract
 from edgerep.fusion.trace.tracing import UntraceableError
 from edgerep.torch_modules.arguments import Arguments, arguments_of
 from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """A site, the region that it was found as, and the unit that both are of."""
-
-    unit: Unit
-    site: Site
-    region: Region
-
-
-def placed_sites(analysis: Analysis) -> list[Placed]:
-    """Every site, in a module that is called once.
-
-    A module that is called several times takes a site if all of its calls fold alike, and then
-    once. Otherwise the site goes into the code around it that is called once.
-    """
-    kept: list[Placed] = []
-    for unit in analysis.units:
-        shared: dict[tuple[object, ...], list[Placed]] = {}
-        for site, region in zip(unit.sites, unit.findings.regions, strict=True):
-            placed = Placed(unit, site, region)
-            calls = _calls_of(unit, site.module)
-            if calls == 1:
-                kept.append(placed)
-                continue
-            places = tuple(
-                (path, number % max(1, _calls_of(unit, path) // calls), index)
-                for path, number, index in site.places
-            )
-            shared.setdefault((site.module, places), []).append(placed)
-        for same in shared.values():
-            if len(same) == _calls_of(unit, same[0].site.module):
-                kept.append(same[0])
-            else:
-                kept += [_moved_out(placed) for placed in same]
-    return kept
 
 
 def build(
@@ -167,38 +130,22 @@ def _stands_in(site: Site, path: str, opened: frozenset[str]) -> bool:
     return at == path or at in opened or any(place in opened for place, _, _ in site.places)
 
 
-def _moved_out(placed: Placed) -> Placed:
-    unit, module = placed.unit, parent_of(placed.site.module)
-    while module != unit.prefix and _calls_of(unit, module) != 1:
-        module = parent_of(module)
-    return replace(placed, site=replace(placed.site, how="inside", module=module))
-
-
-def _calls_of(unit: Unit, path: str) -> int:
-    """How often a module is called when its unit runs."""
-    return 1 if path == unit.prefix else unit.trace.count(_within(unit, path))
-
-
 def _code_of(unit: Unit, path: str, opened: frozenset[str]) -> tuple[Extract, Arguments]:
     """A module's graph in its unit's trace, and the arguments of the call that it is of."""
-    within = _within(unit, path)
+    inside = within(unit, path)
     arguments = unit.trace.arguments
-    if within:
-        call = unit.trace.first_call(within)
-        arguments = arguments_of(part_at(unit.view.module, within), call.args, call.kwargs)
+    if inside:
+        call = unit.trace.first_call(inside)
+        arguments = arguments_of(part_at(unit.view.module, inside), call.args, call.kwargs)
     code = extract(
         unit.trace,
         unit.view.module,
-        within,
+        inside,
         arguments,
         lambda inner: joined(unit.prefix, inner) in opened,
     )
-    if within in unit.trace.by_rank:
+    if inside in unit.trace.by_rank:
         facts = [unit.view.facts.get(node) for node in code.given]
         ranks = tuple(None if fact is None else len(fact.shape) for fact in facts)
         arguments = replace(arguments, ranks=ranks)
     return code, arguments
-
-
-def _within(unit: Unit, path: str) -> str:
-    return path[len(unit.prefix) + 1 :] if unit.prefix else path

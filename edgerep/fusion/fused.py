@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from edgerep.errors import FusionError
 from edgerep.fusion.algebra.layer import empty_layer, write_numbers
-from edgerep.fusion.building import build, placed_sites
+from edgerep.fusion.building import build
 from edgerep.fusion.checking_runs import checking_runs
 from edgerep.fusion.proof.certificate import Certificate
 from edgerep.fusion.proof.certification import certify_fusion
 from edgerep.fusion.regions.analysis import analyse
+from edgerep.fusion.regions.placement import placed_sites
 from edgerep.fusion.trace.graph_run import Fact
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of

@@ -6,16 +6,12 @@ attributes and methods, its `forward` replaced by what was traced, less the regi
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 from torch import fx, nn
 
+from edgerep.fusion.fused_class import fused_class, instance
 from edgerep.fusion.regions.search import Region
 from edgerep.fusion.regions.sites import Site
 from edgerep.fusion.trace.extraction import Extract
@@ -67,10 +63,10 @@ def rewrite(
     made = classes.get(key)
     if made is None:
         text = code.graph.python_code("self")
-        made = _fused_class(type(module), text.src, text.globals, known)
+        made = fused_class(type(module), text.src, text.globals, known)
         if key is not None:
             classes[key] = made
-    return _instance(made, vars(module))
+    return instance(made, vars(module))
 
 
 def opened_paths(path: str, sites: Sequence[Site]) -> frozenset[str]:
@@ -168,82 +164,3 @@ def _is_plain_call(arguments: Arguments) -> bool:
         parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         for parameter in arguments.signature.parameters.values()
     )
-
-
-def _checking(
-    recorded: Callable[..., Any], arguments: Arguments, original: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Recorded code behind the signature of the original."""
-
-    @functools.wraps(original)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return recorded(self, *arguments.tensors_of(args, kwargs))
-
-    return forward
-
-
-def _fused_class(
-    base: type[nn.Module],
-    source: str,
-    names: Mapping[str, Any],
-    arguments: Arguments | None,
-) -> type[nn.Module]:
-    """A subclass of `base` whose forward is `source`."""
-    space: dict[str, Any] = {
-        name: import_module(value.name) if isinstance(value, _ModuleName) else value
-        for name, value in names.items()
-    }
-    kept = {
-        name: _ModuleName(value.__name__) if isinstance(value, ModuleType) else value
-        for name, value in space.items()
-    }
-    exec(compile(source, f"<fused {base.__name__}>", "exec"), space)
-    forward: Callable[..., Any] = space["forward"]
-    if arguments is not None:
-        forward = _checking(forward, arguments, base.forward)
-
-    def reduce(self: nn.Module, protocol: object) -> tuple[Any, ...]:
-        return _revived, (base, source, kept, arguments, vars(self))
-
-    def deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
-        twin: nn.Module = made.__new__(made)
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(vars(self), memo))
-        return twin
-
-    made: type[nn.Module] = type(
-        f"Fused{base.__name__}",
-        (base,),
-        {
-            "forward": forward,
-            "__reduce_ex__": reduce,
-            "__deepcopy__": deepcopy,
-            "__module__": __name__,
-            "__doc__": f"{base.__name__}, its linear parts folded into single layers.",
-        },
-    )
-    return made
-
-
-def _instance(made: type[nn.Module], state: Mapping[str, Any]) -> nn.Module:
-    module: nn.Module = made.__new__(made)
-    module.__dict__.update(state)
-    return module
-
-
-def _revived(
-    base: type[nn.Module],
-    source: str,
-    names: Mapping[str, Any],
-    arguments: Arguments | None,
-    state: Mapping[str, Any],
-) -> nn.Module:
-    """How an instance of a fused class is unpickled."""
-    return _instance(_fused_class(base, source, names, arguments), state)
-
-
-@dataclass(frozen=True, slots=True)
-class _ModuleName:
-    """A Python module among the names of recorded code, which cannot be pickled as it is."""
-
-    name: str

@@ -13,7 +13,6 @@ from torch.nn import functional
 from edgerep.fusion.algebra.linear_map import diagonal_map, shifted_map
 from edgerep.fusion.operators.layers import averaged, convolved, linear_step, normalised, padded
 from edgerep.fusion.operators.operation import Node, Operation, Same, Step, Sum, View
-from edgerep.fusion.trace.constants import named_arguments
 from edgerep.torch_modules.float64 import float64_device
 
 aten = torch.ops.aten
@@ -311,3 +310,17 @@ METHODS: dict[str, Reader] = {
 def is_batchnorm_function(target: Any) -> bool:
     """Whether a function is a BatchNorm."""
     return FUNCTIONS.get(target) in (_batch_norm, _native_batch_norm)
+
+
+def named_arguments(
+    node: fx.Node, names: Sequence[str], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A call's arguments by name.
+
+    Raises:
+        ValueError: There are others than `names`.
+    """
+    given = {**defaults, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+    if len(node.args) > len(names) or set(given) - set(names):
+        raise ValueError(f"{node.name} has arguments that are not known here")
+    return given

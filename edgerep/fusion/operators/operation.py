@@ -84,3 +84,10 @@ class View:
 
     def channels(self, node: Node) -> int:
         return self.facts[node].shape[1]
+
+
+def source_of(operations: Mapping[Node, Operation], node: Node) -> Node:
+    """Where a value that was only handed on comes from."""
+    while isinstance(operation := operations.get(node), Same):
+        node = operation.source
+    return node

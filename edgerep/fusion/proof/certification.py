@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from edgerep.errors import FusionError, first_line
-from edgerep.fusion.building import Placed
 from edgerep.fusion.operators.reading import has_hooks
 from edgerep.fusion.proof.certificate import Certificate
 from edgerep.fusion.proof.comparison import (
@@ -18,6 +17,7 @@ from edgerep.fusion.proof.comparison import (
 )
 from edgerep.fusion.proof.exact_layer import ExactLayer
 from edgerep.fusion.proof.probes import first_probes, probe
+from edgerep.fusion.regions.placement import Placed
 from edgerep.networks.network import origin_of, title_of
 from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.layer_kinds import BATCHNORMS

@@ -12,9 +12,8 @@ from torch import Tensor, fx
 
 from edgerep.errors import FusionError
 from edgerep.fusion.algebra.linear_map import LinearMap
-from edgerep.fusion.building import Placed
-from edgerep.fusion.operators.operation import View
-from edgerep.fusion.regions.sites import source_of
+from edgerep.fusion.operators.operation import View, source_of
+from edgerep.fusion.regions.placement import Placed
 from edgerep.fusion.trace.graph_run import called
 from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, float64_device
 from edgerep.torch_modules.tree import part_at
@@ -39,7 +38,7 @@ def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
     region, unit = placed.region, placed.unit
     probes = _probes(placed, *next(_sizes(placed)))
     for node in region.nodes:
-        sources = [source_of(unit.findings, source) for source in node.all_input_nodes]
+        sources = [source_of(unit.findings.operations, source) for source in node.all_input_nodes]
         if node.op == "call_module" and region.base in sources:
             kernel = getattr(part_at(unit.view.module, str(node.target)), "weight", None)
             if isinstance(kernel, Tensor):
@@ -116,7 +115,7 @@ def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
     values: dict[fx.Node, Any] = {region.base: x}
 
     def value_of(node: fx.Node) -> Any:
-        source = source_of(placed.unit.findings, node)
+        source = source_of(placed.unit.findings.operations, node)
         return values[source] if source in values else view.constants.value(node)
 
     with Float64Arithmetic(beside):

@@ -12,63 +12,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgerep.errors import first_line
 from edgerep.fusion.algebra.linear_map import LinearMap
-from edgerep.fusion.operators.operation import Step, Sum, View
-from edgerep.fusion.operators.reading import has_hooks, is_batchnorm
+from edgerep.fusion.operators.operation import View
 from edgerep.fusion.regions.layout_changes import with_carried
-from edgerep.fusion.regions.search import Findings, find_regions
-from edgerep.fusion.regions.sites import Site, locate
+from edgerep.fusion.regions.leftovers import left_in
+from edgerep.fusion.regions.search import find_regions
+from edgerep.fusion.regions.sites import locate
+from edgerep.fusion.regions.unit import Analysis, Unit
 from edgerep.fusion.trace.constants import Constants
 from edgerep.fusion.trace.graph_run import Recorder
-from edgerep.fusion.trace.tracing import Trace, UntraceableError, place_of, trace
+from edgerep.fusion.trace.tracing import Trace, UntraceableError, trace
 from edgerep.torch_modules.arguments import Arguments, arguments_of, detached, tensors_in
 from edgerep.torch_modules.convolution_cache import Recall
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import relative_l2
-from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.runs import Run
 from edgerep.torch_modules.tree import joined, part_at
 
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """A module that was traced, and what was found in it.
-
-    Attributes:
-        prefix: Its path in the network.
-        trace: Of its code.
-        view: Of the trace's graph.
-        findings: Regions and refusals.
-        sites: One per region, in the same order.
-    """
-
-    prefix: str
-    trace: Trace
-    view: View
-    findings: Findings
-    sites: tuple[Site, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """Every unit of a network, and what stays as it is.
-
-    Attributes:
-        units: Outermost first.
-        left: Paths of BatchNorms, sums and modules that stay, and why.
-    """
-
-    units: tuple[Unit, ...]
-    left: tuple[tuple[str, str], ...]
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        return tuple(site for unit in self.units for site in unit.sites)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +73,7 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
                 pieces += [joined(prefix, name) for name, _ in _children(root, prefix)]
                 continue
             units.append(unit)
-            left += _left_in(unit)
+            left += left_in(unit)
             for path, why_not in opaque.items():
                 left.append((joined(prefix, path), why_not))
                 around = joined(prefix, path)
@@ -251,45 +215,3 @@ def _captured_calls(
             for handle in handles:
                 handle.remove()
     return found
-
-
-def _left_in(unit: Unit) -> list[tuple[str, str]]:
-    """BatchNorms and sums of linear branches in a unit that are in no region."""
-    folded = {node for region in unit.findings.regions for node in region.nodes}
-    refused = unit.findings.refused
-    left = []
-    for node in unit.trace.graph.nodes:
-        if node in folded:
-            continue
-        operation = unit.findings.operations.get(node)
-        if _is_hooked(unit, node):
-            left.append((_path(unit, node), "it has hooks, which folding would lose: remove them"))
-        elif is_batchnorm(unit.view, node):
-            left.append((_path(unit, node), _why(unit, node)))
-        elif isinstance(operation, Sum) and len(operation.terms) > 1 and node in refused:
-            left.append((_path(unit, node), f"sum: {refused[node]}"))
-    return left
-
-
-def _is_hooked(unit: Unit, node: fx.Node) -> bool:
-    if node.op != "call_module":
-        return False
-    module = part_at(unit.view.module, str(node.target))
-    return plain_kind(module) is not None and has_hooks(module)
-
-
-def _why(unit: Unit, node: fx.Node) -> str:
-    refused, operations = unit.findings.refused, unit.findings.operations
-    if not isinstance(operations.get(node), Step):
-        return "it has no running statistics: it normalises by those of the batch"
-    if node in refused:
-        return refused[node]
-    for reader in node.users:
-        if reader in refused:
-            return f"{_path(unit, reader)} cannot take it in: {refused[reader]}"
-    return "no layer stands directly before or behind it"
-
-
-def _path(unit: Unit, node: fx.Node) -> str:
-    place = place_of(node)
-    return joined(unit.prefix, place[0] if place else node.name) or node.name

@@ -19,11 +19,10 @@ from torch import fx
 from edgerep.fusion.algebra.layer import settle
 from edgerep.fusion.algebra.sequence import after
 from edgerep.fusion.operators.layers import linear_map, normalising_map
-from edgerep.fusion.operators.operation import Node, Same, Step, View
+from edgerep.fusion.operators.operation import Node, Same, Step, View, source_of
 from edgerep.fusion.operators.reading import has_hooks, weights_of
 from edgerep.fusion.regions.search import Findings, Region
-from edgerep.fusion.regions.sites import source_of
-from edgerep.fusion.trace.constants import looks
+from edgerep.fusion.trace.guards import looks
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import part_at
 
@@ -122,7 +121,7 @@ def _is_closed(row: list[Node], norm: Node) -> bool:
 def _steps(view: View, findings: Findings, row: list[Node], norm: Node) -> dict[Node, Step] | None:
     """The layer and the BatchNorm as maps of vectors."""
     layer = row[-1]
-    base = source_of(findings, layer.all_input_nodes[0])
+    base = source_of(findings.operations, layer.all_input_nodes[0])
     linear: Any = part_at(view.module, str(layer.target))
     module: Any = part_at(view.module, str(norm.target))
     if module.running_mean is None or not view.is_image(base):

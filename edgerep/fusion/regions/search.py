@@ -19,9 +19,9 @@ from edgerep.fusion.algebra.layer import Settled, settle
 from edgerep.fusion.algebra.linear_map import LinearMap, identity_map
 from edgerep.fusion.algebra.sequence import after, inexact
 from edgerep.fusion.algebra.sums import constant, total
-from edgerep.fusion.operators.operation import Operation, Same, Step, Sum, View
+from edgerep.fusion.operators.operation import Operation, Same, Step, Sum, View, source_of
 from edgerep.fusion.operators.reading import read_operation
-from edgerep.fusion.trace.constants import guards
+from edgerep.fusion.trace.guards import guards
 
 Node = fx.Node
 
@@ -115,7 +115,7 @@ class _Reading:
     """Who reads what in a graph, nodes that hand their input on and guards left out."""
 
     def __init__(self, view: View, graph: fx.Graph, operations: Mapping[Node, Operation]) -> None:
-        self._operations = operations
+        self.operations = operations
         self.order = {node: index for index, node in enumerate(graph.nodes)}
         watching = guards(graph)
         self.readers: dict[Node, set[Node]] = {}
@@ -127,13 +127,7 @@ class _Reading:
             if node in watching or isinstance(operations.get(node), Same):
                 continue
             for source in node.all_input_nodes:
-                self.readers.setdefault(self.origin(source), set()).add(node)
-
-    def origin(self, node: Node) -> Node:
-        """Where a value that was only handed on comes from."""
-        while isinstance(operation := self._operations.get(node), Same):
-            node = operation.source
-        return node
+                self.readers.setdefault(source_of(operations, source), set()).add(node)
 
     def is_closed(self, nodes: Iterable[Node], last: Node) -> bool:
         inside = set(nodes)
@@ -168,7 +162,7 @@ def _step_forms(
     forms: Mapping[Node, Mapping[Node, _Form]],
     refused: dict[Node, str],
 ) -> dict[Node, _Form]:
-    source = reading.origin(step.source)
+    source = source_of(reading.operations, step.source)
     found = {}
     if step.fill is None:
         found[source] = _Form(step.map, frozenset({node}))
@@ -191,7 +185,7 @@ def _sum_forms(
     refused: dict[Node, str],
 ) -> dict[Node, _Form]:
     found = {}
-    terms = [(by, reading.origin(source)) for by, source in operation.terms]
+    terms = [(by, source_of(reading.operations, source)) for by, source in operation.terms]
     bases = [[source, *forms.get(source, {})] for _, source in terms]
     for base in bases[0]:
         if any(base not in others for others in bases):

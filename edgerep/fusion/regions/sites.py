@@ -17,7 +17,7 @@ from typing import Any
 from torch import fx, nn
 
 from edgerep.fusion.algebra.layer import Settled
-from edgerep.fusion.operators.operation import Step, View
+from edgerep.fusion.operators.operation import Step, View, source_of
 from edgerep.fusion.regions.search import Findings, Region
 from edgerep.fusion.trace.graph_run import Fact
 from edgerep.fusion.trace.tracing import Place, Trace, place_of
@@ -190,20 +190,12 @@ def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
 
 
 def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, common: str) -> bool:
-    def origin(value: Any) -> Any:
-        while isinstance(value, fx.Node) and value in findings.operations:
-            operation = findings.operations[value]
-            if not hasattr(operation, "source") or isinstance(operation, Step):
-                break
-            value = operation.source
-        return value
-
     if any(_is_within(node, common) for node in view.writes):
         return False  # it does more than to compute its result
     if common == "":
         inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]
         output = next(node for node in trace.graph.nodes if node.op == "output").args[0]
-        return inputs == [region.base] and origin(output) is region.last
+        return inputs == [region.base] and _comes_from(region.last, output, findings)
     calls = [call for call in trace.calls if call.path == common]
     if len(calls) != 1 or trace.count(common) != 1:
         return False
@@ -213,10 +205,15 @@ def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, comm
         return False
     result = call.result
     return (
-        origin(given[0].node) is region.base
+        _comes_from(region.base, given[0].node, findings)
         and isinstance(result, fx.Proxy)
-        and origin(result.node) is region.last
+        and _comes_from(region.last, result.node, findings)
     )
+
+
+def _comes_from(node: fx.Node, value: Any, findings: Findings) -> bool:
+    """Whether a value is what a node gives, perhaps handed on."""
+    return isinstance(value, fx.Node) and source_of(findings.operations, value) is node
 
 
 def _is_within(node: fx.Node, path: str) -> bool:
@@ -228,18 +225,9 @@ def _is_within(node: fx.Node, path: str) -> bool:
 def _reader(findings: Findings, region: Region) -> tuple[int, int]:
     for index, node in enumerate(region.nodes):
         for position, source in enumerate(node.all_input_nodes):
-            if source_of(findings, source) is region.base:
+            if source_of(findings.operations, source) is region.base:
                 return index, position
     raise ValueError("nothing in a region reads its base")
-
-
-def source_of(findings: Findings, node: fx.Node) -> fx.Node:
-    """Where a value that was only handed on comes from."""
-    while (operation := findings.operations.get(node)) is not None:
-        if isinstance(operation, Step) or not hasattr(operation, "source"):
-            break
-        node = operation.source
-    return node
 
 
 def _has(root: nn.Module, path: str) -> bool:
