@@ -20,7 +20,7 @@ from edgerep.data.preprocessing import (
     preprocessing_of,
 )
 from edgerep.errors import EdgerepError
-from edgerep.export.onnx_file import Graph, open_graph
+from edgerep.export.graph.onnx_file import Graph, open_graph
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -101,7 +101,7 @@ def _onnx(graph: Graph) -> Artefact:
 
 def _engine(path: Path) -> Artefact:
     from edgerep.bench.tensorrt_session import TensorrtSession, why_not
-    from edgerep.export.engine import open_engine
+    from edgerep.export.engine.building import open_engine
 
     engine = open_engine(path)
     return Artefact(
@@ -121,7 +121,7 @@ def _engine(path: Path) -> Artefact:
 
 def _package(path: Path) -> Artefact:
     from edgerep.bench.coreml_session import open_coreml
-    from edgerep.export.coreml_package import open_package
+    from edgerep.export.coreml.package import open_package
 
     package = open_package(path)
     return Artefact(

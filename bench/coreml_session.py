@@ -12,8 +12,8 @@ from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.bench.mil_interpreter import evaluate, load_program
 from edgerep.bench.session import OwnedSession, Session
 from edgerep.errors import CoremlError, MissingRuntimeError, OptionError
-from edgerep.export.apple import ct, quiet
-from edgerep.export.coreml_package import Package, open_package
+from edgerep.export.coreml.package import Package, open_package
+from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 

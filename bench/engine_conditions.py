@@ -10,8 +10,8 @@ from edgerep.artefacts.records import Record, read_record
 from edgerep.bench.engine_validity import validity_of
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.errors import MissingRuntimeError
-from edgerep.export.plan import Plan, read_plan
-from edgerep.export.tensorrt_module import MODULES, is_installed
+from edgerep.export.engine.header import Plan, read_plan
+from edgerep.export.engine.runtime import MODULES, is_installed
 
 _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 

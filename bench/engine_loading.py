@@ -11,8 +11,8 @@ from edgerep.artefacts.records import Record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.engine_validity import judged
 from edgerep.errors import EngineError, MissingDependencyError, MissingRuntimeError
-from edgerep.export.plan import Plan
-from edgerep.export.tensorrt_module import heard, last_words, log_of
+from edgerep.export.engine.header import Plan
+from edgerep.export.engine.runtime import heard, last_words, log_of
 
 _DTYPES = {  # by the member's name: `trt.nptype` of 8.5 needs a NumPy that is long gone
     "FLOAT": "float32",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgerep.errors import MissingRuntimeError
-from edgerep.export.plan import Plan
-from edgerep.export.tensorrt_module import heard, load_runtime, log_of
+from edgerep.export.engine.header import Plan
+from edgerep.export.engine.runtime import heard, load_runtime, log_of
 
 # `EngineInvalidityDiagnostics` of TensorRT-RTX 1.7; a name that a later release adds is said as is.
 _WORDS = {

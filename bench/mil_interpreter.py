@@ -24,9 +24,9 @@ from torch import Tensor
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.mil_kernels import KERNELS
 from edgerep.errors import CoremlError
-from edgerep.export import apple
-from edgerep.export.apple import quiet, types
-from edgerep.export.coreml_package import read_spec, weights_folder
+from edgerep.export.coreml import quiet_coremltools
+from edgerep.export.coreml.package import read_spec, weights_folder
+from edgerep.export.coreml.quiet_coremltools import quiet, types
 
 _TORCH_TYPES = {
     types.fp16: torch.float16,
@@ -68,7 +68,9 @@ def load_program(path: Path) -> SavedProgram:
     spec = read_spec(path)
     try:
         with quiet():
-            program = apple.load_program(spec, spec.specificationVersion, str(weights_folder(path)))
+            program = quiet_coremltools.load_program(
+                spec, spec.specificationVersion, str(weights_folder(path))
+            )
     except Exception as error:  # whatever coremltools' reader meets, it is the file's fault
         raise CoremlError(f"{path} cannot be read back by coremltools: {error}") from error
     function = program.functions["main"]

@@ -22,7 +22,7 @@ from edgerep.bench.onnx_kernels import KERNELS
 from edgerep.bench.onnx_widening import widen
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
 from edgerep.errors import EdgerepError, OnnxError
-from edgerep.export.onnx_file import describe_model, read_model
+from edgerep.export.graph.onnx_file import describe_model, read_model
 
 
 class OnnxReference:

@@ -29,7 +29,7 @@ from edgerep.bench.probes import Probes, make_probes
 from edgerep.bench.reference import Reference, open_reference
 from edgerep.bench.session import Session
 from edgerep.errors import EdgerepError, OptionError
-from edgerep.export.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 
 __all__ = ["ArtefactParity", "ParityReport", "verify"]

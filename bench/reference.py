@@ -16,7 +16,7 @@ from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
-from edgerep.export.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs
 from edgerep.networks.network import origin_of

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgerep.artefacts.tensors import TensorSpec
     from edgerep.bench.artefacts import Artefact
-    from edgerep.export.onnx_file import Graph
+    from edgerep.export.graph.onnx_file import Graph
     from edgerep.fusion.fused import Fused
     from edgerep.networks.interface import InputShapes
 
@@ -161,7 +161,7 @@ def _of_module(
 
 
 def _of_onnx(path: Path, options: Options) -> Subject:
-    from edgerep.export.onnx_file import open_graph
+    from edgerep.export.graph.onnx_file import open_graph
 
     graph = open_graph(path)
 

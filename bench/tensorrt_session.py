@@ -25,8 +25,8 @@ from edgerep.bench.engine_memory import EngineMemory, engine_memory
 from edgerep.bench.session import OwnedSession
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
-from edgerep.export.plan import Plan, read_plan
-from edgerep.export.tensorrt_module import last_words, load_runtime, log_of
+from edgerep.export.engine.header import Plan, read_plan
+from edgerep.export.engine.runtime import last_words, load_runtime, log_of
 
 if TYPE_CHECKING:
     from edgerep.bench.cuda_memory import Buffer

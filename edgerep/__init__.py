@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from edgerep.bench.parity import verify
     from edgerep.checkpoints.loading import load
     from edgerep.errors import EdgerepError
-    from edgerep.export.coreml import export_coreml
-    from edgerep.export.engine import build_engine
-    from edgerep.export.graph import export_onnx
+    from edgerep.export.coreml.conversion import export_coreml
+    from edgerep.export.engine.building import build_engine
+    from edgerep.export.from_torch.onnx_export import export_onnx
     from edgerep.fusion.fused import Fused, fuse
 
 __version__ = "0.1.0"
@@ -42,9 +42,9 @@ __all__ = [
 _HOME = {
     "EdgerepError": "edgerep.errors",
     "Fused": "edgerep.fusion.fused",
-    "build_engine": "edgerep.export.engine",
-    "export_coreml": "edgerep.export.coreml",
-    "export_onnx": "edgerep.export.graph",
+    "build_engine": "edgerep.export.engine.building",
+    "export_coreml": "edgerep.export.coreml.conversion",
+    "export_onnx": "edgerep.export.from_torch.onnx_export",
     "fuse": "edgerep.fusion.fused",
     "load": "edgerep.checkpoints.loading",
     "run_bench": "edgerep.bench.harness",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgerep.bench.mil_interpreter import load_program
-from edgerep.export.apple import ct, quiet
+from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 
 def convert_by_coremltools(

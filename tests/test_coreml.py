@@ -23,10 +23,10 @@ from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import CoremlError, EdgerepError, OptionError
-from edgerep.export.apple import ct
-from edgerep.export.coreml import TARGETS, export_coreml, open_package
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph, open_graph, set_metadata
+from edgerep.export.coreml.conversion import TARGETS, export_coreml, open_package
+from edgerep.export.coreml.quiet_coremltools import ct
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import Graph, open_graph, set_metadata
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 from oracle import convert_by_coremltools, listing
@@ -360,7 +360,7 @@ def test_full_disk_leaves_the_package_before(tmp_path: Path, make_graph: MakeGra
     graph = make_graph(architecture(squeeze=True))
     program = (
         "import sys; from edgerep.errors import EdgerepError\n"
-        "from edgerep.export.coreml import export_coreml\n"
+        "from edgerep.export.coreml.conversion import export_coreml\n"
         "try: export_coreml(sys.argv[1], sys.argv[2])\n"
         "except EdgerepError as error: sys.exit('refused')\n"
     )
@@ -414,7 +414,7 @@ def test_conversion_is_silent_and_changes_no_setting(tmp_path: Path, make_graph:
     program = (
         "import logging, sys, warnings\n"
         "filters = list(warnings.filters)\n"
-        "from edgerep.export.coreml import export_coreml\n"
+        "from edgerep.export.coreml.conversion import export_coreml\n"
         "from edgerep.bench.coreml_session import MilReferenceSession\n"
         "filters = list(warnings.filters)\n"
         "MilReferenceSession(export_coreml(sys.argv[1], sys.argv[2]))\n"

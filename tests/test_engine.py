@@ -27,13 +27,13 @@ from edgerep.errors import (
     OptionError,
     OutputError,
 )
-from edgerep.export import tensorrt_module
-from edgerep.export.engine import build_engine, open_engine
-from edgerep.export.engine_progress import Watch, run_watched
-from edgerep.export.engine_settings import EngineOptions, Symbols, build_settings, symbols_of
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph, open_graph
-from edgerep.export.plan import read_plan
+from edgerep.export.engine import runtime as runtime_module
+from edgerep.export.engine.building import build_engine, open_engine
+from edgerep.export.engine.header import read_plan
+from edgerep.export.engine.progress import Watch, run_watched
+from edgerep.export.engine.settings import EngineOptions, Symbols, build_settings, symbols_of
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
@@ -215,7 +215,9 @@ def test_external_weights_reach_the_parser(
 def test_what_is_no_graph_is_refused_before_any_runtime_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgerep.export.engine.load_runtime", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "edgerep.export.engine.building.load_runtime", lambda _: pytest.fail("loaded")
+    )
     (tmp_path / "bad.onnx").write_bytes(b"garbage, and not a graph")
     with pytest.raises(OnnxError, match=r"bad\.onnx"):
         build_engine(tmp_path / "bad.onnx", tmp_path / "a.engine")
@@ -260,7 +262,7 @@ def test_a_stopped_build_leaves_the_engine_that_was_there(
 def test_the_builder_stops_at_its_next_step_when_told(
     tmp_path: Path, graphs: Callable[[str, Any], Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgerep.export.engine_build.Watch", _stopped_watch)
+    monkeypatch.setattr("edgerep.export.engine.serialization.Watch", _stopped_watch)
     with pytest.raises(EngineError, match="canceled by user"):
         build_engine(graphs("fp32", 2), tmp_path / "a.engine", runtime="tensorrt-rtx")
 
@@ -330,34 +332,34 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 def test_auto_takes_tensorrt_only_where_it_can_build(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, installed: set[str], chosen: str | Exception
 ) -> None:
-    monkeypatch.setattr(tensorrt_module, "cuda_device_present", lambda: gpu)
-    monkeypatch.setattr(tensorrt_module, "is_installed", installed.__contains__)
+    monkeypatch.setattr(runtime_module, "cuda_device_present", lambda: gpu)
+    monkeypatch.setattr(runtime_module, "is_installed", installed.__contains__)
     if isinstance(chosen, str):
-        assert tensorrt_module.choose_runtime("auto") == chosen
+        assert runtime_module.choose_runtime("auto") == chosen
     else:
         with pytest.raises(MissingDependencyError, match=str(chosen).replace("[", r"\[")):
-            tensorrt_module.choose_runtime("auto")
+            runtime_module.choose_runtime("auto")
 
 
 @needs_rtx
 def test_auto_builds_without_a_gpu(
     tmp_path: Path, graphs: Callable[[str, Any], Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_module, "cuda_device_present", lambda: False)
+    monkeypatch.setattr(runtime_module, "cuda_device_present", lambda: False)
     assert build_engine(graphs("fp32", 2), tmp_path / "a.engine").runtime == "tensorrt-rtx"
 
 
 def test_tensorrt_without_its_package_names_the_extra(
     tmp_path: Path, graphs: Callable[[str, Any], Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_module, "is_installed", lambda _: False)
+    monkeypatch.setattr(runtime_module, "is_installed", lambda _: False)
     with pytest.raises(MissingRuntimeError, match=r"edgerep\[tensorrt\]"):
         build_engine(graphs("fp32", 2), tmp_path / "a.engine", runtime="tensorrt")
 
 
 @needs_rtx
 def test_the_written_symbols_of_rtx_are_those_it_has() -> None:
-    real = symbols_of(tensorrt_module.load_runtime("tensorrt-rtx"), "tensorrt-rtx")
+    real = symbols_of(runtime_module.load_runtime("tensorrt-rtx"), "tensorrt-rtx")
     assert real.network_flags == RTX.network_flags
     assert real.builder_flags >= RTX.builder_flags
     assert real.config >= RTX.config

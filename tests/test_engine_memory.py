@@ -20,8 +20,8 @@ from edgerep.bench.session import OwnedSession
 from edgerep.bench.tensorrt_session import TensorrtSession, why_not
 from edgerep.devices import first_cuda_device
 from edgerep.errors import MissingRuntimeError
-from edgerep.export.engine import build_engine
-from edgerep.export.graph import export_onnx
+from edgerep.export.engine.building import build_engine
+from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture

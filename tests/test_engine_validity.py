@@ -14,10 +14,10 @@ from edgerep.bench import engine_conditions, engine_validity
 from edgerep.bench.engine_conditions import why_not
 from edgerep.bench.engine_validity import Validity, judged, validity_of
 from edgerep.devices import CudaDevice, first_cuda_device
-from edgerep.export.engine import build_engine
-from edgerep.export.graph import export_onnx
-from edgerep.export.plan import Plan, read_plan
-from edgerep.export.tensorrt_module import load_runtime, log_of
+from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.header import Plan, read_plan
+from edgerep.export.engine.runtime import load_runtime, log_of
+from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture

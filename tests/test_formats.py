@@ -15,12 +15,12 @@ import edgerep
 from edgerep.checkpoints.formats import FORMATS, Format
 from edgerep.checkpoints.spelling import canonical_name, format_name
 from edgerep.errors import CheckpointError, OptionError
+from edgerep.export.fused_weights import save_weights
 from edgerep.fusion.fused import fuse
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture
 from edgerep.networks.network import Network, origin_of
 from edgerep.networks.published import PUBLISHED, AnyArchitecture, build_network, random_network
 from edgerep.networks.repvgg_architecture import Architecture
-from edgerep.weights import save_weights
 
 REPVGG = Architecture(3, 8, (8, 16), (2, 2), (1, 4, 2, 1, 2), squeeze=False, classes=5)
 SQUEEZED = Architecture(3, 16, (16, 32), (2, 1), (1, 1, 4, 1), squeeze=True, classes=4)

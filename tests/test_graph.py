@@ -15,8 +15,8 @@ from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.bench.reference import Reference
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import open_graph
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import open_graph
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture

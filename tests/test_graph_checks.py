@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgerep.errors import OnnxError
-from edgerep.export.graph import export_onnx
-from edgerep.export.graph_checks import Calls, calls_of, require_same_calls
-from edgerep.export.tracing import trace
+from edgerep.export.from_torch.checks import Calls, calls_of, require_same_calls
+from edgerep.export.from_torch.exporter import trace
+from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import InputShape
 

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgerep.bench.comparison import compare
 from edgerep.errors import OnnxError
-from edgerep.export.half import convert_to_half
+from edgerep.export.precision.half import convert_to_half
 
 HEADER = '<ir_version: 8, opset_import: ["" : 18]>'
 

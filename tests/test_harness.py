@@ -29,8 +29,8 @@ from edgerep.bench.pairs import labels_of, ratios_of
 from edgerep.bench.subjects import Options, Subject, subject_of
 from edgerep.bench.timing import Samples
 from edgerep.errors import EdgerepError, OptionError
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
@@ -197,7 +197,7 @@ def test_a_package_is_not_timed_by_the_interpreter(model: RepVGG, tmp_path: Path
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")
 def test_an_engine_without_a_gpu_is_not_run(model: RepVGG, fused: Fused, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="an engine is built without a GPU by TensorRT-RTX")
-    from edgerep.export.engine import build_engine
+    from edgerep.export.engine.building import build_engine
 
     graph = export_onnx(fused, tmp_path / "fused.onnx", size=32)
     engine = build_engine(graph, tmp_path / "fused.engine")

@@ -22,12 +22,12 @@ HOUSE = Rules(
         "__main__": {"cli"},
     },
     vendors={
-        "coremltools": {"export.apple"},
+        "coremltools": {"export.coreml.quiet_coremltools"},
         "onnxruntime": {"bench.onnxruntime_session"},
         "pycuda": {"bench.cuda_memory"},
-        "tensorrt": {"export.tensorrt_module"},
-        "tensorrt_rtx": {"export.tensorrt_module"},
-        "torch.onnx": {"export.tracing"},
+        "tensorrt": {"export.engine.runtime"},
+        "tensorrt_rtx": {"export.engine.runtime"},
+        "torch.onnx": {"export.from_torch.exporter"},
     },
 )
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from edgerep.bench.coreml_session import CoremlSession, MilReferenceSession, open_coreml
 from edgerep.errors import CoremlError, MissingRuntimeError, OptionError
-from edgerep.export.apple import ct, quiet
-from edgerep.export.coreml import open_package
+from edgerep.export.coreml.conversion import open_package
+from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 RTOL_INTERPRETER_VS_TORCH = 1e-6  # float32, of the largest output; measured 2e-7
 RTOL_CORE_ML_VS_INTERPRETER = 1e-3  # float32 program, all compute units

@@ -16,9 +16,9 @@ from edgerep.bench.coreml_session import MilReferenceSession
 from edgerep.bench.mil_interpreter import load_program
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError, OnnxError
-from edgerep.export.coreml import export_coreml
-from edgerep.export.engine import build_engine
-from edgerep.export.graph import export_onnx
+from edgerep.export.coreml.conversion import export_coreml
+from edgerep.export.engine.building import build_engine
+from edgerep.export.from_torch.onnx_export import export_onnx
 from oracle import convert_by_coremltools
 
 REL_L2_FP32_VS_TORCH_FLOAT64 = 1e-6  # measured 1e-7

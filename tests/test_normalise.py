@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.normalise import fold_factor, prepend_normalisation
+from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
 
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MEAN_ONLY = Preprocessing("float", (0.5, 0.25, 0.125))

@@ -18,7 +18,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError
-from edgerep.export.onnx_file import (
+from edgerep.export.graph.onnx_file import (
     METADATA_KEY,
     Graph,
     open_graph,

@@ -17,7 +17,7 @@ import edgerep
 from edgerep.bench.onnx_reference import OnnxReference
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import EdgerepError, OnnxError, OptionError
-from edgerep.export.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 

@@ -19,7 +19,7 @@ from edgerep.bench.parity_text import one_line, parity_table
 from edgerep.bench.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.reference import Reference
 from edgerep.errors import DataError, EdgerepError, NetworkError, ParityError
-from edgerep.export.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph
 
 
 class Detector(nn.Module):

@@ -18,7 +18,7 @@ import edgerep
 from edgerep.bench.comparison import Difference, Tolerance
 from edgerep.bench.parity_report import ArtefactParity, BatchParity, OutputParity, ParityReport
 from edgerep.errors import EdgerepError, OptionError, ParityError
-from edgerep.export.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph
 
 BOUNDS = Tolerance("fp32", rel_l2=1e-5, max_abs=1e-4, amplification=10, decidable=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgerep.errors import EngineError
-from edgerep.export.plan import Plan, read_plan
+from edgerep.export.engine.header import Plan, read_plan
 
 
 def header(tag: bytes, version: tuple[int, int, int, int], *, length: int = 100) -> bytes:

@@ -21,9 +21,9 @@ import edgerep
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity import ArtefactParity, verify
 from edgerep.data.preprocessing import Preprocessing
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import open_graph
-from edgerep.export.onnx_writer import adapt_onnx
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import open_graph
+from edgerep.export.graph.writing import adapt_onnx
 from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.algebra.sums import total
 from edgerep.fusion.fused import fuse

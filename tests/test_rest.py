@@ -11,7 +11,7 @@ import pytest
 
 from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.bench.rest import LIMIT_SECONDS, QUIET_STEPS, STEP_SECONDS, come_to_rest
-from edgerep.export.graph import export_onnx
+from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture

@@ -25,9 +25,9 @@ from edgerep.bench.parity import verify
 from edgerep.bench.tensorrt_session import TensorrtSession
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, OptionError
-from edgerep.export.engine import Engine, build_engine
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph
+from edgerep.export.engine.building import Engine, build_engine
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture

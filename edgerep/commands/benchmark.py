@@ -18,7 +18,7 @@ from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
 from edgerep.commands.options import network_options
 from edgerep.errors import MissingRuntimeError
-from edgerep.export.graph import export_onnx
+from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import Fused
 from edgerep.networks.network import Network, origin_of, title_of
 

@@ -77,7 +77,7 @@ def command(
     name of a published RepVGG, or an ONNX file. On macOS the package
     is run by Core ML; elsewhere the saved program is evaluated by a reference interpreter.
     """
-    from edgerep.export.coreml import export_coreml
+    from edgerep.export.coreml.conversion import export_coreml
 
     if output.suffix != ".mlpackage":
         raise OptionError(f"{output}: a Core ML package is written as .mlpackage")

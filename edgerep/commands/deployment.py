@@ -47,12 +47,12 @@ from edgerep.commands.making import (
 from edgerep.commands.options import calibration_option, network_options
 from edgerep.data.samples import Samples, read_samples, require_fitting
 from edgerep.errors import MissingRuntimeError, OptionError
-from edgerep.export.engine import build_engine
-from edgerep.export.graph import export_onnx
-from edgerep.export.onnx_file import Graph
+from edgerep.export.engine.building import build_engine
+from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.fused_weights import save_weights
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.network import origin_of, title_of
-from edgerep.weights import save_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +217,7 @@ def _make_package(
         why = "coremltools is not installed: pip install 'edgerep[coreml]'"
         deployment.skip(console, "coreml", path.name, why)
         return
-    from edgerep.export.coreml import export_coreml
+    from edgerep.export.coreml.conversion import export_coreml
 
     package = export_coreml(graph, path, target=target)
     deployment.artefacts.append(package)

@@ -25,7 +25,7 @@ from edgerep.commands.options import (
     output_option,
     precision_option,
 )
-from edgerep.export.engine import Engine, build_engine
+from edgerep.export.engine.building import Engine, build_engine
 
 _MIB = 1 << 20
 

@@ -21,10 +21,10 @@ from edgerep.commands.options import (
     shapes_from,
 )
 from edgerep.errors import OptionError
+from edgerep.export.fused_weights import save_weights
 from edgerep.fusion.fused import fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import interface_of
-from edgerep.weights import save_weights
 
 
 @click.command("fuse")

@@ -55,7 +55,7 @@ def _describe(file: Path) -> dict[str, Any]:
 
 
 def _onnx(file: Path) -> dict[str, Any]:
-    from edgerep.export.onnx_file import open_graph
+    from edgerep.export.graph.onnx_file import open_graph
 
     graph = open_graph(file)
     return {
@@ -75,7 +75,7 @@ def _onnx(file: Path) -> dict[str, Any]:
 def _engine(file: Path) -> dict[str, Any]:
     from edgerep.bench.engine_conditions import why_not
     from edgerep.bench.engine_validity import validity_of
-    from edgerep.export.plan import read_plan
+    from edgerep.export.engine.header import read_plan
 
     plan = read_plan(file)
     reason = why_not(file)
@@ -97,7 +97,7 @@ def _engine(file: Path) -> dict[str, Any]:
 def _package(file: Path) -> dict[str, Any]:
     import sys
 
-    from edgerep.export.coreml_package import open_package
+    from edgerep.export.coreml.package import open_package
 
     package = open_package(file)
     mac = sys.platform == "darwin"

@@ -22,9 +22,9 @@ from edgerep.bench.engine_validity import validity_of
 from edgerep.bench.intervals import speedup
 from edgerep.bench.tensorrt_session import TensorrtSession
 from edgerep.bench.timing import Samples, measure
-from edgerep.export.engine import build_engine
-from edgerep.export.plan import read_plan
-from edgerep.export.tensorrt_module import load_runtime
+from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.header import read_plan
+from edgerep.export.engine.runtime import load_runtime
 
 ROUNDS = 20
 SCALE = np.float32(1 / 32)  # of the carried images: exact in every precision

@@ -1,4 +1,4 @@
-"""What is known of a traced graph without running it: constants, guards, arguments by name."""
+"""Values in a graph that depend on no input, worked out in float64."""
 
 from __future__ import annotations
 

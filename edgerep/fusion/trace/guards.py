@@ -9,6 +9,13 @@ from typing import Any
 import torch
 from torch import fx
 
+_LOOKING: frozenset[Callable[..., Any]] = frozenset(
+    {operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.mod,
+     operator.and_, operator.or_, operator.not_, operator.getitem, getattr}
+)  # fmt: skip
+_LOOKING_METHODS = frozenset({"dim", "size", "is_floating_point", "numel", "ndimension"})
+_LOOKING_ATTRIBUTES = frozenset({"ndim", "shape", "dtype", "device", "requires_grad"})
+
 
 def guards(graph: fx.Graph) -> frozenset[fx.Node]:
     """Nodes that only look at shapes and types to assert something about them.
@@ -28,18 +35,6 @@ def _asserts(node: fx.Node) -> bool:
     return node.op == "call_function" and (
         node.target is torch._assert or "_assert" in name or name == "_guards_fn"
     )
-
-
-_LOOKING: frozenset[Callable[..., Any]] = frozenset(
-    {operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.mod,
-     operator.and_, operator.or_, operator.not_, operator.getitem, getattr}
-)  # fmt: skip
-
-
-_LOOKING_METHODS = frozenset({"dim", "size", "is_floating_point", "numel", "ndimension"})
-
-
-_LOOKING_ATTRIBUTES = frozenset({"ndim", "shape", "dtype", "device", "requires_grad"})
 
 
 def looks(node: fx.Node) -> bool:

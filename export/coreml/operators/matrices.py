@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Array, Node, Var
+from edgerep.export.coreml.node import Array, Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb, types
 
 _LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgerep.export.apple import mb
-from edgerep.export.mil_node import Node, Var
-from edgerep.export.mil_sizes import as_size, is_known, quotient
+from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb
+from edgerep.export.coreml.sizes import as_size, is_known, quotient
 
 _HIGHEST_RANK = 5
 

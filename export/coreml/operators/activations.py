@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Array, Node, Var
+from edgerep.export.coreml.node import Array, Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb, types
 
 
 def clip(node: Node) -> Var:

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnx import TensorProto, helper
 
-from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Array, Node, Var, is_whole
+from edgerep.export.coreml.node import Array, Node, Var, is_whole
+from edgerep.export.coreml.quiet_coremltools import mb, types
 
 Emit: TypeAlias = Callable[[Node], Var]
 _CASTS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT32: "int32"}

@@ -12,8 +12,8 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OptionError
-from edgerep.export.apple import ct
-from edgerep.export.onnx_file import Graph
+from edgerep.export.coreml.quiet_coremltools import ct
+from edgerep.export.graph.onnx_file import Graph
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # by channels

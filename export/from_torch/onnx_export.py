@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
-from edgerep.export.graph_checks import calls_of, require_operators, require_same_calls
-from edgerep.export.onnx_file import Graph
-from edgerep.export.onnx_writer import PRECISIONS, apply_precision, write_graph
-from edgerep.export.opsets import convert_opset
-from edgerep.export.tracing import EXPORTER_LOWEST_OPSET, trace
+from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
+from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, trace
+from edgerep.export.graph.onnx_file import Graph
+from edgerep.export.graph.opset import convert_opset
+from edgerep.export.graph.writing import PRECISIONS, apply_precision, write_graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.export.apple import mb, types
-from edgerep.export.mil_node import Node, Var
-from edgerep.export.mil_sizes import is_known
+from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb, types
+from edgerep.export.coreml.sizes import is_known
 
 
 def slice_(node: Node) -> Var:

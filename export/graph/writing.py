@@ -16,9 +16,9 @@ from edgerep.artefacts.files import replacing
 from edgerep.artefacts.records import Record, versions_of, write_record
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.half import convert_to_half
-from edgerep.export.normalise import fold_factor, prepend_normalisation
-from edgerep.export.onnx_file import Graph, describe_model, read_model, set_metadata
+from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
+from edgerep.export.graph.onnx_file import Graph, describe_model, read_model, set_metadata
+from edgerep.export.precision.half import convert_to_half
 
 PRECISIONS = ("fp32", "fp16")
 

@@ -15,17 +15,17 @@ from edgerep.artefacts.files import replacing, require_writable, sha256_of
 from edgerep.artefacts.records import write_record
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
-from edgerep.export.engine_build import Job, serialize_engine
-from edgerep.export.engine_file import Engine, engine_record, open_engine
-from edgerep.export.engine_settings import (
+from edgerep.export.engine.engine_file import Engine, engine_record, open_engine
+from edgerep.export.engine.header import read_plan
+from edgerep.export.engine.runtime import choose_runtime, load_runtime
+from edgerep.export.engine.serialization import Job, serialize_engine
+from edgerep.export.engine.settings import (
     EngineOptions,
     build_settings,
     capability_names,
     symbols_of,
 )
-from edgerep.export.onnx_file import Graph, describe_model, read_model
-from edgerep.export.plan import read_plan
-from edgerep.export.tensorrt_module import choose_runtime, load_runtime
+from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.apple import mb
-from edgerep.export.mil_node import Node, Var
+from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb
 
 
 def batch_norm(node: Node) -> Var:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgerep.errors import OnnxError
-from edgerep.export.onnx_file import count_operators
+from edgerep.export.graph.onnx_file import count_operators
 from edgerep.networks.repvgg import RepVGG
 
 _CONVOLUTION = re.compile(r"aten\._?conv")

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnx import TensorProto
 
-from edgerep.export.mil_node import Array, Node
+from edgerep.export.coreml.node import Array, Node
 
 Rule: TypeAlias = Callable[[Node], Array]
 _WHOLE = (TensorProto.INT64, TensorProto.INT32)

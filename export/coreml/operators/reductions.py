@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgerep.export.mil_arithmetic import Emit
-from edgerep.export.mil_node import Node, Var, is_whole
+from edgerep.export.coreml.node import Node, Var, is_whole
+from edgerep.export.coreml.operators.arithmetic import Emit
 
 
 def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:

@@ -15,8 +15,7 @@ from edgerep.artefacts.files import replacing
 from edgerep.artefacts.records import Record, versions_of, write_record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
-from edgerep.export.apple import ct, quiet
-from edgerep.export.coreml_checks import (
+from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
     TARGETS,
     batch_for,
@@ -28,9 +27,10 @@ from edgerep.export.coreml_checks import (
     require_package_path,
     shape_text,
 )
-from edgerep.export.coreml_package import NOTE_KEY, Package, open_package
-from edgerep.export.mil_program import BuiltProgram, build_program, require_expressible
-from edgerep.export.onnx_file import Graph, describe_model, read_model
+from edgerep.export.coreml.package import NOTE_KEY, Package, open_package
+from edgerep.export.coreml.program import BuiltProgram, build_program, require_expressible
+from edgerep.export.coreml.quiet_coremltools import ct, quiet
+from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
 __all__ = ["TARGETS", "Package", "export_coreml", "open_package"]
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from edgerep.export.mil_node import Array
+from edgerep.export.coreml.node import Array
 
 # Beside those that can also be emitted.
 FOLDABLE = frozenset({

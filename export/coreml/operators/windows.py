@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgerep.export.apple import mb
-from edgerep.export.mil_node import Node, Var
+from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.quiet_coremltools import mb
 
 
 def conv(node: Node) -> Var:

@@ -12,8 +12,8 @@ from edgerep.artefacts.records import Record, read_record, versions_of
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError
-from edgerep.export.plan import read_plan
-from edgerep.export.tensorrt_module import LogLine
+from edgerep.export.engine.header import read_plan
+from edgerep.export.engine.runtime import LogLine
 
 _PACKAGES = ("onnx", "tensorrt", "tensorrt-rtx")
 

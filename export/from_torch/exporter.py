@@ -23,7 +23,7 @@ from onnxscript.rewriter.rules.common import (
 from torch import Tensor, nn
 
 from edgerep.errors import OnnxError
-from edgerep.export.tracing_refusal import refusal_of
+from edgerep.export.from_torch.refusal import refusal_of
 from edgerep.networks.interface import InputShape, is_classifier, output_names, starred_place
 
 EXPORTER_LOWEST_OPSET = 18

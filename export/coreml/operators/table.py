@@ -4,8 +4,8 @@ Closed on purpose. It holds what convolutional classifiers are made of, fused or
 gates and attention; any other operator, and any attribute that is not listed beside its operator,
 is refused by name. Nothing is approximated: one ONNX node becomes one MIL operation wherever MIL
 has one that means the same. Three things never get here: nodes that depend on constants only
-(`mil_folding`), nodes that only compute shapes (`mil_sizes`), and activations spelt out in steps,
-which come as one node (`mil_patterns`).
+(`folding`), nodes that only compute shapes (`sizes`), and activations spelt out in steps,
+which come as one node (`patterns`).
 
 Sources: the ONNX operator reference (opsets 13 to 21) and the MIL operator reference.
 """
@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from edgerep.export import (
-    mil_activations,
-    mil_arithmetic,
-    mil_matrices,
-    mil_norms,
-    mil_shapes,
-    mil_slices,
-    mil_windows,
+from edgerep.export.coreml.node import Node
+from edgerep.export.coreml.operators import (
+    activations,
+    arithmetic,
+    matrices,
+    norms,
+    shapes,
+    slices,
+    windows,
 )
-from edgerep.export.apple import mb
-from edgerep.export.mil_arithmetic import binary, unary
-from edgerep.export.mil_node import Node
-from edgerep.export.mil_patterns import LINEAR, SWISH
-from edgerep.export.mil_reductions import over_positions, reduction
+from edgerep.export.coreml.operators.arithmetic import binary, unary
+from edgerep.export.coreml.operators.reductions import over_positions, reduction
+from edgerep.export.coreml.patterns import LINEAR, SWISH
+from edgerep.export.coreml.quiet_coremltools import mb
 
 # A `Var`, an array where the value is known after all, or a tuple of either, one per output.
 Emit: TypeAlias = Callable[[Node], Any]
@@ -73,59 +73,57 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         "Abs": _operator(unary(mb.abs)),
         "Add": _operator(binary(mb.add)),
-        "AveragePool": _operator(
-            mil_windows.average_pool, f"{_WINDOW} ceil_mode count_include_pad"
-        ),
+        "AveragePool": _operator(windows.average_pool, f"{_WINDOW} ceil_mode count_include_pad"),
         # `momentum` only matters in training.
-        "BatchNormalization": _operator(mil_norms.batch_norm, "epsilon momentum training_mode"),
-        "Cast": _operator(mil_arithmetic.cast, "to"),
-        "CastLike": _operator(mil_arithmetic.cast_like),
-        "Clip": _operator(mil_activations.clip),
-        "Concat": _operator(mil_shapes.concat, "axis"),
-        "Conv": _operator(mil_windows.conv, f"{_WINDOW} group"),
-        "Div": _operator(mil_arithmetic.divide),
+        "BatchNormalization": _operator(norms.batch_norm, "epsilon momentum training_mode"),
+        "Cast": _operator(arithmetic.cast, "to"),
+        "CastLike": _operator(arithmetic.cast_like),
+        "Clip": _operator(activations.clip),
+        "Concat": _operator(shapes.concat, "axis"),
+        "Conv": _operator(windows.conv, f"{_WINDOW} group"),
+        "Div": _operator(arithmetic.divide),
         "Erf": _operator(unary(mb.erf)),
         "Exp": _operator(unary(mb.exp)),
-        "Expand": _operator(mil_slices.expand),
-        "Flatten": _operator(mil_shapes.flatten, "axis"),
-        "Gather": _operator(mil_slices.gather, "axis"),
-        "Gelu": _operator(mil_activations.gelu, "approximate"),
-        "Gemm": _operator(mil_matrices.gemm, "alpha beta transA transB"),
+        "Expand": _operator(slices.expand),
+        "Flatten": _operator(shapes.flatten, "axis"),
+        "Gather": _operator(slices.gather, "axis"),
+        "Gelu": _operator(activations.gelu, "approximate"),
+        "Gemm": _operator(matrices.gemm, "alpha beta transA transB"),
         "GlobalAveragePool": _operator(over_positions(mb.reduce_mean)),
         "GlobalMaxPool": _operator(over_positions(mb.reduce_max)),
-        "HardSigmoid": _operator(mil_activations.hard_sigmoid, "alpha beta"),
-        "HardSwish": _operator(mil_activations.hard_swish),
+        "HardSigmoid": _operator(activations.hard_sigmoid, "alpha beta"),
+        "HardSwish": _operator(activations.hard_swish),
         "Identity": _operator(lambda node: node.data(0)),
         # `stash_type` is how precisely ONNX sums up, which is the runtime's own affair.
-        "LayerNormalization": _operator(mil_norms.layer_norm, "axis epsilon stash_type"),
-        "LeakyRelu": _operator(mil_activations.leaky_relu, "alpha"),
-        "MatMul": _operator(mil_matrices.matmul),
-        "MaxPool": _operator(mil_windows.max_pool, f"{_WINDOW} ceil_mode storage_order"),
+        "LayerNormalization": _operator(norms.layer_norm, "axis epsilon stash_type"),
+        "LeakyRelu": _operator(activations.leaky_relu, "alpha"),
+        "MatMul": _operator(matrices.matmul),
+        "MaxPool": _operator(windows.max_pool, f"{_WINDOW} ceil_mode storage_order"),
         "Mul": _operator(binary(mb.mul)),
-        "Neg": _operator(mil_arithmetic.negate),
-        "PRelu": _operator(mil_activations.prelu),
-        "Pad": _operator(mil_slices.pad, "mode"),
-        "Pow": _operator(mil_arithmetic.power),
-        "Reciprocal": _operator(mil_arithmetic.reciprocal),
+        "Neg": _operator(arithmetic.negate),
+        "PRelu": _operator(activations.prelu),
+        "Pad": _operator(slices.pad, "mode"),
+        "Pow": _operator(arithmetic.power),
+        "Reciprocal": _operator(arithmetic.reciprocal),
         "ReduceL2": _operator(reduction(mb.reduce_l2_norm, mb.abs, whole=False), _REDUCTION),
         "ReduceMax": _operator(reduction(mb.reduce_max), _REDUCTION),
         "ReduceMean": _operator(reduction(mb.reduce_mean, whole=False), _REDUCTION),
         "ReduceMin": _operator(reduction(mb.reduce_min), _REDUCTION),
         "ReduceSum": _operator(reduction(mb.reduce_sum), _REDUCTION),
         "Relu": _operator(unary(mb.relu)),
-        "Reshape": _operator(mil_shapes.reshape, "allowzero"),
+        "Reshape": _operator(shapes.reshape, "allowzero"),
         "Sigmoid": _operator(unary(mb.sigmoid)),
-        "Slice": _operator(mil_slices.slice_),
-        "Softmax": _operator(mil_activations.softmax, "axis"),
-        "Split": _operator(mil_slices.split, "axis num_outputs"),
+        "Slice": _operator(slices.slice_),
+        "Softmax": _operator(activations.softmax, "axis"),
+        "Split": _operator(slices.split, "axis num_outputs"),
         "Sqrt": _operator(unary(mb.sqrt)),
-        "Squeeze": _operator(mil_shapes.squeeze, "axes"),
+        "Squeeze": _operator(shapes.squeeze, "axes"),
         "Sub": _operator(binary(mb.sub)),
         "Tanh": _operator(unary(mb.tanh)),
-        "Transpose": _operator(mil_shapes.transpose, "perm"),
-        "Unsqueeze": _operator(mil_shapes.unsqueeze, "axes"),
+        "Transpose": _operator(shapes.transpose, "perm"),
+        "Unsqueeze": _operator(shapes.unsqueeze, "axes"),
     }
 )
 _PATTERNS: Mapping[str, Operator] = MappingProxyType(
-    {SWISH: _operator(unary(mb.silu)), LINEAR: _operator(mil_matrices.matmul_add)}
+    {SWISH: _operator(unary(mb.silu)), LINEAR: _operator(matrices.matmul_add)}
 )

@@ -16,7 +16,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
-from edgerep.export.apple import ct, quiet
+from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 _WEIGHTS = Path("Data", "com.apple.CoreML", "weights")  # inside every package

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgerep.export.mil_node import Array
+from edgerep.export.coreml.node import Array
 
 SWISH = "Swish"  # the name that the operator has since opset 24
 LINEAR = "MatMul+Add"  # no operator of ONNX
@@ -77,7 +77,7 @@ class _Web:
 def recognise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The nodes of a graph in order, with each pattern as one node in the place of its last.
 
-    The nodes are for `edgerep.export.mil_program` only: SWISH and LINEAR mean nothing to ONNX.
+    The nodes are for `edgerep.export.coreml.program` only: SWISH and LINEAR mean nothing to ONNX.
     The graph itself stays as it is.
     """
     web = _Web(graph)

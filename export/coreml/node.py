@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.errors import CoremlError
-from edgerep.export.apple import types
+from edgerep.export.coreml.quiet_coremltools import types
 
 Array: TypeAlias = NDArray[Any]
 Var: TypeAlias = Any  # coremltools' value in a program; coremltools is untyped
@@ -27,7 +27,7 @@ class Node:
         name: For messages: the node's name, or its first output's.
         result: Name that the result takes in the program.
         inputs: A `Var` of the program, an array for a constant, an array of objects for sizes
-            that depend on the batch (`edgerep.export.mil_sizes`), None for an absent input.
+            that depend on the batch (`edgerep.export.coreml.sizes`), None for an absent input.
         attributes: As written in the file; defaults are the emitting function's business.
         outputs: How many it has.
     """

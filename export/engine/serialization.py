@@ -11,9 +11,9 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import replacing
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError, OutputError
-from edgerep.export.engine_progress import Watch, monitor_for, run_watched
-from edgerep.export.engine_settings import BuildSettings, EngineOptions
-from edgerep.export.tensorrt_module import LogLine, heard, last_words, log_of
+from edgerep.export.engine.progress import Watch, monitor_for, run_watched
+from edgerep.export.engine.runtime import LogLine, heard, last_words, log_of
+from edgerep.export.engine.settings import BuildSettings, EngineOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from onnx import numpy_helper
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
-from edgerep.export.apple import mb, mil, types
-from edgerep.export.mil_folding import FOLDABLE, constants_of, fold
-from edgerep.export.mil_node import Node, Var, attributes_of
-from edgerep.export.mil_operators import OPERATORS, emit
-from edgerep.export.mil_patterns import recognise
-from edgerep.export.mil_sizes import compute_sizes, is_symbolic, sizes_of
+from edgerep.export.coreml.folding import FOLDABLE, constants_of, fold
+from edgerep.export.coreml.node import Node, Var, attributes_of
+from edgerep.export.coreml.operators.table import OPERATORS, emit
+from edgerep.export.coreml.patterns import recognise
+from edgerep.export.coreml.quiet_coremltools import mb, mil, types
+from edgerep.export.coreml.sizes import compute_sizes, is_symbolic, sizes_of
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
 _REFUSED = object()  # in place of the value of a node that was refused

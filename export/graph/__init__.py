@@ -1,0 +1,1 @@
+"""The ONNX file, the single source of truth."""
