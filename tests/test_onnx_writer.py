@@ -20,7 +20,8 @@ from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError, OutputError
 from edgerep.export.graph.onnx_file import Graph, open_graph
-from edgerep.export.graph.writing import adapt_onnx, write_graph
+from edgerep.export.graph.writing import write_graph
+from edgerep.export.precision.adaptation import adapt_onnx
 
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 WEIGHT = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)

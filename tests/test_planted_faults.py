@@ -23,7 +23,7 @@ from edgerep.bench.parity import ArtefactParity, verify
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import open_graph
-from edgerep.export.graph.writing import adapt_onnx
+from edgerep.export.precision.adaptation import adapt_onnx
 from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.algebra.sums import total
 from edgerep.fusion.fused import fuse

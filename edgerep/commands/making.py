@@ -27,7 +27,7 @@ from edgerep.data.samples import read_samples
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph
-from edgerep.export.graph.writing import adapt_onnx
+from edgerep.export.precision.adaptation import adapt_onnx
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.files import replacing
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.errors import EngineError, MissingRuntimeError, OptionError, OutputError
+from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.engine.progress import Watch, monitor_for, run_watched
 from edgerep.export.engine.runtime import LogLine, heard, last_words, log_of
 from edgerep.export.engine.settings import BuildSettings, EngineOptions
+from edgerep.export.engine.timing_cache import read_timing_cache, write_timing_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def serialize_engine(
         _apply_flags(trt, config, job.settings)
         _apply_options(trt, builder, config, job.options)
         _add_profile(builder, config, job, lines)
-        cache = _timing_cache(config, job.options.timing_cache)
+        cache = read_timing_cache(config, job.options.timing_cache)
         watch = Watch()
         monitor = monitor_for(trt, watch)
         if monitor is not None:
@@ -82,7 +81,7 @@ def serialize_engine(
                 f"{trt.__name__} {trt.__version__} did not build {job.name}:{last_words(lines)}"
             )
         if cache is not None and job.options.timing_cache is not None:
-            _write_cache(config, job.options.timing_cache)
+            write_timing_cache(config, job.options.timing_cache)
         return bytes(blob), tuple(lines)
 
 
@@ -144,23 +143,3 @@ def _add_profile(builder: Any, config: Any, job: Job, lines: Sequence[LogLine]) 
         raise EngineError(f"{job.name}: batch {batch} is refused: {error}") from error
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(f"{job.name}: batch {batch} is refused:{last_words(lines)}")
-
-
-def _timing_cache(config: Any, path: Path | None) -> Any | None:
-    if path is None:
-        return None
-    try:
-        known = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
-    cache = config.create_timing_cache(known)
-    if cache is None or not config.set_timing_cache(cache, False):  # False: refuse a mismatch
-        raise OptionError(
-            f"{path} is no timing cache of this GPU and this TensorRT: delete it, or name another"
-        )
-    return cache
-
-
-def _write_cache(config: Any, path: Path) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(bytes(config.get_timing_cache().serialize()))

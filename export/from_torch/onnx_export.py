@@ -17,7 +17,8 @@ from edgerep.export.from_torch.checks import calls_of, require_operators, requir
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, trace
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.graph.opset import convert_opset
-from edgerep.export.graph.writing import PRECISIONS, apply_precision, write_graph
+from edgerep.export.graph.writing import write_graph
+from edgerep.export.precision.adaptation import PRECISIONS, apply_precision
 from edgerep.fusion.fused import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, external_data_helper
+from onnx import TensorProto
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
+from edgerep.export.graph.external_data import load_external_data
 
 METADATA_KEY = "edgerep"
 _DTYPE_NAMES: Mapping[int, str] = {
@@ -91,7 +92,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise OnnxError(f"{path} is not an ONNX file, or it was cut short: {error}") from error
     if not model.graph.node:
         raise OnnxError(f"{path} is not an ONNX file, or its graph is empty: it has no node")
-    _load_external_data(model, path)
+    load_external_data(model, path)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -211,46 +212,3 @@ def _elements(dims: Iterable[int]) -> int:
     for size in dims:
         count *= size
     return count
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a graph: initializers, and those in attributes and sub-graphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
-
-
-def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    folder = path.parent.resolve()
-    broken = []
-    for tensor in _tensors(model.graph):
-        if not external_data_helper.uses_external_data(tensor):
-            continue
-        try:
-            info = external_data_helper.ExternalDataInfo(tensor)
-            file = (folder / info.location).resolve()
-        except ValueError as error:
-            broken.append(f"{tensor.name}: {error}")
-            continue
-        if not file.is_relative_to(folder):
-            broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")
-        elif not file.is_file():
-            broken.append(f"{tensor.name}: {info.location} is missing")
-        elif file.stat().st_size < (info.offset or 0) + (info.length or 0):
-            broken.append(f"{tensor.name}: {info.location} is too short")
-    if broken:
-        shown = "".join(f"\n  {line}" for line in broken[:10])
-        more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
-        raise OnnxError(
-            f"{path} keeps weights in other files, and they cannot be used:{shown}{more}\n"
-            f"put those files beside the model, or export it as one file"
-        )
-    try:
-        external_data_helper.load_external_data_for_model(model, str(folder))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise OnnxError(f"{path}: its external data cannot be loaded: {error}") from error

@@ -1,0 +1,39 @@
+"""Kernel timings kept in a file, of one GPU and one release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgerep.artefacts.files import replacing
+from edgerep.errors import OptionError, OutputError
+
+
+def read_timing_cache(config: Any, path: Path | None) -> Any | None:
+    """Give a build the timings in a file, none where there is no such file yet.
+
+    Returns:
+        The cache that the build adds to; None without a path.
+
+    Raises:
+        OptionError: The timings are those of another GPU or release.
+        OutputError: The file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        known = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):  # False: refuse a mismatch
+        raise OptionError(
+            f"{path} is no timing cache of this GPU and this TensorRT: delete it, or name another"
+        )
+    return cache
+
+
+def write_timing_cache(config: Any, path: Path) -> None:
+    """Write the timings of a finished build."""
+    with replacing(path) as partial:
+        partial.write_bytes(bytes(config.get_timing_cache().serialize()))

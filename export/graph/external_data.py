@@ -1,0 +1,63 @@
+"""Weights that an ONNX file keeps in other files, and whether they can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import external_data_helper
+
+from edgerep.errors import OnnxError
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every constant of a graph: initializers, and those in attributes and sub-graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Read the weights that a model keeps in other files into the model.
+
+    Args:
+        model: Changed in place.
+        path: Of its file; the others must lie in the same folder or below.
+
+    Raises:
+        OnnxError: Naming every tensor whose file is missing, too short or elsewhere.
+    """
+    folder = path.parent.resolve()
+    broken = []
+    for tensor in _tensors(model.graph):
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        try:
+            info = external_data_helper.ExternalDataInfo(tensor)
+            file = (folder / info.location).resolve()
+        except ValueError as error:
+            broken.append(f"{tensor.name}: {error}")
+            continue
+        if not file.is_relative_to(folder):
+            broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")
+        elif not file.is_file():
+            broken.append(f"{tensor.name}: {info.location} is missing")
+        elif file.stat().st_size < (info.offset or 0) + (info.length or 0):
+            broken.append(f"{tensor.name}: {info.location} is too short")
+    if broken:
+        shown = "".join(f"\n  {line}" for line in broken[:10])
+        more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise OnnxError(
+            f"{path} keeps weights in other files, and they cannot be used:{shown}{more}\n"
+            f"put those files beside the model, or export it as one file"
+        )
+    try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise OnnxError(f"{path}: its external data cannot be loaded: {error}") from error

@@ -1,0 +1,83 @@
+"""A graph in the wanted precision with its preprocessing: the order of the steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.errors import OnnxError, OptionError
+from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
+from edgerep.export.graph.onnx_file import Graph, read_model
+from edgerep.export.graph.writing import write_graph
+from edgerep.export.precision.half import convert_to_half
+
+PRECISIONS = ("fp32", "fp16")
+
+
+def apply_precision(
+    model: onnx.ModelProto, precision: str, preprocessing: Preprocessing
+) -> onnx.ModelProto:
+    """A float32 graph in `precision`, with `preprocessing` in front of it in float32.
+
+    The factor goes into the float32 weights first, so that they are rounded to float16 once.
+    """
+    if preprocessing.is_identity:
+        return convert_to_half(model) if precision == "fp16" else model
+    folded = fold_factor(model, preprocessing)
+    if precision == "fp16":
+        model = convert_to_half(model)
+    prepend_normalisation(model, preprocessing, with_factor=not folded)
+    return model
+
+
+def adapt_onnx(
+    graph: Graph,
+    path: str | Path,
+    *,
+    precision: str = "fp32",
+    preprocessing: Preprocessing = NO_PREPROCESSING,
+) -> Graph:
+    """Write another ONNX file from one that is there: in float16, with preprocessing, or both.
+
+    Raises:
+        OptionError: The precision is unknown, or the graph is float16 and float32 was asked for.
+        OnnxError: The graph cannot be read, has its preprocessing already, or has no float32
+            image input for it.
+        OutputError: The file cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision {precision!r} is not one of {PRECISIONS}")
+    if graph.precision != "fp32" and precision != graph.precision:
+        raise OptionError(
+            f"{graph.path} is {graph.precision} already; {precision} can only be made from fp32"
+        )
+    if not preprocessing.is_identity and _has_preprocessing(graph):
+        raise OnnxError(
+            f"{graph.path} was exported with preprocessing, {graph.options['preprocessing']}: "
+            f"more of it can only be put into a graph without"
+        )
+    model = read_model(graph.path)
+    if graph.precision == "fp32":
+        model = apply_precision(model, precision, preprocessing)
+    elif not preprocessing.is_identity:
+        prepend_normalisation(model, preprocessing, with_factor=True)
+    options = {**graph.options, "precision": precision}
+    if not preprocessing.is_identity:
+        options["preprocessing"] = asdict(preprocessing)
+    return write_graph(
+        model,
+        Path(path),
+        form=graph.form,
+        batch=graph.batch,
+        made_from=graph.lineage,
+        options=options,
+    )
+
+
+def _has_preprocessing(graph: Graph) -> bool:
+    there = graph.options.get("preprocessing")
+    return bool(there) and there != json.loads(json.dumps(asdict(NO_PREPROCESSING)))
