@@ -194,7 +194,7 @@ def _static_batch(graph: Graph) -> BatchProfile | None:
 
 def _of_engine(path: Path, options: Options) -> Subject:
     def memory(artefact: Artefact) -> Memory:
-        from edgerep.bench.engine_memory import memory_of_engine
+        from edgerep.bench.memory_of_engine import memory_of_engine
         from edgerep.bench.tensorrt_session import TensorrtSession
 
         return memory_of_engine(lambda: TensorrtSession(artefact.path))

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from edgerep.bench.engine_memory import EngineMemory, engine_memory, memory_of_engine
+from edgerep.bench.engine_memory import EngineMemory, engine_memory
 from edgerep.bench.harness import run_bench
 from edgerep.bench.memory import Memory
+from edgerep.bench.memory_of_engine import memory_of_engine
 from edgerep.bench.session import OwnedSession
 from edgerep.bench.tensorrt_session import TensorrtSession, why_not
 from edgerep.devices import first_cuda_device
