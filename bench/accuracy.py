@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from edgerep.bench.artefacts import Artefact
-from edgerep.bench.session import Session
-from edgerep.bench.torch_session import TorchSession
+from edgerep.bench.report.text.table import table
+from edgerep.bench.sessions.runnables import Artefact
+from edgerep.bench.sessions.session import Session
+from edgerep.bench.sessions.torch_session import TorchSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.data.samples import Samples, require_fitting
 from edgerep.errors import DataError, first_line
-from edgerep.tables import table
 
 _IMAGES_AT_ONCE = 32
 

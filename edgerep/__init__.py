@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgerep.bench.harness import run_bench
-    from edgerep.bench.parity import verify
+    from edgerep.bench.parity.verification import verify
+    from edgerep.bench.timing.harness import run_bench
     from edgerep.checkpoints.loading import load
     from edgerep.errors import EdgerepError
     from edgerep.export.coreml.conversion import export_coreml
@@ -47,8 +47,8 @@ _HOME = {
     "export_onnx": "edgerep.export.from_torch.onnx_export",
     "fuse": "edgerep.fusion.fused",
     "load": "edgerep.checkpoints.loading",
-    "run_bench": "edgerep.bench.harness",
-    "verify": "edgerep.bench.parity",
+    "run_bench": "edgerep.bench.timing.harness",
+    "verify": "edgerep.bench.parity.verification",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgerep.bench.mil_interpreter import load_program
+from edgerep.bench.sessions.mil.interpreter import load_program
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 

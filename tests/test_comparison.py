@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgerep.artefacts.records import finite_json
-from edgerep.bench.comparison import (
+from edgerep.bench.parity.tolerance import (
     LARGEST_TOLERANCE,
     LEAST_AMPLIFICATION,
     SAFETY,

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import read_record
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.coreml_session import MilReferenceSession
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.sessions.coreml_session import MilReferenceSession
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import CoremlError, EdgerepError, OptionError
 from edgerep.export.coreml.conversion import TARGETS, export_coreml, open_package
@@ -415,7 +415,7 @@ def test_conversion_is_silent_and_changes_no_setting(tmp_path: Path, make_graph:
         "import logging, sys, warnings\n"
         "filters = list(warnings.filters)\n"
         "from edgerep.export.coreml.conversion import export_coreml\n"
-        "from edgerep.bench.coreml_session import MilReferenceSession\n"
+        "from edgerep.bench.sessions.coreml_session import MilReferenceSession\n"
         "filters = list(warnings.filters)\n"
         "MilReferenceSession(export_coreml(sys.argv[1], sys.argv[2]))\n"
         "assert list(warnings.filters) == filters\n"

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from edgerep.bench.engine_memory import EngineMemory, engine_memory
-from edgerep.bench.harness import run_bench
-from edgerep.bench.memory import Memory
-from edgerep.bench.memory_of_engine import memory_of_engine
-from edgerep.bench.session import OwnedSession
-from edgerep.bench.tensorrt_session import TensorrtSession, why_not
+from edgerep.bench.memory.engine import memory_of_engine
+from edgerep.bench.memory.memory import Memory
+from edgerep.bench.sessions.engine.device_memory import EngineMemory, engine_memory
+from edgerep.bench.sessions.session import OwnedSession
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession, why_not
+from edgerep.bench.timing.harness import run_bench
 from edgerep.devices import first_cuda_device
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.engine.building import build_engine

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edgerep import verify
-from edgerep.bench import engine_conditions, engine_validity
-from edgerep.bench.engine_conditions import why_not
-from edgerep.bench.engine_validity import Validity, judged, validity_of
+from edgerep.bench.sessions.engine import conditions, validity
+from edgerep.bench.sessions.engine.conditions import why_not
+from edgerep.bench.sessions.engine.validity import Validity, judged, validity_of
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.export.engine.building import build_engine
 from edgerep.export.engine.header import Plan, read_plan
@@ -44,7 +44,7 @@ def test_a_header_that_is_none_is_malformed_in_words() -> None:
 @needs_rtx
 def test_every_diagnostic_of_the_installed_runtime_has_words() -> None:
     trt = load_runtime("tensorrt-rtx")
-    assert set(engine_validity._WORDS) >= set(trt.EngineInvalidityDiagnostics.__members__)
+    assert set(validity._WORDS) >= set(trt.EngineInvalidityDiagnostics.__members__)
 
 
 @needs_rtx
@@ -70,11 +70,11 @@ def test_what_the_runtime_says_of_a_bad_engine_follows_its_verdict(
 
     graph = export_onnx(fuse(random_repvgg(SMALL)), tmp_path / "a.onnx", size=32)
     engine = build_engine(graph, tmp_path / "a.engine", runtime="tensorrt-rtx")
-    monkeypatch.setattr(engine_validity, "judged", judge)
+    monkeypatch.setattr(validity, "judged", judge)
     found = validity_of(engine.path, read_plan(engine.path))
     assert found == Validity("invalid", (*refused.reasons, said.rstrip(".")))
     h200 = CudaDevice("NVIDIA H200", "9.0", 1 << 37)
-    monkeypatch.setattr(engine_conditions, "first_cuda_device", lambda: h200)
+    monkeypatch.setattr(conditions, "first_cuda_device", lambda: h200)
     find = importlib.util.find_spec
     pycuda = importlib.machinery.ModuleSpec("pycuda", None)
     monkeypatch.setattr(

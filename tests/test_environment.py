@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgerep import __version__
-from edgerep.bench import environment as module
-from edgerep.bench.environment import allowed_cores, environment
+from edgerep.bench.machine import environment as module
+from edgerep.bench.machine.environment import allowed_cores, environment
 
 
 def test_says_what_a_reader_needs() -> None:
@@ -44,7 +44,7 @@ def test_names_neither_machine_nor_user_nor_path() -> None:
 def test_imports_nothing_heavy() -> None:
     code = (
         "import sys, json\n"
-        "from edgerep.bench.environment import environment\n"
+        "from edgerep.bench.machine.environment import environment\n"
         "found = environment()\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'tensorrt', 'coremltools'} & set(sys.modules)\n"
         "json.dump([sorted(heavy), found['torch_threads']], sys.stdout)\n"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgerep.certificate_text import certificate_text
+from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.errors import FusionError
 from edgerep.fusion.algebra.linear_map import LinearMap, convolution_map
 from edgerep.fusion.algebra.sums import total

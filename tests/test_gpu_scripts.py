@@ -19,8 +19,8 @@ import tables
 import torch
 from torch_stage import Way, ways
 
-from edgerep.bench.comparison import compare
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.parity.tolerance import compare
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 
 GPU = Path(__file__).parent / "gpu"
 STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context", "commands")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edgerep.bench.comparison import compare, tolerance_for
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
-from edgerep.bench.reference import Reference
+from edgerep.bench.parity.references.network import Reference
+from edgerep.bench.parity.tolerance import compare, tolerance_for
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.from_torch.onnx_export import export_onnx

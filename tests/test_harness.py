@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.bench.cases import (
+from edgerep.bench.memory.memory import Memory, module_weights_bytes
+from edgerep.bench.timing.cases import (
     BenchResult,
     Case,
     NotRun,
@@ -22,12 +23,11 @@ from edgerep.bench.cases import (
     result_from_json,
     write_result,
 )
-from edgerep.bench.harness import run_bench
-from edgerep.bench.intervals import speedup
-from edgerep.bench.memory import Memory, module_weights_bytes
-from edgerep.bench.pairs import labels_of, ratios_of
-from edgerep.bench.subjects import Options, Subject, subject_of
-from edgerep.bench.timing import Samples
+from edgerep.bench.timing.harness import run_bench
+from edgerep.bench.timing.intervals import speedup
+from edgerep.bench.timing.ratios import labels_of, ratios_of
+from edgerep.bench.timing.rounds import Samples
+from edgerep.bench.timing.subjects import Options, Subject, subject_of
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph

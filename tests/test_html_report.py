@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgerep.bench.html_report import render_html
-from edgerep.bench.markup import Markup, join, tag
-from edgerep.bench.svg_plots import forest_plot, strip_plot
+from edgerep.bench.report.html.markup import Markup, join, tag
+from edgerep.bench.report.html.page import render_html
+from edgerep.bench.report.html.plots import forest_plot, strip_plot
 
 EVIL = "<script>alert(1)</script>\"'&"
 VOID = {"meta", "br"}

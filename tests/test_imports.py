@@ -23,8 +23,8 @@ HOUSE = Rules(
     },
     vendors={
         "coremltools": {"export.coreml.quiet_coremltools"},
-        "onnxruntime": {"bench.onnxruntime_session"},
-        "pycuda": {"bench.cuda_memory"},
+        "onnxruntime": {"bench.sessions.onnxruntime_session"},
+        "pycuda": {"bench.sessions.engine.cuda"},
         "tensorrt": {"export.engine.runtime"},
         "tensorrt_rtx": {"export.engine.runtime"},
         "torch.onnx": {"export.from_torch.exporter"},
@@ -109,6 +109,9 @@ def test_sources_are_found_behind_the_links(tmp_path: Path) -> None:
     (tmp_path / "edgerep").mkdir()
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").write_text("", encoding="utf-8")
-    (tmp_path / "bench" / "rest.py").write_text("import time\n", encoding="utf-8")
+    (tmp_path / "bench" / "clock.py").write_text("import time\n", encoding="utf-8")
     (tmp_path / "edgerep" / "bench").symlink_to("../bench")
-    assert read_sources(tmp_path) == {"edgerep.bench": "", "edgerep.bench.rest": "import time\n"}
+    assert read_sources(tmp_path) == {
+        "edgerep.bench": "",
+        "edgerep.bench.clock": "import time\n",
+    }

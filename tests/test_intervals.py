@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgerep.bench.intervals import (
+from edgerep.bench.timing.intervals import (
     MIN_ROUNDS,
     Speedup,
     is_noisy,
@@ -14,7 +14,7 @@ from edgerep.bench.intervals import (
     relative_spread,
     speedup,
 )
-from edgerep.bench.timing import Samples
+from edgerep.bench.timing.rounds import Samples
 
 
 def lognormal(

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgerep.bench.memory import (
+from edgerep.bench.memory.memory import (
     ArraySpec,
     Memory,
     module_memory,
@@ -20,7 +20,7 @@ from edgerep.bench.memory import (
     onnx_memory,
     onnx_weights_bytes,
 )
-from edgerep.bench.memory_probe import peak_bytes, reset_peak, resident_bytes
+from edgerep.bench.memory.probe import peak_bytes, reset_peak, resident_bytes
 
 MIB = 1024 * 1024
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgerep.bench.coreml_session import CoremlSession, MilReferenceSession, open_coreml
+from edgerep.bench.sessions.coreml_session import CoremlSession, MilReferenceSession, open_coreml
 from edgerep.errors import CoremlError, MissingRuntimeError, OptionError
 from edgerep.export.coreml.conversion import open_package
 from edgerep.export.coreml.quiet_coremltools import ct, quiet

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.bench.coreml_session import MilReferenceSession
-from edgerep.bench.mil_interpreter import load_program
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.sessions.coreml_session import MilReferenceSession
+from edgerep.bench.sessions.mil.interpreter import load_program
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError, OnnxError
 from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.engine.building import build_engine

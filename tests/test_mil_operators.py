@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerep.bench.coreml_session import MilReferenceSession
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.sessions.coreml_session import MilReferenceSession
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.conversion import Package, export_coreml
 from edgerep.export.coreml.node import Node, attributes_of

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import edgerep
-from edgerep.bench.onnx_reference import OnnxReference
+from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import EdgerepError, OnnxError, OptionError
 from edgerep.export.graph.onnx_file import Graph

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import OnnxError, OptionError
 
 

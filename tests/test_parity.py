@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import edgerep
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.html_report import render_html
-from edgerep.bench.parity_text import one_line, parity_table
-from edgerep.bench.probes import RANDOM_SAMPLES, make_probes
-from edgerep.bench.reference import Reference
+from edgerep.bench.parity.probes import RANDOM_SAMPLES, make_probes
+from edgerep.bench.parity.references.network import Reference
+from edgerep.bench.report.html.page import render_html
+from edgerep.bench.report.text.parity import one_line, parity_table
 from edgerep.errors import DataError, EdgerepError, NetworkError, ParityError
 from edgerep.export.graph.onnx_file import Graph
 

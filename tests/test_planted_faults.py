@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity import ArtefactParity, verify
+from edgerep.bench.parity.verification import ArtefactParity, verify
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import open_graph

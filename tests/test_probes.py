@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgerep.artefacts.tensors import Array, TensorSpec
-from edgerep.bench.probes import CALIBRATION_IMAGES, RANDOM_SAMPLES, make_probes
+from edgerep.bench.parity.probes import CALIBRATION_IMAGES, RANDOM_SAMPLES, make_probes
 from edgerep.data.samples import read_samples, require_fitting
 from edgerep.errors import DataError
 

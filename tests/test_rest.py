@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
-from edgerep.bench.rest import LIMIT_SECONDS, QUIET_STEPS, STEP_SECONDS, come_to_rest
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.timing.idle import LIMIT_SECONDS, QUIET_STEPS, STEP_SECONDS, come_to_rest
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import fuse
 from edgerep.networks.repvgg import random_repvgg

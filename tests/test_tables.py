@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgerep.bench.cases import BenchResult, Case, NotRun, Ratio
-from edgerep.bench.memory import Memory
-from edgerep.bench.tables import bench_tables
-from edgerep.bench.timing import Samples
+from edgerep.bench.memory.memory import Memory
+from edgerep.bench.report.text.timing import bench_tables
+from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
+from edgerep.bench.timing.rounds import Samples
 
 CASE = Case(
     key="fused/torch/fp32/b2", name="a0", form="fused", backend="torch", precision="fp32", batch=2,

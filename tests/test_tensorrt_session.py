@@ -18,11 +18,11 @@ import torch
 from edgerep import devices
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.records import Record, read_record, write_record
-from edgerep.bench import engine_conditions
-from edgerep.bench.engine_conditions import why_not
-from edgerep.bench.engine_loading import ordered
-from edgerep.bench.parity import verify
-from edgerep.bench.tensorrt_session import TensorrtSession
+from edgerep.bench.parity.verification import verify
+from edgerep.bench.sessions.engine import conditions
+from edgerep.bench.sessions.engine.conditions import why_not
+from edgerep.bench.sessions.engine.loading import ordered
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, OptionError
 from edgerep.export.engine.building import Engine, build_engine
@@ -71,8 +71,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def find_spec(name: str) -> object | None:
             return object() if name == "pycuda" and pycuda else None
 
-        monkeypatch.setattr(engine_conditions, "first_cuda_device", lambda: device)
-        monkeypatch.setattr(engine_conditions, "is_installed", versions.__contains__)
+        monkeypatch.setattr(conditions, "first_cuda_device", lambda: device)
+        monkeypatch.setattr(conditions, "is_installed", versions.__contains__)
         monkeypatch.setattr("importlib.metadata.version", version)
         monkeypatch.setattr("importlib.util.find_spec", find_spec)
 
@@ -177,7 +177,7 @@ def test_tensors_come_in_the_order_of_the_graph() -> None:
 def test_asking_why_not_loads_no_vendor(tmp_path: Path) -> None:
     path = write(tmp_path / "a.engine", header(b"vtrt", (1, 7, 1, 116)))
     code = (
-        "import sys; from edgerep.bench.tensorrt_session import why_not\n"
+        "import sys; from edgerep.bench.sessions.tensorrt_session import why_not\n"
         f"why_not({str(path)!r})\n"
         "print([m for m in ('tensorrt', 'tensorrt_rtx', 'pycuda', 'torch') if m in sys.modules])"
     )
@@ -219,7 +219,7 @@ def images(batch: int, seed: int = 0) -> Any:
 def test_the_engine_answers_as_onnxruntime_does_at_every_batch(
     tmp_path: Path, precision: str
 ) -> None:
-    from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+    from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 
     graph, engine = runnable(tmp_path, precision=precision)
     with (
@@ -320,11 +320,11 @@ def test_a_runtime_cache_is_written_and_its_kernels_give_the_same(tmp_path: Path
 @pytest.mark.gpu
 def test_a_thousand_sessions_leave_no_device_memory_behind(tmp_path: Path) -> None:
     _, engine = runnable(tmp_path)
-    from edgerep.bench import cuda_memory
+    from edgerep.bench.sessions.engine import cuda
 
     def free_bytes() -> int:
-        with cuda_memory.current_context():
-            return cuda_memory.free_bytes()
+        with cuda.current_context():
+            return cuda.free_bytes()
 
     # Kernels that TensorRT-RTX has compiled once are read back: compiling takes most of a session.
     cache = tmp_path / "a.cache" if engine.runtime == "tensorrt-rtx" else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from edgerep.bench.timing import MAX_ITERATIONS, Samples, measure
+from edgerep.bench.timing.rounds import MAX_ITERATIONS, Samples, measure
 
 MS = 1_000_000  # ns
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.torch_session import TorchSession, module_precision, torch_threads
+from edgerep.bench.sessions.torch_session import TorchSession, module_precision, torch_threads
 from edgerep.errors import MissingRuntimeError, NetworkError, OptionError
 
 IMAGE: Array = np.random.default_rng(0).standard_normal((2, 3, 8, 8))

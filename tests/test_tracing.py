@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import edgerep
-from edgerep.bench.onnxruntime_session import OnnxRuntimeSession
+from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import OnnxError, OptionError
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs

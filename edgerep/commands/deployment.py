@@ -24,14 +24,14 @@ from edgerep.bench.accuracy import (
     module_accuracy,
     require_classifier,
 )
-from edgerep.bench.artefacts import open_artefact
-from edgerep.bench.cases import BenchResult
-from edgerep.bench.harness import run_bench
-from edgerep.bench.html_report import render_html
-from edgerep.bench.intervals import MIN_ROUNDS
-from edgerep.bench.parity import ParityReport
-from edgerep.bench.parity_text import parity_table
-from edgerep.bench.tables import bench_tables
+from edgerep.bench.parity.verification import ParityReport
+from edgerep.bench.report.html.page import render_html
+from edgerep.bench.report.text.parity import parity_table
+from edgerep.bench.report.text.timing import bench_tables
+from edgerep.bench.sessions.runnables import open_artefact
+from edgerep.bench.timing.cases import BenchResult
+from edgerep.bench.timing.harness import run_bench
+from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.commands.benchmark import forms_of
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.engine_build import describe_engine

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from edgerep import __version__
+from edgerep.bench.report.text.table import table
 from edgerep.commands.console import Console, console_options
 from edgerep.devices import CudaDevice, first_cuda_device
-from edgerep.tables import table
 
 
 @dataclass(frozen=True, slots=True)

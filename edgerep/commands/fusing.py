@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.certificate_text import certificate_text
+from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.checkpoints.formats import WRITERS
 from edgerep.checkpoints.spelling import format_of
 from edgerep.commands.console import Console, console_options

@@ -73,8 +73,8 @@ def _onnx(file: Path) -> dict[str, Any]:
 
 
 def _engine(file: Path) -> dict[str, Any]:
-    from edgerep.bench.engine_conditions import why_not
-    from edgerep.bench.engine_validity import validity_of
+    from edgerep.bench.sessions.engine.conditions import why_not
+    from edgerep.bench.sessions.engine.validity import validity_of
     from edgerep.export.engine.header import read_plan
 
     plan = read_plan(file)

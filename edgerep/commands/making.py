@@ -15,10 +15,10 @@ from torch import nn
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import add_parity, finite_json
-from edgerep.bench.onnx_reference import OnnxReference
-from edgerep.bench.parity import ArtefactParity, ParityReport, verify
-from edgerep.bench.parity_text import one_line
-from edgerep.certificate_text import one_line as proof_line
+from edgerep.bench.parity.references.onnx_file import OnnxReference
+from edgerep.bench.parity.verification import ArtefactParity, ParityReport, verify
+from edgerep.bench.report.text.certificate import one_line as proof_line
+from edgerep.bench.report.text.parity import one_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.console import Console
 from edgerep.commands.options import shapes_from

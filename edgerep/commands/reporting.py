@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import write_text
-from edgerep.bench.html_report import render_html
+from edgerep.bench.report.html.page import render_html
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.options import output_option
 from edgerep.errors import DataError, OptionError

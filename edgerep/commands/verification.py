@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgerep.bench.parity import verify
-from edgerep.bench.parity_text import one_line, parity_table
+from edgerep.bench.parity.verification import verify
+from edgerep.bench.report.text.parity import one_line, parity_table
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import read_network
 from edgerep.commands.options import bn_eps_option, calibration_option, model_option

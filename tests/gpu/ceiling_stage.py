@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgerep.bench.timing import measure
+from edgerep.bench.timing.rounds import measure
 
 SIDES = (4096, 8192)  # of the products; the fastest counts
 PRODUCTS = (

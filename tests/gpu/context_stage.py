@@ -11,8 +11,8 @@ import numpy as np
 from engine_stage import images_of
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.artefacts import open_artefact
-from edgerep.bench.tensorrt_session import TensorrtSession
+from edgerep.bench.sessions.runnables import open_artefact
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 
 CYCLES = 1000
 STEP = 50  # cycles between two looks at the free memory
@@ -33,7 +33,7 @@ def run_context(carried: Path) -> Iterator[dict[str, Any]]:
     if path is None:
         yield {"not_run": f"no engine runs here: {reasons or 'there is none'}"}
         return
-    from edgerep.bench import cuda_memory
+    from edgerep.bench.sessions.engine import cuda
 
     artefact = open_artefact(path)
     # Kernels that TensorRT-RTX has compiled once are read back: a thousand compilations take hours.
@@ -56,8 +56,8 @@ def run_context(carried: Path) -> Iterator[dict[str, Any]]:
             session.run(first)
         if cycle % STEP == STEP - 1:
             found["cycles"] = cycle + 1
-            with cuda_memory.current_context():
-                found["free_bytes"].append(cuda_memory.free_bytes())
+            with cuda.current_context():
+                found["free_bytes"].append(cuda.free_bytes())
             yield found
     answers += [answer()] if answer else []
     found["torch_unchanged"] = (

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from edgerep.bench.tensorrt_session import TensorrtSession
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 
 
 def captured(session: TensorrtSession) -> Callable[[], None]:

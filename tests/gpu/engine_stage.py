@@ -16,12 +16,12 @@ import numpy as np
 from cuda_graph import captured
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.artefacts import Artefact, open_artefact
-from edgerep.bench.comparison import Difference, compare, tolerance_for
-from edgerep.bench.engine_validity import validity_of
-from edgerep.bench.intervals import speedup
-from edgerep.bench.tensorrt_session import TensorrtSession
-from edgerep.bench.timing import Samples, measure
+from edgerep.bench.parity.tolerance import Difference, compare, tolerance_for
+from edgerep.bench.sessions.engine.validity import validity_of
+from edgerep.bench.sessions.runnables import Artefact, open_artefact
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
+from edgerep.bench.timing.intervals import speedup
+from edgerep.bench.timing.rounds import Samples, measure
 from edgerep.export.engine.building import build_engine
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.runtime import load_runtime

@@ -19,7 +19,7 @@ from typing import Any
 import checkout  # noqa: F401  (finds edgerep)
 
 from edgerep.artefacts.files import replacing
-from edgerep.bench.environment import environment
+from edgerep.bench.machine.environment import environment
 
 STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context", "commands")
 WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgerep.bench.intervals import speedup
-from edgerep.bench.timing import Samples, measure
+from edgerep.bench.timing.intervals import speedup
+from edgerep.bench.timing.rounds import Samples, measure
 from edgerep.fusion.fused import fuse
 from edgerep.networks.published import PUBLISHED, random_network
 from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgerep.bench.environment import environment
+from edgerep.bench.machine.environment import environment
 
 MORE = int(os.environ.get("EDGEREP_FUZZ", "1"))
 STARTED = time.perf_counter()

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import edgerep
-from edgerep.bench.environment import environment
+from edgerep.bench.machine.environment import environment
 from edgerep.torch_modules.float64 import relative_l2
 from networks.randomising import randomise
 from networks.timm_networks import import_timm

@@ -32,9 +32,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import edgerep
-from edgerep.bench.environment import environment
-from edgerep.bench.memory_probe import peak_bytes, reset_peak, resident_bytes
-from edgerep.tables import table
+from edgerep.bench.machine.environment import environment
+from edgerep.bench.memory.probe import peak_bytes, reset_peak, resident_bytes
+from edgerep.bench.report.text.table import table
 from networks.timm_networks import import_timm
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3g4", "RepVGG-B3")

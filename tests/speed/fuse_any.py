@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 import edgerep
-from edgerep.bench.environment import environment
+from edgerep.bench.machine.environment import environment
+from edgerep.bench.report.text.table import table
 from edgerep.networks.layers import randomise_batchnorm
 from edgerep.networks.repvgg import TrainBlock
 from edgerep.networks.repvgg_architecture import BlockPlan
-from edgerep.tables import table
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3", "RepVGG-D2se", "MobileOne-S1")
 DEPTHS = (10, 100, 1000)

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from edgerep.bench.environment import environment
-from edgerep.tables import table
+from edgerep.bench.machine.environment import environment
+from edgerep.bench.report.text.table import table
 
 ROOT = Path(__file__).parents[2]
 BASE = "import click"

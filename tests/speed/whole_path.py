@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgerep.bench.environment import environment
-from edgerep.tables import table
+from edgerep.bench.machine.environment import environment
+from edgerep.bench.report.text.table import table
 
 
 def deploy(source: str, size: int) -> dict[str, Any]:

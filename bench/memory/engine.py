@@ -1,0 +1,54 @@
+"""An engine's own account of its memory, in the bench's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from edgerep.bench.memory.memory import Memory
+from edgerep.bench.sessions.engine.device_memory import EngineMemory
+from edgerep.errors import EdgerepError
+
+_MIB = 1 << 20
+
+
+class _SaysMemory(Protocol):
+    how: str
+
+    def memory(self) -> EngineMemory: ...
+
+
+def memory_of_engine(open_session: Callable[[], AbstractContextManager[_SaysMemory]]) -> Memory:
+    """Open an engine, and put what it says of its memory into the bench's terms.
+
+    Nothing is timed meanwhile, so no process of its own is needed: the numbers are the engine's
+    account of itself and not a difference of what is free on the device, which others use too.
+    """
+    try:
+        with open_session() as session:
+            return _in_words(session.memory(), session.how)
+    except EdgerepError as error:
+        return Memory(None, None, None, f"not measured: {error}")
+
+
+def _in_words(found: EngineMemory, runtime: str) -> Memory:
+    parts = (("weights", found.weights_bytes), ("activations", found.activations_bytes))
+    said = [
+        f"{what} are `ICudaEngine.{name}`"
+        for (what, value), name in zip(parts, found.asked, strict=True)
+        if value is not None
+    ]
+    unsaid = [what for what, value in parts if value is None]
+    if not said:
+        return Memory(None, None, None, f"not measured: this release cannot say it ({runtime})")
+    how = f"device memory as the engine states it ({runtime}): {', '.join(said)}"
+    if found.activations_bytes is not None:
+        how += ", the scratch memory of one context at the largest batch of the profile"
+    if unsaid:
+        how += f"; this release does not state the {unsaid[0]}"
+    how += (
+        f"; not in it: {found.io_bytes / _MIB:.2f} MiB of inputs and outputs at that batch, the "
+        f"CUDA context and the libraries. No peak was measured"
+    )
+    return Memory(found.weights_bytes, found.activations_bytes, None, how)

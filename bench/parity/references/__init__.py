@@ -1,0 +1,1 @@
+"""What artefacts are compared with, in float64."""

@@ -1,0 +1,183 @@
+"""An ONNX file in exact arithmetic: the reference of those who have no checkpoint.
+
+The file is evaluated by onnx's own reference evaluator on a copy widened to float64. What agrees
+with it agrees with "these weights, exact arithmetic"; whether the file itself is the network that
+was trained is another question, which only a checkpoint can answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.references.onnx_kernels import KERNELS
+from edgerep.bench.parity.references.onnx_widening import widen
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
+from edgerep.errors import EdgerepError, OnnxError
+from edgerep.export.graph.onnx_file import describe_model, read_model
+
+
+class OnnxReference:
+    """An ONNX file evaluated on the CPU in float64, and in float32 for its own rounding error.
+
+    Attributes:
+        kind: "onnx": what the reference is; a network as trained says "network".
+        name: Of the file, for reports.
+
+    Raises:
+        OnnxError: The file cannot be read, has several inputs or outputs, rounds or draws inside,
+            or has operators that onnx's reference evaluator does not know.
+    """
+
+    kind = "onnx"
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self.name = self._path.name
+        self._model = read_model(self._path)
+        graph = describe_model(self._model, self._path)
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise OnnxError(
+                f"{path} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs: only a "
+                f"graph with one of each can be a reference"
+            )
+        (self._input,) = graph.inputs
+        self._preprocessing = preprocessing_from(graph.options)
+        _refuse_unknown(self._model, self._path)
+        self._evaluator64 = self._evaluator("float64")
+
+    def outputs64(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[Array, ...]:
+        """The outputs [N, ...] in float64 for images as the artefact takes them.
+
+        Args:
+            inputs: One, [N, C, H, W].
+            preprocessing: What is inside the artefact. Where the same is inside this file, or none
+                is inside either, both take the same images.
+
+        Raises:
+            EdgerepError: The file has preprocessing of its own that the artefact has not, or takes
+                other images.
+            OnnxError: The evaluator broke down.
+        """
+        return (self._run(self._evaluator64, _single(inputs), preprocessing, "float64"),)
+
+    def outputs32(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[Array, ...]:
+        """The same in float32: the error that the network has anyway."""
+        evaluator = self._evaluator("float32")
+        return (self._run(evaluator, _single(inputs), preprocessing, "float32"),)
+
+    def _evaluator(self, dtype: str) -> ReferenceEvaluator:
+        try:
+            return ReferenceEvaluator(widen(self._model, dtype), new_ops=list(KERNELS))
+        except EdgerepError as error:
+            raise OnnxError(f"{self._path}: {error}") from error
+        except Exception as error:  # it raises whatever its operators' constructors raise
+            raise self._broken_down(error) from error
+
+    def _run(
+        self, evaluator: ReferenceEvaluator, images: Array, preprocessing: Preprocessing, dtype: str
+    ) -> Array:
+        fed = self._fed(images, preprocessing)
+        if np.dtype(self._input.dtype).kind == "f":
+            fed = fed.astype(dtype)
+        parts = []
+        # A file with a dynamic batch is run image by image: the evaluator keeps every activation.
+        size = self._input.shape[0] or 1
+        with torch.inference_mode(), np.errstate(all="ignore"):
+            for order in _orders(len(fed), size):
+                try:
+                    found: Any = evaluator.run(
+                        None, {self._input.name: fed[order]}, intermediate=True
+                    )
+                except MemoryError:
+                    raise
+                except Exception as error:  # as above, when they run
+                    raise self._broken_down(error) from error
+                self._require_type(found, dtype)
+                parts.append(found[evaluator.output_names[0]])
+        if len({len(part) for part in parts}) != 1 or len(parts[0]) != size:
+            raise OnnxError(
+                f"{self._path} gives outputs of shape {list(parts[0].shape)} for {size} image(s): "
+                f"one row an image was expected"
+            )
+        return np.concatenate(parts)[: len(fed)]
+
+    def _fed(self, images: Array, preprocessing: Preprocessing) -> Array:
+        if preprocessing != self._preprocessing:
+            if not self._preprocessing.is_identity:
+                raise EdgerepError(
+                    f"{self._path} has preprocessing inside, {self._preprocessing}, and the "
+                    f"artefact has {preprocessing}: they do not take the same images"
+                )
+            images = preprocessing.apply(images)
+        wanted = self._input.concrete(len(images))
+        kind = np.dtype(self._input.dtype).kind
+        if images.shape[1:] != wanted[1:] or images.dtype.kind != kind:
+            raise EdgerepError(
+                f"{self._path} takes `{self._input.name}` {self._input.dtype} {list(wanted[1:])} "
+                f"and the artefact {images.dtype} {list(images.shape[1:])}: it was not made from "
+                f"this file"
+            )
+        return images
+
+    def _require_type(self, found: dict[str, Array], dtype: str) -> None:
+        """Refuse an answer that passed through a narrower type on its way."""
+        narrow = [
+            name
+            for name, value in found.items()
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype != dtype
+        ]
+        if narrow:
+            raise OnnxError(
+                f"{self._path}: onnx's reference evaluator computes {', '.join(narrow[:5])} in "
+                f"another type than {dtype}: the graph cannot be evaluated exactly"
+            )
+
+    def _broken_down(self, error: Exception) -> OnnxError:
+        return OnnxError(
+            f"{self._path} cannot be evaluated by the reference evaluator of onnx "
+            f"{onnx.__version__}: {error}"
+        )
+
+
+def _single(inputs: Sequence[Array]) -> Array:
+    if len(inputs) != 1:
+        raise EdgerepError(
+            f"the artefact takes {len(inputs)} inputs, and an ONNX file as reference has one"
+        )
+    return inputs[0]
+
+
+def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """Which images make up each batch; the last is filled up from the beginning."""
+    for start in range(0, count, size):
+        yield np.arange(start, start + size) % count
+
+
+def _refuse_unknown(model: onnx.ModelProto, path: Path) -> None:
+    known = {(function.domain, function.name) for function in model.functions}
+    unknown = sorted(
+        {
+            f"{node.domain}.{node.op_type}"
+            for node in model.graph.node
+            if node.domain not in ("", "ai.onnx", "ai.onnx.ml")
+            and (node.domain, node.op_type) not in known
+        }
+    )
+    if unknown:
+        raise OnnxError(
+            f"{path} has operators outside the ONNX standard, {', '.join(unknown)}: what they "
+            f"compute is not defined by ONNX, so the file cannot be a reference"
+        )

@@ -1,0 +1,242 @@
+"""Compare artefacts with their reference in float64, at every batch size of theirs.
+
+The reference is the unfused PyTorch network, or an ONNX file where there is no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.probes import Probes, make_probes
+from edgerep.bench.parity.references.network import Reference, open_reference
+from edgerep.bench.parity.references.onnx_file import OnnxReference
+from edgerep.bench.parity.report import ArtefactParity, BatchParity, OutputParity, ParityReport
+from edgerep.bench.parity.tolerance import (
+    UNIT_ROUNDOFF,
+    Difference,
+    compare,
+    exact,
+    tolerance_for,
+)
+from edgerep.bench.sessions.runnables import Artefact, open_artefact
+from edgerep.bench.sessions.session import Session
+from edgerep.errors import EdgerepError, OptionError
+from edgerep.export.graph.onnx_file import Graph
+from edgerep.fusion.fused import Fused
+
+__all__ = ["ArtefactParity", "ParityReport", "verify"]
+
+
+def verify(
+    reference: str | Path | nn.Module | Fused | Graph | OnnxReference,
+    artefacts: Sequence[Any],
+    *,
+    batch: Sequence[int] = (),
+    calibration: Array | None = None,
+    bn_eps: float | None = None,
+    seed: int = 0,
+    progress: Callable[[ArtefactParity], None] = lambda result: None,
+) -> ParityReport:
+    """Run each artefact on random, edge and calibration images and compare; a failure is a result.
+
+    Every input is probed. Every output is compared against its own scale, integers for equality;
+    nested outputs of the reference are flattened as `edgerep.export_onnx` does.
+
+    Args:
+        reference: The network as it was trained: a checkpoint, the name of an architecture, a
+            module, or a `Fused`, whose unfused source is taken. Or an ONNX file, evaluated in
+            float64.
+        artefacts: Paths, or what the export functions returned.
+        batch: Sizes to check instead of those of each artefact's own profile.
+        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
+            artefacts of one input; weights, which take normalised images of any size, are
+            compared without them.
+        bn_eps: As for `edgerep.load`, where `reference` is a checkpoint.
+        seed: Of the random images.
+        progress: Called with each artefact's result as soon as it is there.
+
+    Raises:
+        EdgerepError: The reference or an artefact cannot be read or compared, or a runtime breaks
+            down.
+        OptionError: A batch size is below 1, or the reference is in training mode.
+    """
+    if any(size < 1 for size in batch):
+        raise OptionError(f"batch {list(batch)}: every size must be at least 1")
+    truth = open_reference(reference, bn_eps=bn_eps)
+    cache: dict[object, _Answers] = {}
+    results = []
+    for artefact in map(open_artefact, artefacts):
+        if artefact.why_not:
+            result = _not_run(artefact)
+        else:
+            key = (artefact.inputs, artefact.preprocessing, artefact.probabilities)
+            if key not in cache:
+                cache[key] = _answers(truth, artefact, calibration, seed)
+            result = _compared(artefact, cache[key], tuple(batch) or artefact.batch.sizes)
+        progress(result)
+        results.append(result)
+    return ParityReport(truth.name, tuple(results), truth.kind)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The reference's outputs for a set of samples, and each output's own float32 error.
+
+    `truth` is in float64, or integers as the network gives them; those have no error of their own.
+    """
+
+    probes: Probes
+    truth: tuple[Array, ...]
+    own_float32: tuple[Difference | None, ...]
+
+
+def _answers(
+    reference: Reference | OnnxReference, artefact: Artefact, calibration: Array | None, seed: int
+) -> _Answers:
+    own_images = None if artefact.kind == "weights" else calibration
+    probes = make_probes(artefact.inputs, own_images, seed=seed)
+    finish = _softmax if artefact.probabilities else _as_they_are
+    truth = tuple(map(finish, reference.outputs64(probes.inputs, artefact.preprocessing)))
+    narrow = tuple(map(finish, reference.outputs32(probes.inputs, artefact.preprocessing)))
+    names = _names(artefact, len(truth))
+    if bad := [n for n, t in zip(names, truth, strict=True) if not np.isfinite(t).all()]:
+        raise EdgerepError(
+            f"the reference {reference.name} gives NaN or infinity in float64 ({', '.join(bad)}): "
+            f"there is nothing to compare {artefact.path} with"
+        )
+    own = tuple(
+        compare(value.astype(np.float64), wanted) if _is_float(wanted) else None
+        for value, wanted in zip(narrow, truth, strict=True)
+    )
+    return _Answers(probes, truth, own)
+
+
+def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> ArtefactParity:
+    if artefact.precision not in UNIT_ROUNDOFF:
+        raise EdgerepError(
+            f"{artefact.path} is {artefact.precision}, whose error rounding does not bound: only "
+            f"{' and '.join(UNIT_ROUNDOFF)} artefacts can be compared"
+        )
+    tolerances = [
+        tolerance_for(artefact.precision, truth, own) if own else exact(artefact.precision)
+        for truth, own in zip(answers.truth, answers.own_float32, strict=True)
+    ]
+    results: list[list[BatchParity]] = [[] for _ in tolerances]
+    with artefact.open() as session:
+        for size in sizes:
+            outputs, order = _run_all(session, answers.probes.inputs, size)
+            _require_shapes(artefact, outputs, answers.truth)
+            for result, output, truth, tolerance in zip(
+                results, outputs, answers.truth, tolerances, strict=True
+            ):
+                difference = compare(output, truth[order].astype(np.float64))
+                result.append(BatchParity(size, difference, difference.within(tolerance)))
+        how, runtime = session.how, session.runtime
+    return _result(
+        artefact,
+        runtime=runtime,
+        how=how,
+        probes=answers.probes.describe(),
+        outputs=tuple(
+            OutputParity(name, tolerance, tuple(batches))
+            for name, tolerance, batches in zip(
+                _names(artefact, len(tolerances)), tolerances, results, strict=True
+            )
+        ),
+    )
+
+
+def _result(
+    artefact: Artefact,
+    *,
+    runtime: str,
+    how: str,
+    probes: dict[str, int],
+    outputs: tuple[OutputParity, ...],
+) -> ArtefactParity:
+    worst = max(outputs, key=lambda output: output.severity)
+    return ArtefactParity(
+        path=str(artefact.path),
+        runtime=runtime,
+        precision=artefact.precision,
+        ran=True,
+        why_not=None,
+        how=how,
+        tolerance=worst.tolerance,
+        batches=tuple(
+            replace(batch, passed=all(output.batches[index].passed for output in outputs))
+            for index, batch in enumerate(worst.batches)
+        ),
+        probes=probes,
+        outputs=outputs,
+    )
+
+
+def _require_shapes(artefact: Artefact, outputs: Sequence[Array], truth: Sequence[Array]) -> None:
+    found = [list(output.shape[1:]) for output in outputs]
+    wanted = [list(output.shape[1:]) for output in truth]
+    if found != wanted:
+        raise EdgerepError(
+            f"{artefact.path} gives outputs {', '.join(map(str, found))} and the reference "
+            f"{', '.join(map(str, wanted))}: it was not made from this network"
+        )
+    if wrong := [output.shape for output in outputs if len(output) != len(outputs[0])]:
+        raise EdgerepError(f"{artefact.path} gives outputs without the batch first: {wrong}")
+
+
+def _run_all(
+    session: Session, inputs: Sequence[Array], size: int
+) -> tuple[list[Array], NDArray[np.int64]]:
+    """Every sample once at least, in batches of `size`; and which sample each output belongs to."""
+    batches = list(_orders(len(inputs[0]), size))
+    found = [session.run(*(array[order] for array in inputs)) for order in batches]
+    outputs = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    return outputs, np.concatenate(batches)
+
+
+def _names(artefact: Artefact, count: int) -> tuple[str, ...]:
+    if len(artefact.outputs) == count:
+        return tuple(spec.name for spec in artefact.outputs)
+    return ("logits",) if count == 1 else tuple(f"output_{index}" for index in range(count))
+
+
+def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, size):
+        yield np.arange(start, start + size) % count
+
+
+def _not_run(artefact: Artefact) -> ArtefactParity:
+    return ArtefactParity(
+        path=str(artefact.path),
+        runtime=artefact.runtime,
+        precision=artefact.precision,
+        ran=False,
+        why_not=artefact.why_not,
+        how="",
+        tolerance=None,
+        batches=(),
+        probes={},
+        outputs=(),
+    )
+
+
+def _softmax(logits: Array) -> Array:
+    shifted: Array = np.exp(logits - logits.max(1, keepdims=True))
+    result: Array = shifted / shifted.sum(1, keepdims=True)
+    return result
+
+
+def _as_they_are(outputs: Array) -> Array:
+    return outputs
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind == "f"

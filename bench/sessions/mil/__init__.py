@@ -1,0 +1,1 @@
+"""The reference interpreter of Core ML packages."""

@@ -1,0 +1,72 @@
+"""What MIL's operations that move, cut or repeat numbers compute."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgerep.bench.sessions.mil.values import Arguments, flags, ints, tensor
+from edgerep.errors import CoremlError
+
+
+def squeeze(a: Arguments) -> Tensor:
+    x: Tensor = a["x"]
+    return x.squeeze() if a.get("axes") is None else x.squeeze(tuple(ints(a["axes"])))
+
+
+def expand_dims(a: Arguments) -> Tensor:
+    x: Tensor = a["x"]
+    axes = ints(a["axes"])
+    rank = x.ndim + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def slice_by_index(a: Arguments) -> Tensor:
+    """From `begin` to `end` by `stride`; a mask says where they mean the whole dimension."""
+    x = tensor(a["x"])
+    begin, end = ints(a["begin"]), ints(a["end"])
+    stride = [1] * x.ndim if a.get("stride") is None else ints(a["stride"])
+    if min(stride) < 1:
+        raise CoremlError("the reference interpreter does not know slices that go backwards")
+    from_start, to_end = flags(a.get("begin_mask"), x.ndim), flags(a.get("end_mask"), x.ndim)
+    squeezed = flags(a.get("squeeze_mask"), x.ndim)
+    parts = tuple(
+        begin[axis]
+        if squeezed[axis]
+        else slice(
+            None if from_start[axis] else begin[axis],
+            None if to_end[axis] else end[axis],
+            stride[axis],
+        )
+        for axis in range(x.ndim)
+    )
+    return x[parts]
+
+
+def split(a: Arguments) -> tuple[Tensor, ...]:
+    x, axis = tensor(a["x"]), int(a["axis"])
+    if a.get("split_sizes") is not None:
+        return torch.split(x, ints(a["split_sizes"]), axis)
+    return torch.split(x, x.shape[axis] // int(a["num_splits"]), axis)
+
+
+def pad(a: Arguments) -> Tensor:
+    if a["mode"] != "constant":
+        raise CoremlError(f"the reference interpreter does not know padding mode {a['mode']!r}")
+    pads = ints(a["pad"])  # of the last dimensions, the first of them first
+    pairs = [pads[i : i + 2] for i in range(0, len(pads), 2)]
+    turned = [size for pair in reversed(pairs) for size in pair]
+    return functional.pad(tensor(a["x"]), turned, value=float(a["constant_val"]))
+
+
+def gather(a: Arguments) -> Tensor:
+    if int(a.get("batch_dims") or 0):
+        raise CoremlError("the reference interpreter does not know gather with batch_dims")
+    x, axis = tensor(a["x"]), int(a["axis"])
+    indices = tensor(a["indices"]).long()
+    axis += x.ndim if axis < 0 else 0
+    picked = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
+    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])

@@ -1,0 +1,1 @@
+"""How fast, and is it really faster?"""

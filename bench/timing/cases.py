@@ -1,0 +1,236 @@
+"""What the bench found, as values with provenance; the JSON of `edgerep bench --json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgerep.artefacts.files import write_text
+from edgerep.artefacts.records import SCHEMA
+from edgerep.bench.memory.memory import Memory
+from edgerep.bench.timing.intervals import is_noisy, p99, quantile
+from edgerep.bench.timing.rounds import Samples
+from edgerep.errors import EdgerepError
+
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One network in one form, run one way at one batch size.
+
+    Attributes:
+        key: What `Ratio` calls it: "fused/onnxruntime/fp32/b1"; `name` is added where two subjects
+            would share a key.
+        name: Of the file or network.
+        form: "unfused" (as trained), "unfused-folded" (the exporter folded its BatchNorms into
+            its convolutions), "fused", or "unknown".
+        backend: The session's runtime: "torch", "onnxruntime", "tensorrt", "tensorrt-rtx",
+            "coreml".
+        precision: "fp32", "fp16", "bf16", "int8", "fp64".
+        batch: Images in one inference.
+        samples: Wall-clock durations of single inferences.
+        how: What computed them, in one sentence.
+        memory: None where it was not asked for.
+    """
+
+    key: str
+    name: str
+    form: str
+    backend: str
+    precision: str
+    batch: int
+    samples: Samples
+    how: str
+    memory: Memory | None = None
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        return tuple(sample / _NS_PER_MS for sample in self.samples.flat_ns)
+
+    @property
+    def p50_ms(self) -> float:
+        return quantile(self.samples_ms, 0.5)
+
+    @property
+    def p90_ms(self) -> float:
+        return quantile(self.samples_ms, 0.9)
+
+    @property
+    def p99_ms(self) -> float | None:
+        """None under 662 samples; see `edgerep.bench.timing.intervals.p99`."""
+        return p99(self.samples_ms)
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Images per second of one inference after another, at the median latency."""
+        return self.batch / (self.p50_ms / 1e3)
+
+    @property
+    def is_noisy(self) -> bool:
+        return is_noisy(self.samples_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "name": self.name,
+            "form": self.form,
+            "backend": self.backend,
+            "precision": self.precision,
+            "batch": self.batch,
+            "p50_ms": self.p50_ms,
+            "p90_ms": self.p90_ms,
+            "p99_ms": self.p99_ms,
+            "throughput_per_s": self.throughput_per_s,
+            "how": self.how,
+            "memory": None if self.memory is None else asdict(self.memory),
+            "samples_per_round": len(self.samples.rounds_ns[0]),
+            "samples_ms": list(self.samples_ms),
+            "warmup_ms": [sample / _NS_PER_MS for sample in self.samples.warmup_ns],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A speed-up: the median latency of `over` divided by that of `of`.
+
+    Attributes:
+        of: Key of the case that may be faster.
+        over: Key of the case it is compared with.
+        ratio: Above 1, `of` is that many times faster.
+        ci95: The 95 % interval of `ratio`; see `edgerep.bench.timing.intervals.speedup`.
+        verdict: "faster", "slower", or "no difference" where the interval includes 1.
+    """
+
+    of: str
+    over: str
+    ratio: float
+    ci95: tuple[float, float]
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """A subject, or one batch size of it, that could not be timed here."""
+
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Everything one run of the bench has to say.
+
+    Attributes:
+        environment: As `environment()` gives it, and how busy and how warm the
+            machine was afterwards.
+        settings: What was asked for, defaults included.
+        cases: What was timed.
+        ratios: Fused over unfused, and smaller precisions over float32, for the same backend and
+            batch size.
+        not_run: What was asked for and not timed.
+        warnings: What should make a reader doubt the numbers.
+    """
+
+    environment: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    cases: tuple[Case, ...]
+    ratios: tuple[Ratio, ...] = ()
+    not_run: tuple[NotRun, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's JSON; `samples_ms` is in order of measurement.
+
+        The round of sample i of a case is i // `samples_per_round`.
+        """
+        return {
+            "schema": SCHEMA,
+            "environment": dict(self.environment),
+            "settings": dict(self.settings),
+            "cases": [case.to_json() for case in self.cases],
+            "ratios": [{**asdict(ratio), "ci95": list(ratio.ci95)} for ratio in self.ratios],
+            "not_run": [asdict(one) for one in self.not_run],
+            "warnings": list(self.warnings),
+        }
+
+
+def write_result(result: BenchResult, path: Path) -> None:
+    """Write a result as JSON, whole or not at all."""
+    write_text(path, json.dumps(result.to_json(), indent=1) + "\n")
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read what `write_result`, or `edgerep bench --json`, wrote.
+
+    Raises:
+        EdgerepError: The file cannot be read, is of another schema, or is not a bench result.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EdgerepError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise EdgerepError(f"{path} is not JSON, or it was cut short: {error}") from error
+    try:
+        schema = fields["schema"]
+        if schema != SCHEMA:
+            raise EdgerepError(
+                f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep, "
+                f"or measure again"
+            )
+        return result_from_json(fields)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise EdgerepError(
+            f"{path} is not a result of `edgerep bench` ({type(error).__name__}: {error}): "
+            f"write one with `edgerep bench --json`"
+        ) from error
+
+
+def result_from_json(fields: Mapping[str, Any]) -> BenchResult:
+    """The inverse of `BenchResult.to_json`; statistics are computed anew from the samples."""
+    return BenchResult(
+        environment=dict(fields["environment"]),
+        settings=dict(fields.get("settings", {})),
+        cases=tuple(_case(one) for one in fields["cases"]),
+        ratios=tuple(_ratio(one) for one in fields["ratios"]),
+        not_run=tuple(NotRun(one["subject"], one["why"]) for one in fields.get("not_run", ())),
+        warnings=tuple(fields.get("warnings", ())),
+    )
+
+
+def _case(fields: Mapping[str, Any]) -> Case:
+    flat_ns = [_ns(sample) for sample in fields["samples_ms"]]
+    per_round = int(fields["samples_per_round"])
+    if not flat_ns or len(flat_ns) % per_round:
+        raise ValueError(f"{len(flat_ns)} samples are no rounds of {per_round}")
+    rounds = [flat_ns[at : at + per_round] for at in range(0, len(flat_ns), per_round)]
+    memory = fields.get("memory")
+    return Case(
+        key=fields["key"],
+        name=fields["name"],
+        form=fields["form"],
+        backend=fields["backend"],
+        precision=fields["precision"],
+        batch=int(fields["batch"]),
+        samples=Samples(
+            tuple(map(tuple, rounds)), tuple(_ns(sample) for sample in fields.get("warmup_ms", ()))
+        ),
+        how=fields["how"],
+        memory=None if memory is None else Memory(**memory),
+    )
+
+
+def _ratio(fields: Mapping[str, Any]) -> Ratio:
+    low, high = fields["ci95"]
+    return Ratio(
+        fields["of"], fields["over"], float(fields["ratio"]), (float(low), float(high)),
+        fields["verdict"],
+    )  # fmt: skip
+
+
+def _ns(milliseconds: float) -> int:
+    return round(milliseconds * _NS_PER_MS)
