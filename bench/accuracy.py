@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from edgerep.bench.report.text.table import table
 from edgerep.bench.sessions.runnables import Artefact
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.sessions.torch_session import TorchSession
@@ -90,14 +88,6 @@ def artefact_accuracy(artefact: Artefact, samples: Samples) -> Accuracy:
         return Accuracy(
             artefact.kind, session.runtime, artefact.precision, correct, len(samples.images)
         )
-
-
-def accuracy_table(results: Sequence[Accuracy]) -> str:
-    rows = [
-        (r.form, r.runtime, r.precision, f"{r.correct} / {r.total}", f"{100 * r.top1:.2f}%")
-        for r in results
-    ]
-    return table(("form", "runtime", "precision", "correct", "top-1"), rows)
 
 
 def _count(session: Session, samples: Samples, batch: tuple[int, int]) -> int:

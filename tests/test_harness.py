@@ -14,18 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.bench.memory.memory import Memory, module_weights_bytes
-from edgerep.bench.timing.cases import (
-    BenchResult,
-    Case,
-    NotRun,
-    Ratio,
-    read_result,
-    result_from_json,
-    write_result,
-)
+from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import speedup
 from edgerep.bench.timing.ratios import labels_of, ratios_of
+from edgerep.bench.timing.result_file import read_result, result_from_json, write_result
 from edgerep.bench.timing.rounds import Samples
 from edgerep.bench.timing.subjects import Options, Subject, subject_of
 from edgerep.errors import EdgerepError, OptionError

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from edgerep.artefacts.files import write_text
 from edgerep.artefacts.records import SCHEMA
 from edgerep.bench.memory.memory import Memory
 from edgerep.bench.timing.intervals import is_noisy, p99, quantile
 from edgerep.bench.timing.rounds import Samples
-from edgerep.errors import EdgerepError
 
-_NS_PER_MS = 1e6
+NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Case:
 
     @property
     def samples_ms(self) -> tuple[float, ...]:
-        return tuple(sample / _NS_PER_MS for sample in self.samples.flat_ns)
+        return tuple(sample / NS_PER_MS for sample in self.samples.flat_ns)
 
     @property
     def p50_ms(self) -> float:
@@ -89,7 +85,7 @@ class Case:
             "memory": None if self.memory is None else asdict(self.memory),
             "samples_per_round": len(self.samples.rounds_ns[0]),
             "samples_ms": list(self.samples_ms),
-            "warmup_ms": [sample / _NS_PER_MS for sample in self.samples.warmup_ns],
+            "warmup_ms": [sample / NS_PER_MS for sample in self.samples.warmup_ns],
         }
 
 
@@ -156,81 +152,3 @@ class BenchResult:
             "not_run": [asdict(one) for one in self.not_run],
             "warnings": list(self.warnings),
         }
-
-
-def write_result(result: BenchResult, path: Path) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_text(path, json.dumps(result.to_json(), indent=1) + "\n")
-
-
-def read_result(path: Path) -> BenchResult:
-    """Read what `write_result`, or `edgerep bench --json`, wrote.
-
-    Raises:
-        EdgerepError: The file cannot be read, is of another schema, or is not a bench result.
-    """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EdgerepError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise EdgerepError(f"{path} is not JSON, or it was cut short: {error}") from error
-    try:
-        schema = fields["schema"]
-        if schema != SCHEMA:
-            raise EdgerepError(
-                f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep, "
-                f"or measure again"
-            )
-        return result_from_json(fields)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise EdgerepError(
-            f"{path} is not a result of `edgerep bench` ({type(error).__name__}: {error}): "
-            f"write one with `edgerep bench --json`"
-        ) from error
-
-
-def result_from_json(fields: Mapping[str, Any]) -> BenchResult:
-    """The inverse of `BenchResult.to_json`; statistics are computed anew from the samples."""
-    return BenchResult(
-        environment=dict(fields["environment"]),
-        settings=dict(fields.get("settings", {})),
-        cases=tuple(_case(one) for one in fields["cases"]),
-        ratios=tuple(_ratio(one) for one in fields["ratios"]),
-        not_run=tuple(NotRun(one["subject"], one["why"]) for one in fields.get("not_run", ())),
-        warnings=tuple(fields.get("warnings", ())),
-    )
-
-
-def _case(fields: Mapping[str, Any]) -> Case:
-    flat_ns = [_ns(sample) for sample in fields["samples_ms"]]
-    per_round = int(fields["samples_per_round"])
-    if not flat_ns or len(flat_ns) % per_round:
-        raise ValueError(f"{len(flat_ns)} samples are no rounds of {per_round}")
-    rounds = [flat_ns[at : at + per_round] for at in range(0, len(flat_ns), per_round)]
-    memory = fields.get("memory")
-    return Case(
-        key=fields["key"],
-        name=fields["name"],
-        form=fields["form"],
-        backend=fields["backend"],
-        precision=fields["precision"],
-        batch=int(fields["batch"]),
-        samples=Samples(
-            tuple(map(tuple, rounds)), tuple(_ns(sample) for sample in fields.get("warmup_ms", ()))
-        ),
-        how=fields["how"],
-        memory=None if memory is None else Memory(**memory),
-    )
-
-
-def _ratio(fields: Mapping[str, Any]) -> Ratio:
-    low, high = fields["ci95"]
-    return Ratio(
-        fields["of"], fields["over"], float(fields["ratio"]), (float(low), float(high)),
-        fields["verdict"],
-    )  # fmt: skip
-
-
-def _ns(milliseconds: float) -> int:
-    return round(milliseconds * _NS_PER_MS)

@@ -11,9 +11,9 @@ from torch import nn
 
 from edgerep.artefacts.files import require_writable
 from edgerep.bench.report.text.timing import bench_tables
-from edgerep.bench.timing.cases import write_result
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
+from edgerep.bench.timing.result_file import write_result
 from edgerep.commands.console import Console, console_options
 from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
 from edgerep.commands.options import network_options

@@ -17,15 +17,10 @@ from torch import nn
 
 from edgerep.artefacts.files import sha256_of, size_of, write_text
 from edgerep.artefacts.records import read_record, utc_now
-from edgerep.bench.accuracy import (
-    Accuracy,
-    accuracy_table,
-    artefact_accuracy,
-    module_accuracy,
-    require_classifier,
-)
+from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy, require_classifier
 from edgerep.bench.parity.verification import ParityReport
 from edgerep.bench.report.html.page import render_html
+from edgerep.bench.report.text.accuracy import accuracy_table
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.report.text.timing import bench_tables
 from edgerep.bench.sessions.runnables import open_artefact
