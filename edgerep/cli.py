@@ -12,23 +12,23 @@ from typing import Any, NoReturn
 import click
 
 from edgerep import __version__
-from edgerep.commands.interruption import interruptible
+from edgerep.commands.shared.interruption import interruptible
 from edgerep.errors import EdgerepError, MissingDependencyError
 
-# Name, module and one line of help of each command. The help stands here so that `--help` need
-# not import what the commands import.
+# Name and one line of help of each command, in a module of its name. The help stands here so that
+# `--help` need not import what the commands import.
 _COMMANDS = {
-    "inspect": ("inspection", "Say what a file is, how it was made and whether it can run here."),
-    "fuse": ("fusing", "Fuse a trained network and print the certificate."),
-    "export-onnx": ("onnx_export", "Write the network as one checked ONNX file."),
-    "build-engine": ("engine_build", "Build a TensorRT or TensorRT-RTX engine."),
-    "export-coreml": ("coreml_export", "Write a Core ML package."),
-    "verify": ("verification", "Compare artefacts with the unfused network in float64."),
-    "bench": ("benchmark", "Measure latency and memory, fused against unfused."),
-    "deploy": ("deployment", "The whole path, into one folder with one report."),
-    "report": ("reporting", "Render results as one HTML page."),
-    "doctor": ("diagnosis", "Say what is installed, what can run here, and how to fix the rest."),
-    "completion": ("completion", "Print the shell's completion script."),
+    "inspect": "Say what a file is, how it was made and whether it can run here.",
+    "fuse": "Fuse a trained network and print the certificate.",
+    "export-onnx": "Write the network as one checked ONNX file.",
+    "build-engine": "Build a TensorRT or TensorRT-RTX engine.",
+    "export-coreml": "Write a Core ML package.",
+    "verify": "Compare artefacts with the unfused network in float64.",
+    "bench": "Measure latency and memory, fused against unfused.",
+    "deploy": "The whole path, into one folder with one report.",
+    "report": "Render results as one HTML page.",
+    "doctor": "Say what is installed, what can run here, and how to fix the rest.",
+    "completion": "Print the shell's completion script.",
 }
 
 # Packages that are not base dependencies, and the extra that brings each.
@@ -50,13 +50,13 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"edgerep.commands.{_COMMANDS[cmd_name][0]}")
+        module = import_module(f"edgerep.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.command(

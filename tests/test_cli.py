@@ -440,7 +440,7 @@ def test_ctrl_c_is_not_lost_in_a_finalizer_or_in_code_that_drops_it(command: str
     code = """
 import os, signal, sys, time, click
 from edgerep import cli
-from edgerep.commands.console import console_options
+from edgerep.commands.shared.console import console_options
 
 class Garbage:
     def __del__(self):

@@ -14,9 +14,9 @@ from edgerep.bench.report.text.timing import bench_tables
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.result_file import write_result
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.making import Wanted, fuse_network, read_network, wanted_from
-from edgerep.commands.options import network_options
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import network_options
+from edgerep.commands.shared.stages import Wanted, fuse_network, read_network, wanted_from
 from edgerep.errors import MissingRuntimeError
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import Fused

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgerep.commands.interruption import require_uninterrupted
+from edgerep.commands.shared.interruption import require_uninterrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
 

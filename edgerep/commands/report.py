@@ -10,8 +10,8 @@ import click
 
 from edgerep.artefacts.files import write_text
 from edgerep.bench.report.html.page import render_html
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.options import output_option
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import output_option
 from edgerep.errors import DataError, OptionError
 
 _SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")

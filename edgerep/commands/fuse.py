@@ -11,15 +11,15 @@ from edgerep.artefacts.files import require_writable
 from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.checkpoints.formats import WRITERS
 from edgerep.checkpoints.spelling import format_of
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.making import EXAMPLES, read_network
-from edgerep.commands.options import (
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import (
     bn_eps_option,
     input_shape_option,
     model_option,
     output_option,
     shapes_from,
 )
+from edgerep.commands.shared.stages import EXAMPLES, read_network
 from edgerep.errors import OptionError
 from edgerep.export.fused_weights import save_weights
 from edgerep.fusion.fused import fuse

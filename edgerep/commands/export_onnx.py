@@ -8,20 +8,20 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.making import (
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import (
+    calibration_option,
+    network_options,
+    output_option,
+    precision_option,
+)
+from edgerep.commands.shared.stages import (
     check,
     describe_graph,
     make_graph,
     parity_code,
     parity_json,
     wanted_from,
-)
-from edgerep.commands.options import (
-    calibration_option,
-    network_options,
-    output_option,
-    precision_option,
 )
 from edgerep.errors import OptionError
 

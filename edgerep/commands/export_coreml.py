@@ -9,21 +9,21 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.making import (
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import (
+    calibration_option,
+    keep_onnx_option,
+    network_options,
+    output_option,
+    precision_option,
+)
+from edgerep.commands.shared.stages import (
     check,
     graph_beside,
     make_graph,
     parity_code,
     parity_json,
     wanted_from,
-)
-from edgerep.commands.options import (
-    calibration_option,
-    keep_onnx_option,
-    network_options,
-    output_option,
-    precision_option,
 )
 from edgerep.errors import DataError, OptionError
 

@@ -8,9 +8,9 @@ import click
 
 from edgerep.bench.parity.verification import verify
 from edgerep.bench.report.text.parity import one_line, parity_table
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.making import read_network
-from edgerep.commands.options import bn_eps_option, calibration_option, model_option
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import bn_eps_option, calibration_option, model_option
+from edgerep.commands.shared.stages import read_network
 from edgerep.data.samples import read_samples
 from edgerep.errors import EdgerepError, MissingRuntimeError
 

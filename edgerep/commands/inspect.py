@@ -10,7 +10,7 @@ import click
 
 from edgerep.artefacts.files import sha256_of, size_of
 from edgerep.artefacts.records import Record, read_record, record_path
-from edgerep.commands.console import Console, console_options
+from edgerep.commands.shared.console import Console, console_options
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 _ENGINES = (".engine", ".plan", ".trt")

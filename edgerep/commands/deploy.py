@@ -27,10 +27,11 @@ from edgerep.bench.sessions.runnables import open_artefact
 from edgerep.bench.timing.cases import BenchResult
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
-from edgerep.commands.benchmark import forms_of
-from edgerep.commands.console import Console, console_options
-from edgerep.commands.engine_build import describe_engine
-from edgerep.commands.making import (
+from edgerep.commands.bench import forms_of
+from edgerep.commands.build_engine import describe_engine
+from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.options import calibration_option, network_options
+from edgerep.commands.shared.stages import (
     Wanted,
     check,
     describe_graph,
@@ -39,7 +40,6 @@ from edgerep.commands.making import (
     read_network,
     wanted_from,
 )
-from edgerep.commands.options import calibration_option, network_options
 from edgerep.data.samples import Samples, read_samples, require_fitting
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine.building import build_engine

@@ -20,8 +20,8 @@ from edgerep.bench.parity.verification import ArtefactParity, ParityReport, veri
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.bench.report.text.parity import one_line
 from edgerep.checkpoints.loading import load
-from edgerep.commands.console import Console
-from edgerep.commands.options import shapes_from
+from edgerep.commands.shared.console import Console
+from edgerep.commands.shared.options import shapes_from
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.data.samples import read_samples
 from edgerep.errors import OnnxError, OptionError

@@ -13,7 +13,7 @@ import click
 
 from edgerep import __version__
 from edgerep.bench.report.text.table import table
-from edgerep.commands.console import Console, console_options
+from edgerep.commands.shared.console import Console, console_options
 from edgerep.devices import CudaDevice, first_cuda_device
 
 
