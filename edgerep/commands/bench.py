@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from torch import nn
 
 from edgerep.artefacts.files import require_writable
 from edgerep.bench.report.text.timing import bench_tables
@@ -16,11 +15,9 @@ from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.result_file import write_result
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import network_options
-from edgerep.commands.shared.stages import Wanted, fuse_network, read_network, wanted_from
+from edgerep.commands.shared.stages import forms_of, fuse_network, read_network
+from edgerep.commands.shared.wanted import wanted_from
 from edgerep.errors import MissingRuntimeError
-from edgerep.export.from_torch.onnx_export import export_onnx
-from edgerep.fusion.fused import Fused
-from edgerep.networks.network import Network, origin_of, title_of
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
 
@@ -105,22 +102,3 @@ def command(
     console.finish(result.to_json(), bench_tables(result))
     if not result.cases:
         raise MissingRuntimeError("none of the subjects can be timed here; each says why above")
-
-
-def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
-    """A network in every form that is worth timing, its ONNX files written into `folder`."""
-    origin = origin_of(model)
-    random = isinstance(model, Network) and origin is not None and origin.sha256 is None
-    stem = title_of(model).replace(" ", "_") if random else "network"
-    graphs = [
-        export_onnx(
-            network,
-            folder / f"{stem}.{form}.onnx",
-            batch=wanted.batch,
-            size=wanted.size,
-            input_shapes=wanted.input_shapes,
-            fold_batchnorm=form == "unfused-folded",
-        )
-        for form, network in (("unfused", model), ("unfused-folded", model), ("fused", fused))
-    ]
-    return [model, fused, *graphs]

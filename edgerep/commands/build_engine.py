@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
+from edgerep.commands.shared.checking import check, parity_code, parity_json
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import (
     calibration_option,
@@ -17,17 +18,9 @@ from edgerep.commands.shared.options import (
     output_option,
     precision_option,
 )
-from edgerep.commands.shared.stages import (
-    check,
-    graph_beside,
-    make_graph,
-    parity_code,
-    parity_json,
-    wanted_from,
-)
-from edgerep.export.engine.building import Engine, build_engine
-
-_MIB = 1 << 20
+from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
+from edgerep.commands.shared.wanted import wanted_from
+from edgerep.export.engine.building import build_engine
 
 
 @click.command("build-engine")
@@ -111,7 +104,7 @@ def command(
             made.graph,
             output,
             runtime=runtime,
-            workspace_bytes=None if workspace is None else workspace * _MIB,
+            workspace_bytes=None if workspace is None else workspace * MIB,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
             version_compatible=version_compatible,
@@ -139,11 +132,3 @@ def command(
     }
     console.finish(result, f"{output}: {describe_engine(engine)}")
     return parity_code(report)
-
-
-def describe_engine(engine: Engine) -> str:
-    return (
-        f"{engine.runtime} {engine.runtime_version} engine, {engine.precision}, "
-        f"batch {engine.batch}, {engine.size_bytes / _MIB:.1f} MiB, "
-        f"built in {engine.build_seconds:.1f} s"
-    )

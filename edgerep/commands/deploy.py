@@ -5,41 +5,31 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 from torch import nn
 
-from edgerep.artefacts.files import sha256_of, size_of, write_text
-from edgerep.artefacts.records import read_record, utc_now
+from edgerep.artefacts.files import write_text
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy, require_classifier
-from edgerep.bench.parity.verification import ParityReport
 from edgerep.bench.report.html.page import render_html
-from edgerep.bench.report.text.accuracy import accuracy_table
-from edgerep.bench.report.text.parity import parity_table
-from edgerep.bench.report.text.timing import bench_tables
 from edgerep.bench.sessions.runnables import open_artefact
 from edgerep.bench.timing.cases import BenchResult
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
-from edgerep.commands.bench import forms_of
-from edgerep.commands.build_engine import describe_engine
+from edgerep.commands.shared.checking import check, parity_code
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.deployment import Deployment, deployment_json, deployment_text
 from edgerep.commands.shared.options import calibration_option, network_options
 from edgerep.commands.shared.stages import (
-    Wanted,
-    check,
+    describe_engine,
     describe_graph,
+    forms_of,
     fuse_network,
-    parity_code,
     read_network,
-    wanted_from,
 )
+from edgerep.commands.shared.wanted import Wanted, wanted_from
 from edgerep.data.samples import Samples, read_samples, require_fitting
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine.building import build_engine
@@ -48,27 +38,6 @@ from edgerep.export.fused_weights import save_weights
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.network import origin_of, title_of
-
-
-@dataclass(frozen=True, eq=False)
-class Deployment:
-    """What has been made so far, in the order it was made."""
-
-    folder: Path
-    artefacts: list[Any] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    stages: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, so that the report can say where the time went."""
-        started = time.perf_counter()
-        yield
-        self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
-
-    def skip(self, console: Console, stage: str, what: str, why: str) -> None:
-        self.skipped.append({"what": what, "why": why})
-        console.progress(stage, f"{what}: not made: {why}")
 
 
 @click.command("deploy")
@@ -159,13 +128,15 @@ def command(
     if bench:
         with deployment.stage("bench"):
             timed = _timed(model, fused, deployment, wanted, rounds, console)
-    result = _result(source, fused, deployment, report, accuracies, timed, precisions, wanted)
+    result = deployment_json(
+        source, fused, deployment, report, accuracies, timed, precisions, wanted
+    )
     write_text(output / "deploy.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     origin = origin_of(model)
     title = origin.source if origin else title_of(model)
     write_text(output / "report.html", render_html({"title": title, **result}))
     console.progress("report", f"{output / 'report.html'}")
-    console.finish(result, _text(report, accuracies, timed, deployment))
+    console.finish(result, deployment_text(report, accuracies, timed, deployment))
     return parity_code(report)
 
 
@@ -275,70 +246,3 @@ def _timed(
             input_shapes=wanted.input_shapes,
             progress=lambda text: console.progress("bench", text),
         )
-
-
-def _result(
-    source: str,
-    fused: Fused,
-    deployment: Deployment,
-    report: ParityReport | None,
-    accuracies: list[Accuracy],
-    timed: BenchResult | None,
-    precisions: tuple[str, ...],
-    wanted: Wanted,
-) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "passed": report.passed if report else None,
-        "deploy": {
-            "source": source,
-            "created": utc_now(),
-            "precision": list(precisions),
-            "batch": str(wanted.batch),
-            "model": wanted.model,
-            "size": list(wanted.image_size) if wanted.image_size else None,
-            "input_shapes": wanted.input_shapes,
-            "input": wanted.preprocessing.input,
-            "skipped": deployment.skipped,
-            "stage_seconds": {one["name"]: one["seconds"] for one in deployment.stages},
-        },
-        "stages": deployment.stages,
-        "fuse": fused.certificate.to_json() if fused.certificate else None,
-        "artefacts": [
-            _entry(path)
-            for path in [deployment.folder / "fused.safetensors",
-                         *(made.path for made in deployment.artefacts)]
-        ],
-        "verify": report.to_json() if report else None,
-        "accuracy": [one.to_json() for one in accuracies],
-        "bench": timed.to_json() if timed else None,
-    }  # fmt: skip
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    record = read_record(path)
-    return {
-        "path": path.name,
-        "kind": record.kind if record else "",
-        "size_bytes": size_of(path),
-        "sha256": sha256_of(path),
-        "made_from": [dict(entry) for entry in record.made_from] if record else [],
-    }
-
-
-def _text(
-    report: ParityReport | None,
-    accuracies: list[Accuracy],
-    timed: BenchResult | None,
-    deployment: Deployment,
-) -> str:
-    parts = []
-    if report is not None:
-        parts.append("Parity\n\n" + parity_table(report))
-    if accuracies:
-        parts.append("Accuracy\n\n" + accuracy_table(accuracies))
-    if timed is not None:
-        parts.append("Bench\n\n" + bench_tables(timed))
-    made = ", ".join(sorted(path.name for path in deployment.folder.iterdir()))
-    parts.append(f"{deployment.folder}: {made}")
-    return "\n\n\n".join(parts)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
+from edgerep.commands.shared.checking import check, parity_code, parity_json
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import (
     calibration_option,
@@ -15,14 +16,8 @@ from edgerep.commands.shared.options import (
     output_option,
     precision_option,
 )
-from edgerep.commands.shared.stages import (
-    check,
-    describe_graph,
-    make_graph,
-    parity_code,
-    parity_json,
-    wanted_from,
-)
+from edgerep.commands.shared.stages import describe_graph, make_graph
+from edgerep.commands.shared.wanted import wanted_from
 from edgerep.errors import OptionError
 
 

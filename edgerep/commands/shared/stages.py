@@ -1,89 +1,32 @@
-"""What the commands that make an artefact have in common: source to graph, artefact to parity."""
+"""Source to network to fused to graph, said aloud: what the commands have in common."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-from click.core import ParameterSource
 from torch import nn
 
-from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.records import add_parity, finite_json
-from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.verification import ArtefactParity, ParityReport, verify
 from edgerep.bench.report.text.certificate import one_line as proof_line
-from edgerep.bench.report.text.parity import one_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
-from edgerep.commands.shared.options import shapes_from
-from edgerep.data.preprocessing import Preprocessing
-from edgerep.data.samples import read_samples
-from edgerep.errors import OnnxError, OptionError
+from edgerep.commands.shared.wanted import Wanted
+from edgerep.errors import OptionError
+from edgerep.export.engine.building import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.precision.adaptation import adapt_onnx
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
-from edgerep.networks.interface import InputShapes, interface_of
+from edgerep.networks.interface import interface_of
 from edgerep.networks.network import Network, origin_of, title_of
 
+MIB = 1 << 20
 EXAMPLES = 2  # inputs that a network is fused on: more than one, so that mixed-up ones are noticed
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The options by which a source becomes a graph.
-
-    Attributes:
-        model: Place of what builds a network of the user's own; None for those edgerep knows.
-        size: Of the image, where `input_shapes` is None.
-        input_shapes: As for `edgerep.export_onnx`.
-        bn_eps: As for `edgerep.load`.
-    """
-
-    model: str | None
-    size: tuple[int, int]
-    input_shapes: InputShapes | None
-    batch: BatchProfile
-    preprocessing: Preprocessing
-    bn_eps: float | None
-
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the image; None where the network takes something else than one."""
-        if self.input_shapes is None:
-            return self.size
-        given = self.input_shapes
-        shapes = [*(given.values() if isinstance(given, Mapping) else given)]
-        if len(shapes) != 1 or len(shapes[0]) != 3:
-            return None
-        _, height, width = shapes[0]
-        return height, width
-
-
-def wanted_from(options: dict[str, Any]) -> Wanted:
-    """Take the values of `network_options` out of a command's keyword arguments."""
-    shapes = shapes_from(options.pop("input_shapes"))
-    context = click.get_current_context(silent=True)
-    asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE
-    if shapes is not None and asked:
-        raise OptionError("--input-shape and --size say the same thing: give one of them")
-    return Wanted(
-        model=options.pop("model"),
-        size=options.pop("size"),
-        input_shapes=shapes,
-        batch=options.pop("batch"),
-        preprocessing=Preprocessing(
-            options.pop("input_kind"), options.pop("mean"), options.pop("std")
-        ),
-        bn_eps=options.pop("bn_eps"),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,47 +137,28 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
         yield Path(folder) / output.with_suffix(".onnx").name
 
 
-def check(
-    reference: nn.Module | Path,
-    artefacts: Sequence[Any],
-    calibration: Path | None,
-    console: Console,
-) -> ParityReport | None:
-    """Compare artefacts with their reference, put the result into their records, and say it.
-
-    An ONNX file that cannot be a reference is no failure of the artefact made from it: that is
-    said, and the result is None.
-    """
-    images = read_samples(calibration).images if calibration else None
-    truth: nn.Module | OnnxReference
-    if isinstance(reference, Path):
-        try:
-            truth = OnnxReference(reference)
-        except OnnxError as error:
-            console.progress("parity", f"not compared: {error}")
-            return None
-    else:
-        truth = reference
-
-    def say(result: ArtefactParity) -> None:
-        console.progress("parity", one_line(result))
-
-    report = verify(truth, artefacts, calibration=images, progress=say)
-    against = {"reference": report.reference, "reference_kind": report.reference_kind}
-    for artefact, result in zip(artefacts, report.artefacts, strict=True):
-        # The record of an ONNX file that was given tells of its own network: it stays as it is.
-        if artefact.path != reference:
-            add_parity(Path(artefact.path), finite_json({**against, **result.to_json()}))
-    if report.reference_kind == "onnx":
-        console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "
-                         "with the network: `edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
-    return report
+def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
+    """A network in every form that is worth timing, its ONNX files written into `folder`."""
+    origin = origin_of(model)
+    random = isinstance(model, Network) and origin is not None and origin.sha256 is None
+    stem = title_of(model).replace(" ", "_") if random else "network"
+    graphs = [
+        export_onnx(
+            network,
+            folder / f"{stem}.{form}.onnx",
+            batch=wanted.batch,
+            size=wanted.size,
+            input_shapes=wanted.input_shapes,
+            fold_batchnorm=form == "unfused-folded",
+        )
+        for form, network in (("unfused", model), ("unfused-folded", model), ("fused", fused))
+    ]
+    return [model, fused, *graphs]
 
 
-def parity_code(report: ParityReport | None) -> int:
-    """Exit code of a command that made something: 1 if anything that ran disagrees."""
-    return 1 if report is not None and report.ran and not report.passed else 0
-
-
-def parity_json(report: ParityReport | None) -> dict[str, Any] | None:
-    return None if report is None else report.to_json()
+def describe_engine(engine: Engine) -> str:
+    return (
+        f"{engine.runtime} {engine.runtime_version} engine, {engine.precision}, "
+        f"batch {engine.batch}, {engine.size_bytes / MIB:.1f} MiB, "
+        f"built in {engine.build_seconds:.1f} s"
+    )

@@ -1,0 +1,63 @@
+"""Artefacts compared with their reference, the result put into their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgerep.artefacts.records import add_parity, finite_json
+from edgerep.bench.parity.references.onnx_file import OnnxReference
+from edgerep.bench.parity.verification import ArtefactParity, ParityReport, verify
+from edgerep.bench.report.text.parity import one_line
+from edgerep.commands.shared.console import Console
+from edgerep.data.samples import read_samples
+from edgerep.errors import OnnxError
+
+
+def check(
+    reference: nn.Module | Path,
+    artefacts: Sequence[Any],
+    calibration: Path | None,
+    console: Console,
+) -> ParityReport | None:
+    """Compare artefacts with their reference, put the result into their records, and say it.
+
+    An ONNX file that cannot be a reference is no failure of the artefact made from it: that is
+    said, and the result is None.
+    """
+    images = read_samples(calibration).images if calibration else None
+    truth: nn.Module | OnnxReference
+    if isinstance(reference, Path):
+        try:
+            truth = OnnxReference(reference)
+        except OnnxError as error:
+            console.progress("parity", f"not compared: {error}")
+            return None
+    else:
+        truth = reference
+
+    def say(result: ArtefactParity) -> None:
+        console.progress("parity", one_line(result))
+
+    report = verify(truth, artefacts, calibration=images, progress=say)
+    against = {"reference": report.reference, "reference_kind": report.reference_kind}
+    for artefact, result in zip(artefacts, report.artefacts, strict=True):
+        # The record of an ONNX file that was given tells of its own network: it stays as it is.
+        if artefact.path != reference:
+            add_parity(Path(artefact.path), finite_json({**against, **result.to_json()}))
+    if report.reference_kind == "onnx":
+        console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "
+                         "with the network: `edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
+    return report
+
+
+def parity_code(report: ParityReport | None) -> int:
+    """Exit code of a command that made something: 1 if anything that ran disagrees."""
+    return 1 if report is not None and report.ran and not report.passed else 0
+
+
+def parity_json(report: ParityReport | None) -> dict[str, Any] | None:
+    return None if report is None else report.to_json()

@@ -1,0 +1,66 @@
+"""The options by which a source becomes a graph, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from edgerep.artefacts.batches import BatchProfile
+from edgerep.commands.shared.options import shapes_from
+from edgerep.data.preprocessing import Preprocessing
+from edgerep.errors import OptionError
+from edgerep.networks.interface import InputShapes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options by which a source becomes a graph.
+
+    Attributes:
+        model: Place of what builds a network of the user's own; None for those edgerep knows.
+        size: Of the image, where `input_shapes` is None.
+        input_shapes: As for `edgerep.export_onnx`.
+        bn_eps: As for `edgerep.load`.
+    """
+
+    model: str | None
+    size: tuple[int, int]
+    input_shapes: InputShapes | None
+    batch: BatchProfile
+    preprocessing: Preprocessing
+    bn_eps: float | None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the image; None where the network takes something else than one."""
+        if self.input_shapes is None:
+            return self.size
+        given = self.input_shapes
+        shapes = [*(given.values() if isinstance(given, Mapping) else given)]
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            return None
+        _, height, width = shapes[0]
+        return height, width
+
+
+def wanted_from(options: dict[str, Any]) -> Wanted:
+    """Take the values of `network_options` out of a command's keyword arguments."""
+    shapes = shapes_from(options.pop("input_shapes"))
+    context = click.get_current_context(silent=True)
+    asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE
+    if shapes is not None and asked:
+        raise OptionError("--input-shape and --size say the same thing: give one of them")
+    return Wanted(
+        model=options.pop("model"),
+        size=options.pop("size"),
+        input_shapes=shapes,
+        batch=options.pop("batch"),
+        preprocessing=Preprocessing(
+            options.pop("input_kind"), options.pop("mean"), options.pop("std")
+        ),
+        bn_eps=options.pop("bn_eps"),
+    )
