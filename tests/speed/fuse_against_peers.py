@@ -35,7 +35,7 @@ import edgerep
 from edgerep.bench.machine.environment import environment
 from edgerep.bench.memory.probe import peak_bytes, reset_peak, resident_bytes
 from edgerep.bench.report.text.table import table
-from networks.timm_networks import import_timm
+from zoo.timm_networks import import_timm
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3g4", "RepVGG-B3")
 PEAKS = 5  # processes; the allocator does not do the same in each

@@ -1,0 +1,44 @@
+"""Every network of the zoo, fused, reaches every target: a graph, an engine, a package, parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import edgerep
+from zoo.randomising import randomise
+from zoo.zoo import NETWORKS
+
+DETECTORS = [name for name in NETWORKS if "detector" in name]
+DYNAMIC = ("mobileone_s1", "repvit_m0_9", "fastvit_sa12")
+HALF = ("mobileone_s4", "fastvit_t8")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_the_zoo_reaches_every_target(name: str, tmp_path: Path) -> None:
+    entry = NETWORKS[name]
+    shape = entry.shapes()[0]
+    x = torch.randn(shape)
+    model = randomise(entry.build(), 0, (x,))
+    fused = edgerep.fuse(model, inputs=x)
+    assert fused.certificate is not None
+    graph = edgerep.export_onnx(
+        fused,
+        tmp_path / "model.onnx",
+        size=(shape[2], shape[3]),
+        channels=shape[1],
+        batch=(1, 2, 3) if name in DYNAMIC else 2,
+        precision="fp16" if name in HALF else "fp32",
+    )
+    assert graph.form == "fused"
+    assert graph.operators.get("BatchNormalization", 0) == fused.certificate.batchnorms_left
+    engine = edgerep.build_engine(graph, tmp_path / "model.engine", runtime="tensorrt-rtx")
+    artefacts: list[object] = [graph, engine]
+    if name not in DETECTORS:
+        artefacts.append(edgerep.export_coreml(graph, tmp_path / "model.mlpackage"))
+    report = edgerep.verify(model, artefacts)
+    ran = [artefact for artefact in report.artefacts if artefact.ran]
+    assert len(ran) >= (1 if name in DETECTORS else 2)
+    report.require()

@@ -1,0 +1,108 @@
+"""Where fused layers go: a layer's place, a whole module, or new code; and what code also does."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgerep.fusion.fused import fuse
+from zoo.parts import conv_bn
+
+C = 4
+
+
+class Coded(nn.Module):
+    def __init__(self, code: Callable[[Any, Tensor], Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.code = code
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.code(self, x)
+
+
+def branches(code: Callable[[Any, Tensor], Tensor] | None = None) -> Coded:
+    return Coded(
+        code or (lambda m, x: m.a(x) + m.b(x)), a=conv_bn(C, C, 3), b=conv_bn(C, C, 1)
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def fused(network: nn.Module) -> nn.Module:
+    network.double().eval()
+    x = torch.randn(2, C, 8, 7, dtype=torch.float64)
+    certified, plain = (
+        fuse(network, inputs=x.clone(), certify=certify) for certify in (True, False)
+    )
+    for shape in (x.shape, (1, C, 9, 6)):
+        x = torch.randn(shape, dtype=torch.float64)
+        for module in (certified.module, plain.module):
+            assert torch.allclose(module(x.clone()), network(x.clone()), rtol=0, atol=1e-12)
+    assert list(certified.module.state_dict()) == list(plain.module.state_dict())
+    return certified.module
+
+
+def test_a_chain_keeps_its_layers_name() -> None:
+    module = fused(nn.Sequential(OrderedDict(body=conv_bn(C, C, 3), relu=nn.ReLU())))
+    assert list(module.state_dict()) == ["body.conv.weight", "body.conv.bias"]
+    assert isinstance(module.get_submodule("body.bn"), nn.Identity)
+
+
+def test_a_whole_module_becomes_the_layer() -> None:
+    assert type(fused(branches())) is nn.Conv2d
+    module = fused(nn.Sequential(branches(), nn.ReLU()))
+    assert type(module.get_submodule("0")) is nn.Conv2d
+
+
+def test_a_part_of_a_modules_code_becomes_its_child() -> None:
+    module = fused(branches(lambda m, x: functional.relu(m.a(x) + m.b(x))))
+    assert list(module.state_dict()) == ["reparam.weight", "reparam.bias"]
+    assert isinstance(module, Coded)
+
+
+WRITES: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "before": lambda m, x: (x.clamp_(min=0), m.a(x) + m.b(x))[1],
+    "after": lambda m, x: (m.a(x) + m.b(x), x.mul_(2))[0],
+    "to a copy": lambda m, x: (torch.relu_(x + 1), m.a(x) + m.b(x))[1],
+}
+
+
+@pytest.mark.parametrize("code", WRITES.values(), ids=WRITES)
+def test_a_module_that_also_writes_is_not_the_layer_alone(
+    code: Callable[[Any, Tensor], Tensor],
+) -> None:
+    module = fused(branches(code))
+    assert isinstance(module, Coded)
+    assert list(module.state_dict()) == ["reparam.weight", "reparam.bias"]
+
+
+def test_what_a_part_writes_is_read_by_the_rest() -> None:
+    part = branches(lambda m, x: (m.a(x) + m.b(x), x.mul_(2))[0])
+    fused(Coded(lambda m, x: functional.relu(m.part(x)) + x, part=part))
+
+
+def test_a_child_called_twice_within_code_that_is_written_out() -> None:
+    """Its site stands in a module deeper than the one that the code of the outermost brings in."""
+    inner = Coded(
+        lambda m, x: m.d(functional.relu(m.c(m.c(x))).mean((2, 3))),
+        c=conv_bn(C, C, 1), d=nn.Linear(C, C),
+    )  # fmt: skip
+    module = fused(Coded(lambda m, x: m.e(m.b(x)), b=inner, e=nn.Linear(C, C)))
+    assert sum(isinstance(part, nn.Linear) for part in module.modules()) == 1
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+def test_names_that_are_taken_get_a_number() -> None:
+    network = branches(lambda m, x: functional.relu(m.a(x) + m.b(x)) + m.reparam(x).relu())
+    network.add_module("reparam", nn.Conv2d(C, C, 1))
+    module = fused(network)
+    assert set(module.state_dict()) == {
+        f"{name}.{kind}" for name in ("reparam", "reparam_1") for kind in ("weight", "bias")
+    }
