@@ -121,7 +121,11 @@ def _upwards(inner: Iterable[Import], sources: Collection[str], rules: Rules) ->
         if rules.package in (one.importer, one.module):
             continue
         here, there = room_of(one.importer, rules), room_of(one.module, rules)
-        if here and here != there and not _is_within(there, rules.floors[here]):
+        if (
+            here
+            and here != there
+            and not _is_within(one.module.partition(".")[2], rules.floors[here])
+        ):
             yield f"{one}: {here} may not import {there or one.module}"
 
 

@@ -2,38 +2,133 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import edgerep
 from house import Rules, read_sources, violations
 
 ROOT = Path(__file__).parents[1]
 
-_ABOVE = ("__init__", "__main__", "__pycache__", "cli", "commands", "export", "bench")
-_CORE = {path.stem for path in (ROOT / "edgerep").iterdir() if path.stem not in _ABOVE}
+# From the ground up: each room and what it may import, itself apart; docs/architecture.md draws it.
+_FILES = {"errors", "artefacts"}
+_TO_DATA = {*_FILES, "data"}
+_NETWORKS = {"errors", "torch_modules", "networks"}
+_TO_FUSION = {*_TO_DATA, *_NETWORKS, "devices", "fusion"}
+_TO_EXPORT = {*_TO_FUSION, "checkpoints", "export"}
 HOUSE = Rules(
     floors={
-        **dict.fromkeys(_CORE, _CORE),
-        "export": _CORE,
-        "bench": _CORE | {"export"},
-        "commands": _CORE | {"export", "bench"},
-        "cli": _CORE | {"export", "bench", "commands"},
+        "errors": (),
+        "devices": (),
+        "torch_modules": (),
+        "artefacts": {"errors"},
+        "networks": {"errors"},
+        "data": _FILES,
+        "checkpoints": {*_FILES, "networks"},
+        "fusion.trace": {"errors", "torch_modules"},
+        "fusion.algebra": {"errors", "torch_modules"},
+        "fusion.operators": {*_NETWORKS, "fusion.trace", "fusion.algebra"},
+        "fusion.regions": {*_NETWORKS, "fusion.trace", "fusion.algebra", "fusion.operators"},
+        "fusion.proof": {
+            *_NETWORKS, "fusion.trace", "fusion.algebra", "fusion.operators", "fusion.regions"
+        },
+        "fusion": {
+            *_NETWORKS, "fusion.trace", "fusion.algebra", "fusion.operators", "fusion.regions",
+            "fusion.proof",
+        },
+        "fusion.fused": {*_NETWORKS, "fusion"},
+        # Of the checkpoints, only how they are spelt: for the names of fused weights.
+        "export.fused_weights": {*_TO_FUSION, "checkpoints.spelling", "checkpoints.formats"},
+        "export.graph": _TO_DATA,
+        "export.precision": {*_TO_DATA, "export.graph"},
+        "export.from_torch": {*_TO_FUSION, "export.graph", "export.precision"},
+        "export.engine": {*_TO_DATA, "devices", "export.graph"},
+        "export.coreml": {*_TO_DATA, "export.graph"},
+        "bench.machine": {*_FILES, "devices"},
+        "bench.sessions": _TO_EXPORT,
+        "bench.accuracy": {*_TO_EXPORT, "bench.sessions"},
+        "bench.parity": {*_TO_EXPORT, "bench.sessions"},
+        "bench.memory": {*_TO_EXPORT, "bench.sessions"},
+        "bench.timing": {
+            *_TO_EXPORT, "bench.machine", "bench.sessions", "bench.parity", "bench.memory"
+        },
+        "bench.report.html": _FILES,
+        "bench.report.text": {
+            "fusion.proof", "bench.accuracy", "bench.parity", "bench.memory", "bench.timing"
+        },
+        "export": (),
+        "bench": (),
+        "commands.shared": {*_TO_EXPORT, "bench"},
+        "commands": {*_TO_EXPORT, "bench", "commands.shared"},
+        "cli": {"errors", "commands"},
         "__main__": {"cli"},
     },
     vendors={
+        "PIL": {"bench.sessions.coreml_session"},
+        "click": {"cli", "commands"},
         "coremltools": {"export.coreml.quiet_coremltools"},
+        "onnx": {"export", "bench.parity.references", "bench.memory"},
+        "onnx_ir": {"export.from_torch.exporter"},
         "onnxruntime": {"bench.sessions.onnxruntime_session"},
+        "onnxscript": {"export.from_torch.exporter"},
         "pycuda": {"bench.sessions.engine.cuda"},
+        "safetensors": {"checkpoints.reading", "export.fused_weights"},
         "tensorrt": {"export.engine.runtime"},
         "tensorrt_rtx": {"export.engine.runtime"},
+        "torch": {
+            "torch_modules", "networks", "checkpoints", "fusion", "export.from_torch",
+            "export.fused_weights", "bench", "commands",
+        },
         "torch.onnx": {"export.from_torch.exporter"},
     },
-)
+    bare={"artefacts", "data", "bench.machine", "bench.report.html"},
+)  # fmt: skip
 
 
 def test_every_import_of_the_project_points_down() -> None:
     assert violations(read_sources(ROOT), HOUSE) == []
+
+
+def test_packages_hold_one_line_of_docstring_and_no_code() -> None:
+    sources = read_sources(ROOT)
+    packages = {name for name in sources if any(other.startswith(f"{name}.") for other in sources)}
+    for name in packages - {"edgerep"}:
+        (only,) = ast.parse(sources[name]).body
+        assert isinstance(only, ast.Expr), name
+        assert len(sources[name].splitlines()) == 1, name
+
+
+def test_no_folder_is_called_like_a_package_that_is_imported() -> None:
+    # A shell that stands in its parent would import ours.
+    folders = {part for name in read_sources(ROOT) for part in name.split(".")[1:-1]}
+    packages = {vendor.partition(".")[0] for vendor in HOUSE.vendors} | {"ncnn", "cuda", "numpy"}
+    assert not folders & packages
+
+
+def test_no_module_is_called_like_a_public_name() -> None:
+    modules = {
+        part
+        for name in read_sources(ROOT)
+        if not name.startswith("edgerep.commands.")  # nothing imports from there but `cli.py`
+        for part in name.split(".")[1:]
+    }
+    assert not modules & set(edgerep.__all__)
+
+
+def test_public_names_are_the_same_for_people_python_and_type_checkers() -> None:
+    tree = ast.parse((ROOT / "edgerep" / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == edgerep._HOME
+    assert sorted([*typed, "__version__"]) == edgerep.__all__
 
 
 # A house of three rooms, in which each of the rules can be broken.
