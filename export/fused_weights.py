@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from edgerep.artefacts.files import replacing, sha256_of
-from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.records import Record, versions_of, write_and_certify
 from edgerep.checkpoints.spelling import format_name, format_of
 from edgerep.errors import OptionError
 from edgerep.fusion.fused import Fused
@@ -31,20 +31,22 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
     """
     path = Path(path)
     tensors = _named(_own_tensors(fused.module), to)
-    with replacing(path) as partial:
-        # Not save_file: it reports a full disk as an error of its own, and makes the file private.
-        partial.write_bytes(save(tensors, metadata={"format": "pt"}))
+    # Not save_file: it reports a full disk as an error of its own, and makes the file private.
+    content = save(tensors, metadata={"format": "pt"})
     certificate = fused.certificate.to_json() if fused.certificate else None
-    record = Record(
-        kind="weights",
-        sha256=sha256_of(path),
-        made_from=(origin_entry(fused.reference),),
-        versions=versions_of(("torch", "safetensors")),
-        options={"bn_eps": certificate["bn_eps"] if certificate else None, "to": to},
-        details={"tensors": len(tensors), "certificate": certificate},
+    return write_and_certify(
+        path,
+        write=lambda partial: partial.write_bytes(content),
+        describe=lambda: Record(
+            kind="weights",
+            sha256=sha256_of(path),
+            made_from=(origin_entry(fused.reference),),
+            versions=versions_of(("torch", "safetensors")),
+            options={"bn_eps": certificate["bn_eps"] if certificate else None, "to": to},
+            details={"tensors": len(tensors), "certificate": certificate},
+        ),
+        record=lambda record: record,
     )
-    write_record(path, record)
-    return record
 
 
 def _own_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.artefacts.records import finite_json
+from edgerep.artefacts.records import SCHEMA, finite_json
 from edgerep.bench.parity.tolerance import Difference, Tolerance
 from edgerep.errors import ParityError
 
@@ -147,7 +147,7 @@ class ParityReport:
         """The fields of `edgerep verify --json`."""
         tolerances = {a.precision: asdict(a.tolerance) for a in self.artefacts if a.tolerance}
         fields = {
-            "schema": 1,
+            "schema": SCHEMA,
             "passed": self.passed,
             "reference": self.reference,
             "reference_kind": self.reference_kind,

@@ -37,6 +37,10 @@ class BatchProfile:
         """The sizes to check, without repeats, rising."""
         return tuple(sorted({self.smallest, self.optimum, self.largest}))
 
+    def to_json(self) -> list[int]:
+        """Smallest, best-tuned and largest, as records and results have them."""
+        return [self.smallest, self.optimum, self.largest]
+
 
 def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfile:
     """A profile from `8`, `"8"`, `"1:8:32"` or `(1, 8, 32)`.

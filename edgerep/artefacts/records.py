@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgerep import __version__
-from edgerep.artefacts.files import sha256_of, write_text
+from edgerep.artefacts.files import replacing, sha256_of, write_text
 from edgerep.errors import EdgerepError
 
 SCHEMA = 1
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,36 @@ def record_path(artefact: Path) -> Path:
 def write_record(artefact: Path, record: Record) -> None:
     """Write the record beside its artefact, whole or not at all."""
     write_text(record_path(artefact), json.dumps(asdict(record), indent=2) + "\n")
+
+
+def write_and_certify(
+    path: Path,
+    write: Callable[[Path], object],
+    describe: Callable[[], Made],
+    record: Callable[[Made], Record],
+    *,
+    folder: bool = False,
+) -> Made:
+    """Write an artefact, whole or not at all, and its record beside it.
+
+    Args:
+        path: Where the artefact goes.
+        write: Writes the artefact to the place that it is given.
+        describe: What there is to say of the artefact, asked once it is at `path`.
+        record: What was said, as a record.
+        folder: The artefact is a folder, not a file.
+
+    Returns:
+        What `describe` gave.
+
+    Raises:
+        OptionError, OutputError: The artefact cannot be written; what was there before stays.
+    """
+    with replacing(path, folder=folder) as partial:
+        write(partial)
+    made = describe()
+    write_record(path, record(made))
+    return made
 
 
 def add_parity(artefact: Path, parity: Mapping[str, Any]) -> None:

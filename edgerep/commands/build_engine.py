@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.commands.shared.checking import check, parity_code, parity_json
+from edgerep.artefacts.kinds import RUNTIMES
+from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import (
     calibration_option,
@@ -29,7 +29,7 @@ from edgerep.export.engine.building import build_engine
 @precision_option
 @click.option(
     "--runtime",
-    type=click.Choice(("auto", "tensorrt", "tensorrt-rtx")),
+    type=click.Choice(("auto", *RUNTIMES)),
     default="auto",
     show_default=True,
     help="auto: TensorRT where it and a GPU are here, else RTX.",
@@ -115,20 +115,6 @@ def command(
         )
         console.progress("engine", describe_engine(engine))
         report = check(made.reference, [made.graph, engine], calibration, console)
-    result = {
-        "schema": 1,
-        "output": str(output),
-        "sha256": engine.sha256,
-        "runtime": engine.runtime,
-        "runtime_version": engine.runtime_version,
-        "precision": engine.precision,
-        "batch": [engine.batch.smallest, engine.batch.optimum, engine.batch.largest],
-        "size_bytes": engine.size_bytes,
-        "build_seconds": engine.build_seconds,
-        "inputs": [asdict(spec) for spec in engine.inputs],
-        "outputs": [asdict(spec) for spec in engine.outputs],
-        "made_from": [dict(entry) for entry in engine.made_from],
-        "parity": parity_json(report),
-    }
+    result = making_json(output, engine, report)
     console.finish(result, f"{output}: {describe_engine(engine)}")
     return parity_code(report)

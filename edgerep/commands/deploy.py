@@ -12,6 +12,7 @@ import click
 from torch import nn
 
 from edgerep.artefacts.files import write_text
+from edgerep.artefacts.kinds import PRECISIONS, RUNTIMES
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy, require_classifier
 from edgerep.bench.report.html.page import render_html
 from edgerep.bench.sessions.runnables import open_artefact
@@ -52,7 +53,7 @@ from edgerep.networks.network import origin_of, title_of
 @click.option(
     "--precision",
     "precisions",
-    type=click.Choice(("fp32", "fp16")),
+    type=click.Choice(PRECISIONS),
     multiple=True,
     default=("fp32",),
     show_default=True,
@@ -60,7 +61,7 @@ from edgerep.networks.network import origin_of, title_of
 )
 @click.option(
     "--runtime",
-    type=click.Choice(("auto", "tensorrt", "tensorrt-rtx")),
+    type=click.Choice(("auto", *RUNTIMES)),
     default="auto",
     show_default=True,
     help="For the engine.",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edgerep import __version__
+from edgerep.artefacts.records import SCHEMA
 from edgerep.bench.report.text.table import table
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.devices import CudaDevice, first_cuda_device
@@ -37,7 +38,7 @@ def command(console: Console) -> None:
     device = first_cuda_device()
     abilities = _abilities(device is not None)
     result: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "edgerep": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.commands.shared.checking import check, parity_code, parity_json
+from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
+from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import (
     calibration_option,
@@ -17,12 +17,11 @@ from edgerep.commands.shared.options import (
     network_options,
     output_option,
     precision_option,
+    require_suffix,
 )
 from edgerep.commands.shared.stages import graph_beside, make_graph
 from edgerep.commands.shared.wanted import wanted_from
-from edgerep.errors import DataError, OptionError
-
-TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+from edgerep.errors import DataError
 
 
 @click.command("export-coreml")
@@ -31,7 +30,7 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 @precision_option
 @click.option(
     "--target",
-    type=click.Choice(TARGETS),
+    type=click.Choice(COREML_TARGETS),
     default="iOS16",
     show_default=True,
     help="The oldest system it has to run on; iOS16 stands for macOS 13 too.",
@@ -74,8 +73,7 @@ def command(
     """
     from edgerep.export.coreml.conversion import export_coreml
 
-    if output.suffix != ".mlpackage":
-        raise OptionError(f"{output}: a Core ML package is written as .mlpackage")
+    require_suffix(output, PACKAGE_SUFFIX, "a Core ML package")
     require_writable(output, folder=True)
     wanted = wanted_from(options)
     names = _read_labels(labels) if labels else None
@@ -88,18 +86,7 @@ def command(
     console.progress("coreml", f"{output.name}: {package.precision}, {target}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
     report = check(made.reference, [package], calibration, console)
-    result = {
-        "schema": 1,
-        "output": str(output),
-        "sha256": package.sha256,
-        "precision": package.precision,
-        "target": package.target,
-        "inputs": [asdict(spec) for spec in package.inputs],
-        "outputs": [asdict(spec) for spec in package.outputs],
-        "operators": dict(package.operators),
-        "made_from": [dict(entry) for entry in package.made_from],
-        "parity": parity_json(report),
-    }
+    result = making_json(output, package, report)
     console.finish(result, f"{output}: Core ML package, {package.precision}, {package.target}")
     return parity_code(report)
 

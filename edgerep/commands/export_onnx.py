@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.commands.shared.checking import check, parity_code, parity_json
+from edgerep.artefacts.kinds import ONNX_SUFFIX
+from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import (
     calibration_option,
     network_options,
     output_option,
     precision_option,
+    require_suffix,
 )
 from edgerep.commands.shared.stages import describe_graph, make_graph
 from edgerep.commands.shared.wanted import wanted_from
@@ -45,8 +47,7 @@ def command(
     name of a published RepVGG, or an ONNX file (to make a float16 one of it, or to put
     preprocessing into it).
     """
-    if output.suffix != ".onnx":
-        raise OptionError(f"{output}: an ONNX file is written as .onnx")
+    require_suffix(output, ONNX_SUFFIX, "an ONNX file")
     require_writable(output)
     wanted = wanted_from(options)
     made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused)
@@ -55,15 +56,6 @@ def command(
             f"{source} is what was asked for already: give --precision, --input, --mean or --std"
         )
     report = check(made.reference, [made.graph], calibration, console)
-    result = {
-        "schema": 1,
-        "output": str(output),
-        "sha256": made.graph.sha256,
-        "precision": made.graph.precision,
-        "form": made.graph.form,
-        "opset": made.graph.opset,
-        "operators": dict(made.graph.operators),
-        "parity": parity_json(report),
-    }
+    result = making_json(output, made.graph, report)
     console.finish(result, f"{output}: {describe_graph(made.graph)}")
     return parity_code(report)

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.kinds import WEIGHTS_SUFFIX
+from edgerep.artefacts.records import SCHEMA
 from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.checkpoints.formats import WRITERS
 from edgerep.checkpoints.spelling import format_of
@@ -17,10 +19,10 @@ from edgerep.commands.shared.options import (
     input_shape_option,
     model_option,
     output_option,
+    require_suffix,
     shapes_from,
 )
 from edgerep.commands.shared.stages import EXAMPLES, read_network
-from edgerep.errors import OptionError
 from edgerep.export.fused_weights import save_weights
 from edgerep.fusion.fused import fuse
 from edgerep.networks.examples import example_inputs
@@ -57,8 +59,7 @@ def command(
     checkpoint of that network, or - for its weights as built. Without --input-shape, one image is
     assumed and its size found by trying.
     """
-    if output.suffix != ".safetensors":
-        raise OptionError(f"{output}: fused weights are written as .safetensors")
+    require_suffix(output, WEIGHTS_SUFFIX, "fused weights")
     require_writable(output)
     network = read_network(source, console, model=model, bn_eps=bn_eps)
     inputs = None
@@ -73,7 +74,7 @@ def command(
     record = save_weights(fused, output, to=to)
     console.progress("write", f"{output}")
     result: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "output": str(output),
         "sha256": record.sha256,
         "names": to,

@@ -9,12 +9,10 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import sha256_of, size_of
-from edgerep.artefacts.records import Record, read_record, record_path
+from edgerep.artefacts.kinds import kind_of, suffixes_of
+from edgerep.artefacts.records import SCHEMA, Record, read_record, record_path
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.errors import EdgerepError, MissingRuntimeError
-
-_ENGINES = (".engine", ".plan", ".trt")
-_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
 @click.command("inspect")
@@ -28,7 +26,7 @@ def command(file: Path, console: Console) -> None:
     if not file.exists():
         raise EdgerepError(f"{file}: no such file")
     result: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "path": str(file),
         "size_bytes": size_of(file),
         "sha256": sha256_of(file),
@@ -40,36 +38,21 @@ def command(file: Path, console: Console) -> None:
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    if file.suffix == ".onnx":
-        return _onnx(file)
-    if file.suffix in _ENGINES:
-        return _engine(file)
-    if file.suffix == ".mlpackage":
-        return _package(file)
-    if file.suffix in _CHECKPOINTS:
-        return _checkpoint(file)
-    raise EdgerepError(
-        f"{file} is of no kind that edgerep knows: {', '.join(_CHECKPOINTS)}, .onnx, "
-        f"{', '.join(_ENGINES)}, .mlpackage"
-    )
+    kind = kind_of(file)
+    if kind is None:
+        raise EdgerepError(
+            f"{file} is of no kind that edgerep knows: "
+            f"{suffixes_of('weights', 'onnx', 'engine', 'coreml')}"
+        )
+    describe = {"onnx": _onnx, "engine": _engine, "coreml": _package, "weights": _checkpoint}
+    return describe[kind](file)
 
 
 def _onnx(file: Path) -> dict[str, Any]:
     from edgerep.export.graph.onnx_file import open_graph
 
     graph = open_graph(file)
-    return {
-        "kind": "onnx",
-        "form": graph.form,
-        "precision": graph.precision,
-        "opset": graph.opset,
-        "batch": [graph.batch.smallest, graph.batch.optimum, graph.batch.largest],
-        "inputs": [asdict(spec) for spec in graph.inputs],
-        "outputs": [asdict(spec) for spec in graph.outputs],
-        "operators": dict(graph.operators),
-        "options": dict(graph.options),
-        "made_from": [dict(entry) for entry in graph.made_from],
-    }
+    return {"kind": graph.kind, **graph.to_json()}
 
 
 def _engine(file: Path) -> dict[str, Any]:
@@ -102,17 +85,8 @@ def _package(file: Path) -> dict[str, Any]:
     package = open_package(file)
     mac = sys.platform == "darwin"
     return {
-        "kind": "coreml",
-        "precision": package.precision,
-        "form": package.form,
-        "target": package.target,
-        "batch": [package.batch.smallest, package.batch.optimum, package.batch.largest],
-        "inputs": [asdict(spec) for spec in package.inputs],
-        "outputs": [asdict(spec) for spec in package.outputs],
-        "image_input": package.image_input,
-        "labels": len(package.labels),
-        "operators": dict(package.operators),
-        "made_from": [dict(entry) for entry in package.made_from],
+        "kind": package.kind,
+        **package.to_json(),
         "runs_here": mac,
         "why_not": None
         if mac

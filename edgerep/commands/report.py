@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import write_text
+from edgerep.artefacts.records import SCHEMA
 from edgerep.bench.report.html.page import render_html
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import output_option
@@ -35,7 +36,7 @@ def command(results: tuple[Path, ...], output: Path, title: str, console: Consol
             raise OptionError(f"{path}: there is a result for {', '.join(twice)} already")
         document.update(found)
     write_text(output, render_html(document))
-    console.finish({"schema": 1, "output": str(output)}, f"{output}: {', '.join(document)}")
+    console.finish({"schema": SCHEMA, "output": str(output)}, f"{output}: {', '.join(document)}")
 
 
 def sections_of(result: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -10,20 +10,20 @@ from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OptionError
 from edgerep.export.coreml.quiet_coremltools import ct
 from edgerep.export.graph.onnx_file import Graph
 
-TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # by channels
 _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
 
 
 def deployment_target(target: str) -> Any:
     """The member of `coremltools.target` that `target` names."""
-    if target not in TARGETS:
-        raise OptionError(f"target {target!r} is not one of {', '.join(TARGETS)}")
+    if target not in COREML_TARGETS:
+        raise OptionError(f"target {target!r} is not one of {', '.join(COREML_TARGETS)}")
     if not hasattr(ct.target, target):
         raise OptionError(
             f"coremltools {ct.__version__} does not know {target}: pip install -U coremltools"
@@ -32,7 +32,7 @@ def deployment_target(target: str) -> Any:
 
 
 def require_package_path(path: Path) -> None:
-    if path.suffix != ".mlpackage":
+    if path.suffix != PACKAGE_SUFFIX:
         raise OptionError(f"{path}: the name of a Core ML package ends in .mlpackage")
     require_writable(path, folder=True)
     if path.is_dir() and any(path.iterdir()) and not (path / "Manifest.json").is_file():
@@ -73,7 +73,7 @@ def require_arrays(graph: Graph, target: str) -> None:
             f"the graph has inputs that are neither float32, float16 nor uint8: {', '.join(wrong)}"
         )
     half = [s.name for s in (*graph.inputs, *graph.outputs) if s.dtype == "float16"]
-    if half and TARGETS.index(target) < TARGETS.index(_HALF_ARRAYS_FROM):
+    if half and COREML_TARGETS.index(target) < COREML_TARGETS.index(_HALF_ARRAYS_FROM):
         raise CoremlError(
             f"{', '.join(half)} are float16, which {target} cannot take or give: set the target "
             f"to {_HALF_ARRAYS_FROM}, or export the graph with float32 inputs and outputs"

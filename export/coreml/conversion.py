@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.files import replacing
-from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
-    TARGETS,
     batch_for,
     deployment_target,
     require_arrays,
@@ -32,7 +29,7 @@ from edgerep.export.coreml.program import BuiltProgram, build_program, require_e
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
 from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
-__all__ = ["TARGETS", "Package", "export_coreml", "open_package"]
+__all__ = ["Package", "export_coreml", "open_package"]
 
 # coremltools' other passes fold and reorder arithmetic. The graph was compared with the network
 # as it is, so the package computes the graph as it is.
@@ -58,7 +55,7 @@ def export_coreml(
         source: The graph, or its file.
         path: Of the package, a folder ending in ".mlpackage"; one that is there is replaced, by a
             whole one or not at all.
-        target: The oldest system it has to run on, one of `TARGETS`.
+        target: The oldest system it has to run on, one of `COREML_TARGETS`.
         image_input: Take an image, one at a time, where the graph takes uint8 pixels
             [N, 1 or 3, H, W]: grey or RGB. Without it, pixels go in as float32 from 0 to 255.
         labels: Names of the classes: the package becomes a classifier of one image that answers
@@ -97,11 +94,31 @@ def export_coreml(
     package.author, package.license, package.short_description = author, license, description
     _describe(package, built, image_input)
     package.user_defined_metadata.update(_metadata(graph, built))
-    with replacing(path, folder=True) as partial, quiet():
-        package.save(str(partial))
-    saved = open_package(path)
-    write_record(path, _record(saved, image_input, labels, author, description, license))
-    return saved
+    options = {
+        "target": target,
+        "image_input": image_input,
+        "labels": None if labels is None else list(labels),
+        "author": author,
+        "description": description,
+        "license": license,
+    }
+    return write_and_certify(
+        path,
+        write=lambda partial: _save(package, partial),
+        describe=lambda: open_package(path),
+        record=lambda saved: saved.record(
+            ("coremltools", "onnx", "numpy"),
+            options,
+            softmax=saved.softmax,
+            operators=dict(saved.operators),
+        ),
+        folder=True,
+    )
+
+
+def _save(package: Any, path: Path) -> None:
+    with quiet():
+        package.save(str(path))
 
 
 def _converted(
@@ -181,36 +198,3 @@ def _metadata(graph: Graph, built: BuiltProgram) -> dict[str, str]:
         "edgerep.precision": graph.precision,
         NOTE_KEY: json.dumps(note, sort_keys=True),
     }
-
-
-def _record(
-    package: Package,
-    image_input: bool,
-    labels: Sequence[str] | None,
-    author: str,
-    description: str,
-    license: str,
-) -> Record:
-    return Record(
-        kind="coreml",
-        sha256=package.sha256,
-        made_from=package.made_from,
-        versions=versions_of(("coremltools", "onnx", "numpy")),
-        options={
-            "target": package.target,
-            "image_input": image_input,
-            "labels": None if labels is None else list(labels),
-            "author": author,
-            "description": description,
-            "license": license,
-        },
-        details={
-            "form": package.form,
-            "precision": package.precision,
-            "batch": [package.batch.smallest, package.batch.optimum, package.batch.largest],
-            "inputs": [asdict(spec) for spec in package.inputs],
-            "outputs": [asdict(spec) for spec in package.outputs],
-            "softmax": package.softmax,
-            "operators": dict(package.operators),
-        },
-    )

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
@@ -29,47 +30,39 @@ _COLOUR_CHANNELS = {"GRAYSCALE": 1, "RGB": 3}
 Spec: TypeAlias = Any  # coremltools' protobuf message
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package(Artefact):
     """A Core ML package that was read back and found whole.
 
+    The inputs are in the types of the ONNX graph: "uint8" for an image, and for pixels that the
+    package takes as float32 numbers from 0 to 255. Of a classifier, the output is the
+    probabilities.
+
     Attributes:
-        path: The folder.
-        sha256: Over its files.
-        precision: "fp32" or "fp16", read from the types of the weights.
-        form: Of the graph it was made from; "unknown" for a package edgerep did not write.
-        batch: The batch sizes it accepts.
-        inputs: In the types of the ONNX graph: "uint8" for an image, and for pixels that the
-            package takes as float32 numbers from 0 to 255.
-        outputs: Tensors; of a classifier, the probabilities.
         target: The oldest system it runs on: "iOS16" also stands for macOS 13.
         image_input: The input is an image, not an array.
         labels: Names of the classes of a classifier, in the order of the network's outputs.
         softmax: "appended" (the graph ends in logits, the package in probabilities),
             "in the graph" or "none"; "unknown" for a package edgerep did not write.
-        made_from: As in a `Record`; empty for a package edgerep did not write.
         operators: How many operations of MIL there are of each kind, constants not counted.
     """
 
-    path: Path
-    sha256: str
-    precision: str
-    form: str
-    batch: BatchProfile
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    kind: ClassVar[str] = "coreml"
+
     target: str
     image_input: bool
     labels: tuple[str, ...]
     softmax: str
-    made_from: tuple[Mapping[str, Any], ...]
     operators: Mapping[str, int]
 
-    @property
-    def lineage(self) -> tuple[Mapping[str, Any], ...]:
-        """`made_from` of whatever is made from this package."""
-        here = {"kind": "coreml", "name": self.path.name, "sha256": self.sha256}
-        return (here, *self.made_from)
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **Artefact.to_json(self),
+            "target": self.target,
+            "image_input": self.image_input,
+            "labels": len(self.labels),
+            "operators": dict(self.operators),
+        }
 
 
 def open_package(path: Path | str) -> Package:

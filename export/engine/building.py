@@ -11,8 +11,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from edgerep.artefacts.files import replacing, require_writable, sha256_of
-from edgerep.artefacts.records import write_record
+from edgerep.artefacts.files import require_writable, sha256_of
+from edgerep.artefacts.records import write_and_certify
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.engine.engine_file import Engine, engine_record, open_engine
@@ -108,6 +108,7 @@ def build_engine(
             "TensorRT %s is reported to build wrong fp16 engines of RepVGG: verify this one",
             trt.__version__,
         )
+    notes = ["fp16 under TensorRT 8.6.1: to be verified"] if doubtful else []
     job = Job(
         name=graph.path.name,
         model=model.SerializeToString(),
@@ -117,16 +118,29 @@ def build_engine(
         options=options,
     )
     started = time.perf_counter()
-    with replacing(path) as partial:
-        blob, lines = serialize_engine(trt, job, progress)
-        build_seconds = time.perf_counter() - started
-        partial.write_bytes(blob)
-        plan = read_plan(partial)
+    blob, lines = serialize_engine(trt, job, progress)
+    build_seconds = round(time.perf_counter() - started, 3)
+    built = write_and_certify(
+        path,
+        write=lambda partial: _write(blob, partial),
+        describe=lambda: _described(path, graph, options, build_seconds),
+        record=lambda engine: engine_record(engine, lines, notes),
+    )
     if errors := [line for line in lines if line.severity == "ERROR"]:
         logger.warning(
             "the builder reported %d error(s) and went on: %s", len(errors), errors[0].text
         )
-    built = Engine(
+    return built
+
+
+def _write(blob: bytes, path: Path) -> None:
+    path.write_bytes(blob)
+    read_plan(path)  # refuses what is no engine before it takes the place of one
+
+
+def _described(path: Path, graph: Graph, options: EngineOptions, build_seconds: float) -> Engine:
+    plan = read_plan(path)
+    return Engine(
         path=path,
         sha256=sha256_of(path),
         runtime=plan.runtime,
@@ -139,15 +153,12 @@ def build_engine(
         made_from=graph.lineage,
         options={  # as JSON gives them back
             **asdict(options),
-            "timing_cache": None if timing_cache is None else str(timing_cache),
+            "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
             "compute_capability": list(options.compute_capability),
         },
-        build_seconds=round(build_seconds, 3),
+        build_seconds=build_seconds,
         size_bytes=plan.size_bytes,
     )
-    notes = ["fp16 under TensorRT 8.6.1: to be verified"] if doubtful else []
-    write_record(path, engine_record(built, lines, notes))
-    return built
 
 
 def _read(source: Graph | str | Path) -> tuple[Graph, onnx.ModelProto]:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
+from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
@@ -18,7 +19,7 @@ from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, trace
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.writing import write_graph
-from edgerep.export.precision.adaptation import PRECISIONS, apply_precision
+from edgerep.export.precision.adaptation import apply_precision
 from edgerep.fusion.fused import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
@@ -117,7 +118,7 @@ def export_onnx(
         require_same_calls(model, traced.program, calls_of(module, source.inputs))
     options = {
         "precision": precision,
-        "batch": [profile.smallest, profile.optimum, profile.largest],
+        "batch": profile.to_json(),
         "size": list(interface[0].shape[1:]) if one_image else None,
         "input_shapes": {spec.name: list(spec.shape) for spec in interface},
         "preprocessing": asdict(preprocessing),

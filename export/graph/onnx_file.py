@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
+from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
@@ -30,51 +31,33 @@ _DTYPE_NAMES: Mapping[int, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph(Artefact):
     """An ONNX file on disk, checked: the single source of truth for engines and packages.
 
     Attributes:
-        path: The file.
-        sha256: Of the file; every artefact made from it carries this.
-        precision: "fp32" or "fp16", read from the types of the weights.
-        form: "fused", "unfused" or "unfused-folded"; "unknown" for a file edgerep did not write.
-        batch: The batch sizes it is meant for.
-        inputs: In the order of the graph.
-        outputs: In the order of the graph.
-        made_from: As in `edgerep.artefacts.records.Record`; empty for a file edgerep did not write.
         options: The options of the export; empty for a file edgerep did not write.
         opset: Of the default operator set.
         operators: How many nodes there are of each operator.
     """
 
-    path: Path
-    sha256: str
-    precision: str
-    form: str
-    batch: BatchProfile
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    made_from: tuple[Mapping[str, Any], ...]
+    kind: ClassVar[str] = "onnx"
+
     options: Mapping[str, Any]
     opset: int
     operators: Mapping[str, int]
 
-    @property
-    def lineage(self) -> tuple[Mapping[str, Any], ...]:
-        """`made_from` of whatever is made from this graph: the graph, then its own sources.
+    def entry(self) -> dict[str, Any]:
+        """Has the form and the options too: they say which preprocessing is in the graph."""
+        return {**Artefact.entry(self), "form": self.form, "options": self.options}
 
-        The graph's entry has its form and options too, so that an engine or a package knows which
-        preprocessing is inside it.
-        """
-        here = {
-            "kind": "onnx",
-            "name": self.path.name,
-            "sha256": self.sha256,
-            "form": self.form,
-            "options": self.options,
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **Artefact.to_json(self),
+            "opset": self.opset,
+            "operators": dict(self.operators),
+            "options": dict(self.options),
         }
-        return (here, *self.made_from)
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import onnx
 
 from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.files import replacing
-from edgerep.artefacts.records import Record, versions_of, write_record
+from edgerep.artefacts.records import write_and_certify
 from edgerep.errors import OnnxError
 from edgerep.export.graph.onnx_file import Graph, describe_model, set_metadata
 
@@ -32,10 +30,13 @@ def write_graph(
         OnnxError: The model is not valid, or larger than the 2 GiB that one file can hold.
         OptionError, OutputError: The file cannot be written.
     """
-    sizes = [batch.smallest, batch.optimum, batch.largest]
-    set_metadata(
-        model, {"form": form, "batch": sizes, "made_from": list(made_from), "options": options}
-    )
+    note = {
+        "form": form,
+        "batch": batch.to_json(),
+        "made_from": list(made_from),
+        "options": options,
+    }
+    set_metadata(model, note)
     model.producer_name, model.producer_version = "edgerep", __version__
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -44,25 +45,14 @@ def write_graph(
         raise OnnxError(f"the exported graph is not valid ONNX: {error}") from error
     except ValueError as error:  # protobuf's own limit
         raise OnnxError(f"the graph does not fit into one file of 2 GiB: {error}") from error
-    with replacing(path) as partial:
-        partial.write_bytes(content)
-    graph = describe_model(model, path)
-    write_record(
+    return write_and_certify(
         path,
-        Record(
-            kind="onnx",
-            sha256=graph.sha256,
-            made_from=tuple(made_from),
-            versions=versions_of(("torch", "onnx", "onnxscript")),
-            options=options,
-            details={
-                "form": graph.form,
-                "precision": graph.precision,
-                "opset": graph.opset,
-                "operators": dict(graph.operators),
-                "inputs": [asdict(spec) for spec in graph.inputs],
-                "outputs": [asdict(spec) for spec in graph.outputs],
-            },
+        write=lambda partial: partial.write_bytes(content),
+        describe=lambda: describe_model(model, path),
+        record=lambda graph: graph.record(
+            ("torch", "onnx", "onnxscript"),
+            options,
+            opset=graph.opset,
+            operators=dict(graph.operators),
         ),
     )
-    return graph

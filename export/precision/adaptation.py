@@ -8,14 +8,13 @@ from pathlib import Path
 
 import onnx
 
+from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
 from edgerep.export.graph.onnx_file import Graph, read_model
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.half import convert_to_half
-
-PRECISIONS = ("fp32", "fp16")
 
 
 def apply_precision(

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from edgerep.artefacts.records import add_parity, finite_json
+from edgerep.artefacts.artefact import Artefact
+from edgerep.artefacts.records import SCHEMA, add_parity, finite_json
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.verification import ArtefactParity, ParityReport, verify
 from edgerep.bench.report.text.parity import one_line
@@ -19,7 +20,7 @@ from edgerep.errors import OnnxError
 
 def check(
     reference: nn.Module | Path,
-    artefacts: Sequence[Any],
+    artefacts: Sequence[Artefact],
     calibration: Path | None,
     console: Console,
 ) -> ParityReport | None:
@@ -47,7 +48,7 @@ def check(
     for artefact, result in zip(artefacts, report.artefacts, strict=True):
         # The record of an ONNX file that was given tells of its own network: it stays as it is.
         if artefact.path != reference:
-            add_parity(Path(artefact.path), finite_json({**against, **result.to_json()}))
+            add_parity(artefact.path, finite_json({**against, **result.to_json()}))
     if report.reference_kind == "onnx":
         console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "
                          "with the network: `edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
@@ -59,5 +60,11 @@ def parity_code(report: ParityReport | None) -> int:
     return 1 if report is not None and report.ran and not report.passed else 0
 
 
-def parity_json(report: ParityReport | None) -> dict[str, Any] | None:
-    return None if report is None else report.to_json()
+def making_json(output: Path, artefact: Artefact, report: ParityReport | None) -> dict[str, Any]:
+    """The JSON of a command that made one artefact."""
+    return {
+        "schema": SCHEMA,
+        "output": str(output),
+        **artefact.to_json(),
+        "parity": None if report is None else report.to_json(),
+    }

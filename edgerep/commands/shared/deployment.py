@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.files import sha256_of, size_of
-from edgerep.artefacts.records import read_record, utc_now
+from edgerep.artefacts.records import SCHEMA, read_record, utc_now
 from edgerep.bench.accuracy import Accuracy
 from edgerep.bench.parity.verification import ParityReport
 from edgerep.bench.report.text.accuracy import accuracy_table
@@ -27,7 +28,7 @@ class Deployment:
     """What has been made so far, in the order it was made."""
 
     folder: Path
-    artefacts: list[Any] = field(default_factory=list)
+    artefacts: list[Artefact] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
 
@@ -55,7 +56,7 @@ def deployment_json(
 ) -> dict[str, Any]:
     """The JSON of `edgerep deploy --json` and of `deploy.json`."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "passed": report.passed if report else None,
         "deploy": {
             "source": source,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
+from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import INPUT_KINDS
 from edgerep.errors import OptionError
 from edgerep.networks.interface import InputShapes
@@ -97,6 +98,12 @@ class NumbersType(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not numbers with commas between them", param, ctx)
 
 
+def require_suffix(output: Path, suffix: str, what: str) -> None:
+    """Refuse an output whose name would say that it is something else."""
+    if output.suffix != suffix:
+        raise OptionError(f"{output}: {what} is written as {suffix}")
+
+
 def output_option(what: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=True, help=f"{what} to write."
@@ -129,7 +136,7 @@ input_shape_option = click.option(
 )  # fmt: skip
 
 precision_option = click.option(
-    "--precision", type=click.Choice(("fp32", "fp16")),
+    "--precision", type=click.Choice(PRECISIONS),
     help="Of the weights and the arithmetic, written into the graph. [default: fp32; an ONNX "
     "file's own]",
 )  # fmt: skip

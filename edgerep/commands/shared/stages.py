@@ -11,9 +11,11 @@ from typing import Any
 
 from torch import nn
 
+from edgerep.artefacts.kinds import ONNX_SUFFIX, kind_of
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
+from edgerep.commands.shared.options import require_suffix
 from edgerep.commands.shared.wanted import Wanted
 from edgerep.errors import OptionError
 from edgerep.export.engine.building import Engine
@@ -80,7 +82,7 @@ def make_graph(
         console: Told what happens.
         unfused: Export the network with its branches and BatchNorms.
     """
-    if Path(source).suffix == ".onnx":
+    if kind_of(source) == "onnx":
         file = Path(source)
         return Made(_graph_of_onnx(file, path, wanted, precision, console, unfused), file)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
@@ -129,12 +131,11 @@ def describe_graph(graph: Graph) -> str:
 def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
     """Where the ONNX file on the way to an engine or a package is written: kept, or temporary."""
     if keep is not None:
-        if keep.suffix != ".onnx":
-            raise OptionError(f"{keep}: an ONNX file is written as .onnx")
+        require_suffix(keep, ONNX_SUFFIX, "an ONNX file")
         yield keep
         return
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
-        yield Path(folder) / output.with_suffix(".onnx").name
+        yield Path(folder) / output.with_suffix(ONNX_SUFFIX).name
 
 
 def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:

@@ -17,13 +17,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.artefacts.batches import BatchProfile
+from edgerep.artefacts.kinds import COREML_TARGETS
 from edgerep.artefacts.records import read_record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import CoremlError, EdgerepError, OptionError
-from edgerep.export.coreml.conversion import TARGETS, export_coreml, open_package
+from edgerep.export.coreml.conversion import export_coreml, open_package
 from edgerep.export.coreml.quiet_coremltools import ct
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph, set_metadata
@@ -127,7 +128,7 @@ def test_nearly_equal_weights_stay_apart(tmp_path: Path) -> None:
     assert found == [first.tobytes(), second.tobytes()]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", COREML_TARGETS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_every_target_computes_the_same(
     target: str, precision: str, tmp_path: Path, make_graph: MakeGraph

@@ -1,0 +1,33 @@
+"""The kinds of files by suffix, the precisions, runtimes and systems by name; imports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+ONNX_SUFFIX = ".onnx"
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+PACKAGE_SUFFIX = ".mlpackage"
+WEIGHTS_SUFFIX = ".safetensors"  # which edgerep writes; the others it reads
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", WEIGHTS_SUFFIX)
+
+PRECISIONS = ("fp32", "fp16")
+RUNTIMES = ("tensorrt", "tensorrt-rtx")
+COREML_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+
+_KINDS: Mapping[str, str] = {
+    ONNX_SUFFIX: "onnx",
+    **dict.fromkeys(ENGINE_SUFFIXES, "engine"),
+    PACKAGE_SUFFIX: "coreml",
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, "weights"),
+}
+
+
+def kind_of(path: str | Path) -> str | None:
+    """What a file is, by its suffix: "onnx", "engine", "coreml" or "weights"; None for others."""
+    return _KINDS.get(Path(path).suffix.lower())
+
+
+def suffixes_of(*kinds: str) -> str:
+    """The suffixes of some kinds of files, for a message."""
+    return ", ".join(suffix for suffix, kind in _KINDS.items() if kind in kinds)
