@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from edgerep.bench.sessions.runnables import Artefact
+from edgerep.bench.sessions.runnables import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.sessions.torch_session import TorchSession
 from edgerep.data.preprocessing import Preprocessing
@@ -74,19 +74,19 @@ def module_accuracy(
     return Accuracy(form, "torch", "fp32", correct, len(images))
 
 
-def artefact_accuracy(artefact: Artefact, samples: Samples) -> Accuracy:
+def artefact_accuracy(runnable: Runnable, samples: Samples) -> Accuracy:
     """Of an artefact that can be run here, at the largest batch it is made for.
 
     Raises:
         DataError: The images have no labels, or do not fit the artefact.
     """
     _labels(samples)
-    require_fitting(samples.images, artefact.inputs[0])
-    with artefact.open() as session:
-        limits = (artefact.batch.smallest, min(artefact.batch.largest, _IMAGES_AT_ONCE))
+    require_fitting(samples.images, runnable.inputs[0])
+    with runnable.open() as session:
+        limits = (runnable.batch.smallest, min(runnable.batch.largest, _IMAGES_AT_ONCE))
         correct = _count(session, samples, (limits[0], max(limits)))
         return Accuracy(
-            artefact.kind, session.runtime, artefact.precision, correct, len(samples.images)
+            runnable.kind, session.runtime, runnable.precision, correct, len(samples.images)
         )
 
 

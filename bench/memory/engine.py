@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any
 
 from edgerep.bench.memory.memory import Memory
 from edgerep.bench.sessions.engine.device_memory import EngineMemory
@@ -13,17 +13,14 @@ from edgerep.errors import EdgerepError
 _MIB = 1 << 20
 
 
-class _SaysMemory(Protocol):
-    how: str
-
-    def memory(self) -> EngineMemory: ...
-
-
-def memory_of_engine(open_session: Callable[[], AbstractContextManager[_SaysMemory]]) -> Memory:
+def memory_of_engine(open_session: Callable[[], AbstractContextManager[Any]]) -> Memory:
     """Open an engine, and put what it says of its memory into the bench's terms.
 
     Nothing is timed meanwhile, so no process of its own is needed: the numbers are the engine's
     account of itself and not a difference of what is free on the device, which others use too.
+
+    Args:
+        open_session: Gives a `TensorrtSession`.
     """
     try:
         with open_session() as session:

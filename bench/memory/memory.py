@@ -14,19 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgerep.artefacts.tensors import TensorSpec
+
 if TYPE_CHECKING:
     from torch import nn
 
 INFERENCES = 3  # the first allocates; the others show that it stays so
 _TIMEOUT_SECONDS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class ArraySpec:
-    """Shape and NumPy element type of an input."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +44,11 @@ class Memory:
     how: str
 
 
-def module_memory(module: nn.Module, inputs: Sequence[ArraySpec], *, threads: int = 0) -> Memory:
+def module_memory(module: nn.Module, inputs: Sequence[TensorSpec], *, threads: int = 0) -> Memory:
     """Memory of a module in evaluation mode on the CPU, measured in a fresh process.
 
     The child gets the module as a pickle. A class that cannot be pickled or imported (defined in
-    `__main__`, a lambda among the attributes) is not measured.
+    `__main__`, a lambda among the attributes) is not measured. The shapes of `inputs` have no None.
     """
     import torch
 
@@ -70,7 +64,7 @@ def module_memory(module: nn.Module, inputs: Sequence[ArraySpec], *, threads: in
         return _measured("torch", path, inputs, weights, sorted(imports - {"__main__"}), threads)
 
 
-def onnx_memory(path: Path, inputs: Sequence[ArraySpec], *, threads: int = 0) -> Memory:
+def onnx_memory(path: Path, inputs: Sequence[TensorSpec], *, threads: int = 0) -> Memory:
     """Memory of an ONNX file in ONNX Runtime on the CPU, measured in a fresh process."""
     imports = ["edgerep.bench.sessions.onnxruntime_session"]
     return _measured("onnxruntime", path, inputs, onnx_weights_bytes(path), imports, threads)
@@ -95,7 +89,7 @@ def onnx_weights_bytes(path: Path) -> int:
 def _measured(
     runtime: str,
     path: Path,
-    inputs: Sequence[ArraySpec],
+    inputs: Sequence[TensorSpec],
     weights: int,
     imports: Sequence[str],
     threads: int,

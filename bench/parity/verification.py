@@ -26,13 +26,11 @@ from edgerep.bench.parity.tolerance import (
     exact,
     tolerance_for,
 )
-from edgerep.bench.sessions.runnables import Artefact, open_artefact
+from edgerep.bench.sessions.runnables import Runnable, open_runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
-
-__all__ = ["ArtefactParity", "ParityReport", "verify"]
 
 
 def verify(
@@ -73,14 +71,14 @@ def verify(
     truth = open_reference(reference, bn_eps=bn_eps)
     cache: dict[object, _Answers] = {}
     results = []
-    for artefact in map(open_artefact, artefacts):
-        if artefact.why_not:
-            result = _not_run(artefact)
+    for runnable in map(open_runnable, artefacts):
+        if runnable.why_not:
+            result = _not_run(runnable)
         else:
-            key = (artefact.inputs, artefact.preprocessing, artefact.probabilities)
+            key = (runnable.inputs, runnable.preprocessing, runnable.probabilities)
             if key not in cache:
-                cache[key] = _answers(truth, artefact, calibration, seed)
-            result = _compared(artefact, cache[key], tuple(batch) or artefact.batch.sizes)
+                cache[key] = _answers(truth, runnable, calibration, seed)
+            result = _compared(runnable, cache[key], tuple(batch) or runnable.batch.sizes)
         progress(result)
         results.append(result)
     return ParityReport(truth.name, tuple(results), truth.kind)
@@ -99,18 +97,18 @@ class _Answers:
 
 
 def _answers(
-    reference: Reference | OnnxReference, artefact: Artefact, calibration: Array | None, seed: int
+    reference: Reference | OnnxReference, runnable: Runnable, calibration: Array | None, seed: int
 ) -> _Answers:
-    own_images = None if artefact.kind == "weights" else calibration
-    probes = make_probes(artefact.inputs, own_images, seed=seed)
-    finish = _softmax if artefact.probabilities else _as_they_are
-    truth = tuple(map(finish, reference.outputs64(probes.inputs, artefact.preprocessing)))
-    narrow = tuple(map(finish, reference.outputs32(probes.inputs, artefact.preprocessing)))
-    names = _names(artefact, len(truth))
+    own_images = None if runnable.kind == "weights" else calibration
+    probes = make_probes(runnable.inputs, own_images, seed=seed)
+    finish = _softmax if runnable.probabilities else _as_they_are
+    truth = tuple(map(finish, reference.outputs64(probes.inputs, runnable.preprocessing)))
+    narrow = tuple(map(finish, reference.outputs32(probes.inputs, runnable.preprocessing)))
+    names = _names(runnable, len(truth))
     if bad := [n for n, t in zip(names, truth, strict=True) if not np.isfinite(t).all()]:
         raise EdgerepError(
             f"the reference {reference.name} gives NaN or infinity in float64 ({', '.join(bad)}): "
-            f"there is nothing to compare {artefact.path} with"
+            f"there is nothing to compare {runnable.title} with"
         )
     own = tuple(
         compare(value.astype(np.float64), wanted) if _is_float(wanted) else None
@@ -119,21 +117,21 @@ def _answers(
     return _Answers(probes, truth, own)
 
 
-def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> ArtefactParity:
-    if artefact.precision not in UNIT_ROUNDOFF:
+def _compared(runnable: Runnable, answers: _Answers, sizes: Sequence[int]) -> ArtefactParity:
+    if runnable.precision not in UNIT_ROUNDOFF:
         raise EdgerepError(
-            f"{artefact.path} is {artefact.precision}, whose error rounding does not bound: only "
+            f"{runnable.title} is {runnable.precision}, whose error rounding does not bound: only "
             f"{' and '.join(UNIT_ROUNDOFF)} artefacts can be compared"
         )
     tolerances = [
-        tolerance_for(artefact.precision, truth, own) if own else exact(artefact.precision)
+        tolerance_for(runnable.precision, truth, own) if own else exact(runnable.precision)
         for truth, own in zip(answers.truth, answers.own_float32, strict=True)
     ]
     results: list[list[BatchParity]] = [[] for _ in tolerances]
-    with artefact.open() as session:
+    with runnable.open() as session:
         for size in sizes:
             outputs, order = _run_all(session, answers.probes.inputs, size)
-            _require_shapes(artefact, outputs, answers.truth)
+            _require_shapes(runnable, outputs, answers.truth)
             for result, output, truth, tolerance in zip(
                 results, outputs, answers.truth, tolerances, strict=True
             ):
@@ -141,21 +139,21 @@ def _compared(artefact: Artefact, answers: _Answers, sizes: Sequence[int]) -> Ar
                 result.append(BatchParity(size, difference, difference.within(tolerance)))
         how, runtime = session.how, session.runtime
     return _result(
-        artefact,
+        runnable,
         runtime=runtime,
         how=how,
         probes=answers.probes.describe(),
         outputs=tuple(
             OutputParity(name, tolerance, tuple(batches))
             for name, tolerance, batches in zip(
-                _names(artefact, len(tolerances)), tolerances, results, strict=True
+                _names(runnable, len(tolerances)), tolerances, results, strict=True
             )
         ),
     )
 
 
 def _result(
-    artefact: Artefact,
+    runnable: Runnable,
     *,
     runtime: str,
     how: str,
@@ -164,9 +162,9 @@ def _result(
 ) -> ArtefactParity:
     worst = max(outputs, key=lambda output: output.severity)
     return ArtefactParity(
-        path=str(artefact.path),
+        path=runnable.title,
         runtime=runtime,
-        precision=artefact.precision,
+        precision=runnable.precision,
         ran=True,
         why_not=None,
         how=how,
@@ -180,16 +178,16 @@ def _result(
     )
 
 
-def _require_shapes(artefact: Artefact, outputs: Sequence[Array], truth: Sequence[Array]) -> None:
+def _require_shapes(runnable: Runnable, outputs: Sequence[Array], truth: Sequence[Array]) -> None:
     found = [list(output.shape[1:]) for output in outputs]
     wanted = [list(output.shape[1:]) for output in truth]
     if found != wanted:
         raise EdgerepError(
-            f"{artefact.path} gives outputs {', '.join(map(str, found))} and the reference "
+            f"{runnable.title} gives outputs {', '.join(map(str, found))} and the reference "
             f"{', '.join(map(str, wanted))}: it was not made from this network"
         )
     if wrong := [output.shape for output in outputs if len(output) != len(outputs[0])]:
-        raise EdgerepError(f"{artefact.path} gives outputs without the batch first: {wrong}")
+        raise EdgerepError(f"{runnable.title} gives outputs without the batch first: {wrong}")
 
 
 def _run_all(
@@ -202,9 +200,9 @@ def _run_all(
     return outputs, np.concatenate(batches)
 
 
-def _names(artefact: Artefact, count: int) -> tuple[str, ...]:
-    if len(artefact.outputs) == count:
-        return tuple(spec.name for spec in artefact.outputs)
+def _names(runnable: Runnable, count: int) -> tuple[str, ...]:
+    if len(runnable.outputs) == count:
+        return tuple(spec.name for spec in runnable.outputs)
     return ("logits",) if count == 1 else tuple(f"output_{index}" for index in range(count))
 
 
@@ -213,13 +211,13 @@ def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, start + size) % count
 
 
-def _not_run(artefact: Artefact) -> ArtefactParity:
+def _not_run(runnable: Runnable) -> ArtefactParity:
     return ArtefactParity(
-        path=str(artefact.path),
-        runtime=artefact.runtime,
-        precision=artefact.precision,
+        path=runnable.title,
+        runtime=runnable.runtime,
+        precision=runnable.precision,
         ran=False,
-        why_not=artefact.why_not,
+        why_not=runnable.why_not,
         how="",
         tolerance=None,
         batches=(),

@@ -31,7 +31,6 @@ from edgerep.export.engine.runtime import last_words, load_runtime, log_of
 if TYPE_CHECKING:
     from edgerep.bench.sessions.engine.cuda import Buffer
 
-__all__ = ["TensorrtSession", "why_not"]
 
 logger = logging.getLogger(__name__)
 

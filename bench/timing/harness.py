@@ -17,14 +17,16 @@ from edgerep.bench.machine.environment import (
     load_average,
     temperatures_c,
 )
-from edgerep.bench.memory.memory import ArraySpec
+from edgerep.bench.memory.measurement import memory_of
+from edgerep.bench.memory.memory import Memory
+from edgerep.bench.sessions.runnables import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.idle import come_to_rest
 from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.ratios import labels_of, ratios_of
 from edgerep.bench.timing.rounds import Samples, measure
-from edgerep.bench.timing.subjects import Given, Options, Subject, subject_of
+from edgerep.bench.timing.subjects import Given, Options, subject_of
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.networks.interface import InputShapes
 
@@ -101,11 +103,11 @@ def run_bench(
     say = progress or (lambda _: None)
     about = environment()
     not_run: list[NotRun] = []
-    cases: list[tuple[Case, Subject]] = []
+    cases: list[tuple[Case, Runnable]] = []
     ratios: list[Ratio] = []
     with ExitStack() as stack:
         opened = _open_all(subjects, options, stack, not_run)
-        if any(one.subject.backend == "torch" for one in opened):
+        if any(one.runnable.module is not None for one in opened):
             from edgerep.bench.sessions.torch_session import torch_threads
 
             # Once for all rounds: changing it inside every call would cost more than it measures.
@@ -115,7 +117,7 @@ def run_bench(
             say(f"batch {size_of_batch}: {len(fitting)} case(s), warming up")
             samples = measure(
                 {
-                    one.label: one.session.bind(*_arrays(one.subject.inputs(size_of_batch), seed))
+                    one.label: one.session.bind(*_arrays(one.runnable, size_of_batch, seed))
                     for one in fitting
                 },
                 rounds=rounds,
@@ -126,7 +128,7 @@ def run_bench(
                 on_round=_every_tenth(rounds, size_of_batch, say),
             )
             timed = [
-                (_case(one, size_of_batch, samples[one.label]), one.subject) for one in fitting
+                (_case(one, size_of_batch, samples[one.label]), one.runnable) for one in fitting
             ]
             cases += timed
             ratios += ratios_of(timed, seed)
@@ -134,7 +136,7 @@ def run_bench(
     return BenchResult(
         environment={**about, **finished},
         settings=settings,
-        cases=tuple(_with_memory(cases, say) if memory else [case for case, _ in cases]),
+        cases=tuple(_with_memory(cases, options, say) if memory else [case for case, _ in cases]),
         ratios=tuple(ratios),
         not_run=tuple(not_run),
         warnings=tuple(_warnings(about, [case for case, _ in cases])),
@@ -159,43 +161,45 @@ def _require_sane(
 @dataclass(frozen=True, eq=False)
 class _Open:
     label: str  # the case's key, less the batch
-    subject: Subject
+    runnable: Runnable
     session: Session
 
 
 def _open_all(
     subjects: Sequence[Given], options: Options, stack: ExitStack, not_run: list[NotRun]
 ) -> list[_Open]:
-    opened: list[tuple[Subject, Session]] = []
+    opened: list[tuple[Runnable, Session]] = []
     for given in subjects:
         try:
-            subject = subject_of(given, options)
-            opened.append((subject, stack.enter_context(subject.open())))
+            runnable = subject_of(given, options)
+            session = runnable.open(threads=options.threads, device=options.device)
+            opened.append((runnable, stack.enter_context(session)))
         except MissingRuntimeError as error:
             not_run.append(NotRun(_name(given), str(error)))
-    labels = labels_of([subject for subject, _ in opened])
+    labels = labels_of([runnable for runnable, _ in opened])
     return [_Open(label, *one) for label, one in zip(labels, opened, strict=True)]
 
 
 def _fitting(opened: Sequence[_Open], batch: int, not_run: list[NotRun]) -> list[_Open]:
     fitting = []
     for one in opened:
-        made_for = one.subject.batches
-        if made_for is None or made_for.smallest <= batch <= made_for.largest:
+        if one.runnable.takes(batch):
             fitting.append(one)
         else:
-            why = f"made for batch {made_for}, not {batch}: make it for a range that includes it"
-            not_run.append(NotRun(f"{one.label}/b{batch}", why))
+            why = f"made for batch {one.runnable.batch}, not {batch}"
+            not_run.append(
+                NotRun(f"{one.label}/b{batch}", f"{why}: make it for a range that includes it")
+            )
     return fitting
 
 
 def _case(one: _Open, batch: int, samples: Samples) -> Case:
     return Case(
         key=f"{one.label}/b{batch}",
-        name=one.subject.name,
-        form=one.subject.form,
-        backend=one.subject.backend,
-        precision=one.subject.precision,
+        name=one.runnable.name,
+        form=one.runnable.form,
+        backend=one.runnable.runtime,
+        precision=one.runnable.precision,
         batch=batch,
         samples=samples,
         how=one.session.how,
@@ -207,16 +211,16 @@ def _name(given: Given) -> str:
     return getattr(path, "name", None) or str(path)
 
 
-def _arrays(specs: Sequence[ArraySpec], seed: int) -> list[Array]:
+def _arrays(runnable: Runnable, batch: int, seed: int) -> list[Array]:
     rng = np.random.default_rng(seed)
     arrays: list[Array] = []
-    for spec in specs:
-        dtype = np.dtype(spec.dtype)
+    for spec in runnable.inputs:
+        shape, dtype = spec.concrete(batch), np.dtype(spec.dtype)
         if np.issubdtype(dtype, np.integer):
             top = min(256, np.iinfo(dtype).max + 1)
-            arrays.append(rng.integers(0, top, spec.shape).astype(dtype))
+            arrays.append(rng.integers(0, top, shape).astype(dtype))
         else:
-            arrays.append(rng.standard_normal(spec.shape).astype(dtype))
+            arrays.append(rng.standard_normal(shape).astype(dtype))
     return arrays
 
 
@@ -228,10 +232,19 @@ def _every_tenth(rounds: int, batch: int, say: Progress) -> Callable[[int], None
     return on_round
 
 
-def _with_memory(cases: Sequence[tuple[Case, Subject]], say: Progress) -> Iterator[Case]:
-    for case, subject in cases:
+def _with_memory(
+    cases: Sequence[tuple[Case, Runnable]], options: Options, say: Progress
+) -> Iterator[Case]:
+    found: dict[tuple[int, int], Memory] = {}
+    for case, runnable in cases:
         say(f"memory of {case.key}")
-        yield replace(case, memory=subject.memory(case.batch))
+        # An engine's word is the same for every batch size: it is asked for once.
+        key = (id(runnable), 0 if runnable.kind == "engine" else case.batch)
+        if key not in found:
+            found[key] = memory_of(
+                runnable, case.batch, threads=options.threads, device=options.device
+            )
+        yield replace(case, memory=found[key])
 
 
 def _warnings(about: dict[str, Any], cases: Sequence[Case]) -> Iterator[str]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from edgerep.bench.sessions.runnables import Runnable
 from edgerep.bench.timing.cases import Case, Ratio
 from edgerep.bench.timing.intervals import speedup
-from edgerep.bench.timing.subjects import Subject
 
 _BASES = {"fused": ("unfused", "unfused-folded")}  # what a form is compared with
 
 
-def labels_of(subjects: Sequence[Subject]) -> list[str]:
-    """Keys without the batch: by what the subjects are, and by name where that is not enough."""
-    plain = [f"{s.form}/{s.backend}/{s.precision}" for s in subjects]
-    named = [f"{s.form}:{s.name}/{s.backend}/{s.precision}" for s in subjects]
+def labels_of(runnables: Sequence[Runnable]) -> list[str]:
+    """Keys without the batch: by what they are, and by name where that is not enough."""
+    plain = [f"{s.form}/{s.runtime}/{s.precision}" for s in runnables]
+    named = [f"{s.form}:{s.name}/{s.runtime}/{s.precision}" for s in runnables]
     labels, seen = [], Counter[str]()
     for short, long in zip(plain, named, strict=True):
         label = short if plain.count(short) == 1 else long
@@ -24,18 +24,18 @@ def labels_of(subjects: Sequence[Subject]) -> list[str]:
     return labels
 
 
-def ratios_of(timed: Sequence[tuple[Case, Subject]], seed: int) -> Iterator[Ratio]:
+def ratios_of(timed: Sequence[tuple[Case, Runnable]], seed: int) -> Iterator[Ratio]:
     """The speed-ups worth knowing among cases that were measured in the same rounds."""
     for of, over in _pairs(timed):
         found = speedup(of.samples, over.samples, seed=seed)
         yield Ratio(of.key, over.key, found.ratio, (found.low, found.high), found.verdict)
 
 
-def _pairs(timed: Sequence[tuple[Case, Subject]]) -> Iterator[tuple[Case, Case]]:
+def _pairs(timed: Sequence[tuple[Case, Runnable]]) -> Iterator[tuple[Case, Case]]:
     """Cases that differ in one thing: in form, or in precision."""
-    for of, subject in timed:
+    for of, runnable in timed:
         for over, other in timed:
-            if of.backend != over.backend or _of_different_networks(subject, other):
+            if of.backend != over.backend or _of_different_networks(runnable, other):
                 continue
             forms = of.precision == over.precision and over.form in _BASES.get(of.form, ())
             narrowed = of.form == over.form and over.precision == "fp32" != of.precision
@@ -43,5 +43,5 @@ def _pairs(timed: Sequence[tuple[Case, Subject]]) -> Iterator[tuple[Case, Case]]
                 yield of, over
 
 
-def _of_different_networks(one: Subject, other: Subject) -> bool:
+def _of_different_networks(one: Runnable, other: Runnable) -> bool:
     return None not in (one.network, other.network) and one.network != other.network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -21,3 +21,7 @@ class TensorSpec:
     def concrete(self, batch: int) -> tuple[int, ...]:
         """The shape with the dynamic dimension, if any, set to `batch`."""
         return tuple(batch if size is None else size for size in self.shape)
+
+    def sized(self, batch: int) -> TensorSpec:
+        """The same input or output for so many samples, its shape without None."""
+        return replace(self, shape=self.concrete(batch))

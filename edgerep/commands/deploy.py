@@ -15,7 +15,7 @@ from edgerep.artefacts.files import write_text
 from edgerep.artefacts.kinds import PRECISIONS, RUNTIMES
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy, require_classifier
 from edgerep.bench.report.html.page import render_html
-from edgerep.bench.sessions.runnables import open_artefact
+from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.timing.cases import BenchResult
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
@@ -222,7 +222,7 @@ def _accuracies(
         module_accuracy(model, samples, wanted.preprocessing, form="unfused"),
         module_accuracy(fused.module, samples, wanted.preprocessing, form="fused"),
     ]
-    for artefact in map(open_artefact, deployment.artefacts):
+    for artefact in map(open_runnable, deployment.artefacts):
         require_fitting(samples.images, artefact.inputs[0])
         if artefact.why_not is None:
             found.append(artefact_accuracy(artefact, samples))

@@ -29,8 +29,6 @@ from edgerep.export.coreml.program import BuiltProgram, build_program, require_e
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
 from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
-__all__ = ["Package", "export_coreml", "open_package"]
-
 # coremltools' other passes fold and reorder arithmetic. The graph was compared with the network
 # as it is, so the package computes the graph as it is.
 _PASSES = ("common::dead_code_elimination", "common::dedup_op_and_var_names")

@@ -15,7 +15,7 @@ from edgerep.artefacts.files import require_writable, sha256_of
 from edgerep.artefacts.records import write_and_certify
 from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
-from edgerep.export.engine.engine_file import Engine, engine_record, open_engine
+from edgerep.export.engine.engine_file import Engine, engine_record
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.runtime import choose_runtime, load_runtime
 from edgerep.export.engine.serialization import Job, serialize_engine
@@ -29,7 +29,6 @@ from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Engine", "build_engine", "open_engine"]
 
 # NVIDIA/TensorRT issue 3548: a stage of RepVGG-B1 in fp16 gives zeros under this release.
 _DOUBTFUL_HALF = "8.6.1"

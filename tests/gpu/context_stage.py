@@ -11,7 +11,7 @@ import numpy as np
 from engine_stage import images_of
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.sessions.runnables import open_artefact
+from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 
 CYCLES = 1000
@@ -28,17 +28,17 @@ def run_context(carried: Path) -> Iterator[dict[str, Any]]:
     None where this Python has no torch.
     """
     paths = sorted(carried.rglob("*.engine"), key=lambda path: path.stat().st_size)
-    reasons = {path.name: open_artefact(path).why_not for path in paths}
+    reasons = {path.name: open_runnable(path).why_not for path in paths}
     path = next((path for path in paths if reasons[path.name] is None), None)
     if path is None:
         yield {"not_run": f"no engine runs here: {reasons or 'there is none'}"}
         return
     from edgerep.bench.sessions.engine import cuda
 
-    artefact = open_artefact(path)
+    runnable = open_runnable(path)
     # Kernels that TensorRT-RTX has compiled once are read back: a thousand compilations take hours.
-    cache = carried / "context.cache" if artefact.runtime == "tensorrt-rtx" else None
-    batch = artefact.batch.smallest
+    cache = carried / "context.cache" if runnable.runtime == "tensorrt-rtx" else None
+    batch = runnable.batch.smallest
     first, second = (images_of(carried)[at : at + batch] for at in (0, batch))
     found: dict[str, Any] = {"engine": path.name, "step": STEP, "free_bytes": []}
     answer = _torch_network(first)

@@ -17,12 +17,13 @@ from cuda_graph import captured
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.tolerance import Difference, compare, tolerance_for
+from edgerep.bench.sessions.engine.conditions import why_not
 from edgerep.bench.sessions.engine.validity import validity_of
-from edgerep.bench.sessions.runnables import Artefact, open_artefact
 from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 from edgerep.bench.timing.intervals import speedup
 from edgerep.bench.timing.rounds import Samples, measure
 from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.engine_file import Engine, open_engine
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.runtime import load_runtime
 
@@ -48,10 +49,10 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
         _without_libraries_of_others(trt)
         found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
     for path in sorted(carried.glob("*.engine")):
-        artefact = open_artefact(path)
-        if artefact.runtime == runtime:
+        engine = open_engine(path)
+        if engine.runtime == runtime:
             about = {"engine": path.name, "built": "elsewhere, without a GPU"}
-            found["engines"].append({**about, **_guarded(artefact, carried)})
+            found["engines"].append({**about, **_guarded(engine, carried)})
             yield found
     built = carried / "built" / runtime
     built.mkdir(parents=True, exist_ok=True)
@@ -65,14 +66,14 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
         except Exception as error:
             fields["not_run"] = _words(error)
         else:
-            fields.update(_guarded(open_artefact(path), carried))
+            fields.update(_guarded(open_engine(path), carried))
         yield found
     if not found["engines"]:
         found["not_run"] = f"there is no {runtime} engine and no graph in the folder"
     found["against_unfused"] = []
     for fused in sorted(built.glob("*.dynamic.engine")):
         unfused = fused.with_name(fused.name.replace(".dynamic.", ".unfused."))
-        if unfused.exists() and open_artefact(fused).why_not is None:
+        if unfused.exists() and why_not(fused) is None:
             found["against_unfused"] += _against(fused, unfused, images_of(carried))
             yield found
     yield found
@@ -109,16 +110,16 @@ def _without_libraries_of_others(trt: Any) -> None:
     trt.Builder.create_builder_config = made
 
 
-def _guarded(artefact: Artefact, carried: Path) -> dict[str, Any]:
-    fields: dict[str, Any] = {"precision": artefact.precision}
+def _guarded(engine: Engine, carried: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = {"precision": engine.precision}
     try:
-        validity = validity_of(artefact.path, read_plan(artefact.path))
+        validity = validity_of(engine.path, read_plan(engine.path))
         fields["validity"] = asdict(validity) if validity else None
-        if artefact.why_not is not None:
-            return {**fields, "not_run": artefact.why_not}
-        if artefact.runtime == "tensorrt-rtx":
-            fields.update(_cold_and_warm(artefact, carried))
-        with TensorrtSession(artefact.path) as session:
+        if (reason := why_not(engine.path)) is not None:
+            return {**fields, "not_run": reason}
+        if engine.runtime == "tensorrt-rtx":
+            fields.update(_cold_and_warm(engine, carried))
+        with TensorrtSession(engine.path) as session:
             fields["how"] = session.how
             memory = session.memory()
             fields["memory"] = {
@@ -127,26 +128,24 @@ def _guarded(artefact: Artefact, carried: Path) -> dict[str, Any]:
                 "io_bytes": memory.io_bytes,
             }
             fields["batches"] = [
-                _batch(session, artefact, carried, size) for size in artefact.batch.sizes
+                _batch(session, engine, carried, size) for size in engine.batch.sizes
             ]
     except Exception as error:  # the next engine may load; the words say what this one lacks
         fields["not_run"] = _words(error)
     return fields
 
 
-def _batch(
-    session: TensorrtSession, artefact: Artefact, carried: Path, size: int
-) -> dict[str, Any]:
+def _batch(session: TensorrtSession, engine: Engine, carried: Path, size: int) -> dict[str, Any]:
     """Every carried image in batches of `size`, against float64; and the latency of one batch."""
     images = images_of(carried)
     # NAME.PRECISION.KIND.engine: one answer serves every engine of a network.
-    with np.load(carried / f"{artefact.path.name.split('.')[0]}.answers.npz") as file:
+    with np.load(carried / f"{engine.path.name.split('.')[0]}.answers.npz") as file:
         truth, own = file["truth"], file["float32"].astype(np.float64)
     count = len(images) // size * size
     images, truth, own = images[:count], truth[:count], own[:count]
     parts = [session.run(images[at : at + size]) for at in range(0, count, size)]
     logits, *stages = (np.concatenate(part) for part in zip(*parts, strict=True))
-    tolerance = tolerance_for(artefact.precision, truth, compare(own, truth))
+    tolerance = tolerance_for(engine.precision, truth, compare(own, truth))
     difference = compare(logits, truth)
     calls: dict[str, Callable[[], None]] = {"plain": session.bind(images[:size])}
     fields: dict[str, Any] = {
@@ -171,7 +170,7 @@ def _against(fused: Path, unfused: Path, images: Array) -> list[dict[str, Any]]:
     """An engine against that of the network as trained, in turns, at every batch."""
     rows = []
     with TensorrtSession(fused) as one, TensorrtSession(unfused) as other:
-        for size in open_artefact(fused).batch.sizes:
+        for size in open_engine(fused).batch.sizes:
             calls = {"fused": one.bind(images[:size]), "unfused": other.bind(images[:size])}
             samples = measure(calls, rounds=ROUNDS, min_round_seconds=0.005)
             ratio = speedup(samples["fused"], samples["unfused"])
@@ -190,15 +189,15 @@ def _milliseconds(samples: Samples) -> list[float]:
     return [round(sample / 1e6, 6) for sample in samples.flat_ns]
 
 
-def _cold_and_warm(artefact: Artefact, carried: Path) -> dict[str, float]:
+def _cold_and_warm(engine: Engine, carried: Path) -> dict[str, float]:
     """Seconds from the file to the first answer, without and with the cache of compiled kernels."""
-    image = images_of(carried)[: artefact.batch.smallest]
-    cache = artefact.path.with_suffix(".cache")
+    image = images_of(carried)[: engine.batch.smallest]
+    cache = engine.path.with_suffix(".cache")
     cache.unlink(missing_ok=True)
     found = {}
     for name in ("cold_start_seconds", "warm_start_seconds"):
         started = time.perf_counter()
-        with TensorrtSession(artefact.path, runtime_cache=cache) as session:
+        with TensorrtSession(engine.path, runtime_cache=cache) as session:
             session.run(image)
             found[name] = time.perf_counter() - started
     found["runtime_cache_bytes"] = cache.stat().st_size

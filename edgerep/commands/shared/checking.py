@@ -11,7 +11,8 @@ from torch import nn
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.records import SCHEMA, add_parity, finite_json
 from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.verification import ArtefactParity, ParityReport, verify
+from edgerep.bench.parity.report import ArtefactParity, ParityReport
+from edgerep.bench.parity.verification import verify
 from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
 from edgerep.data.samples import read_samples

@@ -13,7 +13,7 @@ from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.files import sha256_of, size_of
 from edgerep.artefacts.records import SCHEMA, read_record, utc_now
 from edgerep.bench.accuracy import Accuracy
-from edgerep.bench.parity.verification import ParityReport
+from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.report.text.accuracy import accuracy_table
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.report.text.timing import bench_tables

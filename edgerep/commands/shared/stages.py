@@ -18,7 +18,7 @@ from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.options import require_suffix
 from edgerep.commands.shared.wanted import Wanted
 from edgerep.errors import OptionError
-from edgerep.export.engine.building import Engine
+from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.precision.adaptation import adapt_onnx

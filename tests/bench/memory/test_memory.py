@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.memory.memory import (
-    ArraySpec,
     Memory,
     module_memory,
     module_weights_bytes,
@@ -24,6 +24,9 @@ from edgerep.bench.memory.probe import peak_bytes, reset_peak, resident_bytes
 
 MIB = 1024 * 1024
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+KILO = [TensorSpec("x", "float32", (1, 1024))]
 
 
 def linear(mib: int) -> nn.Linear:
@@ -51,9 +54,7 @@ def measured(memory: Memory) -> int:
 
 
 def test_peak_grows_with_the_weights_of_a_module() -> None:
-    small, large = (
-        module_memory(linear(mib), [ArraySpec((1, 1024))], threads=1) for mib in (4, 64)
-    )
+    small, large = (module_memory(linear(mib), KILO, threads=1) for mib in (4, 64))
     assert large.weights_bytes == 64 * MIB
     # The weights are resident once, and loading may hold them twice.
     assert 50 * MIB < measured(large) - measured(small) < 140 * MIB
@@ -62,7 +63,7 @@ def test_peak_grows_with_the_weights_of_a_module() -> None:
 @on_linux
 def test_activations_are_told_apart_from_weights() -> None:
     net = nn.Sequential(nn.Conv2d(1, 64, 1), nn.ReLU()).eval()
-    memory = module_memory(net, [ArraySpec((1, 1, 512, 512))], threads=1)
+    memory = module_memory(net, [TensorSpec("x", "float32", (1, 1, 512, 512))], threads=1)
     assert memory.activations_bytes is not None
     assert memory.activations_bytes > 2 * 64 * 512 * 512 * 4 * 0.9  # two maps of 64 MiB
     assert memory.weights_bytes == 4 * (64 + 64)
@@ -70,7 +71,7 @@ def test_activations_are_told_apart_from_weights() -> None:
 
 
 def test_peak_of_an_onnx_file_is_at_least_its_weights(tmp_path: Path) -> None:
-    memory = onnx_memory(matmul_file(tmp_path / "m.onnx", 32), [ArraySpec((1, 1024))], threads=1)
+    memory = onnx_memory(matmul_file(tmp_path / "m.onnx", 32), KILO, threads=1)
     assert memory.weights_bytes == 32 * MIB + 3
     assert 32 * MIB < measured(memory) < 200 * MIB
 
@@ -86,7 +87,7 @@ def test_onnx_weights_bytes_are_those_stored(tmp_path: Path) -> None:
 
 
 def test_half_precision_module_is_measured() -> None:
-    memory = module_memory(linear(4).half(), [ArraySpec((1, 1024))], threads=1)
+    memory = module_memory(linear(4).half(), KILO, threads=1)
     assert memory.weights_bytes == 2 * MIB
     assert measured(memory) > 0
 
@@ -94,13 +95,13 @@ def test_half_precision_module_is_measured() -> None:
 def test_what_cannot_be_measured_says_why() -> None:
     net = nn.Linear(2, 2)
     net.register_forward_hook(lambda module, inputs, output: None)
-    memory = module_memory(net, [ArraySpec((1, 2))])
+    memory = module_memory(net, [TensorSpec("x", "float32", (1, 2))])
     assert (memory.weights_bytes, memory.peak_bytes) == (24, None)
     assert memory.how.startswith("not measured: the module has no pickle")
 
 
 def test_a_failing_child_says_why() -> None:
-    wrong_shape = module_memory(nn.Linear(2, 2).eval(), [ArraySpec((1, 3))])
+    wrong_shape = module_memory(nn.Linear(2, 2).eval(), [TensorSpec("x", "float32", (1, 3))])
     assert wrong_shape.peak_bytes is None
     assert "mat1 and mat2 shapes cannot be multiplied" in wrong_shape.how
 

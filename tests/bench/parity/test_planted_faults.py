@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.verification import ArtefactParity, verify
+from edgerep.bench.parity.report import ArtefactParity
+from edgerep.bench.parity.verification import verify
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import open_graph

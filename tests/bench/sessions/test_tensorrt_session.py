@@ -25,7 +25,8 @@ from edgerep.bench.sessions.engine.loading import ordered
 from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 from edgerep.devices import CudaDevice, first_cuda_device
 from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, OptionError
-from edgerep.export.engine.building import Engine, build_engine
+from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import fuse

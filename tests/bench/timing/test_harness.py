@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.bench.memory.memory import Memory, module_weights_bytes
+from edgerep.bench.sessions.runnables import Runnable
 from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import speedup
 from edgerep.bench.timing.ratios import labels_of, ratios_of
 from edgerep.bench.timing.result_file import read_result, result_from_json, write_result
 from edgerep.bench.timing.rounds import Samples
-from edgerep.bench.timing.subjects import Options, Subject, subject_of
+from edgerep.bench.timing.subjects import Options, subject_of
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
@@ -257,7 +258,7 @@ def test_a_network_of_the_users_own_is_timed_and_untouched() -> None:
 
 def test_a_name_of_an_architecture_is_a_subject() -> None:
     subject = subject_of("repvgg_a0", Options((32, 32), 1, "cpu"))
-    assert (subject.name, subject.form, subject.backend) == ("RepVGG-A0", "unfused", "torch")
+    assert (subject.name, subject.form, subject.runtime) == ("RepVGG-A0", "unfused", "torch")
 
 
 def test_a_network_of_plain_blocks_is_fused(fused: Fused) -> None:
@@ -273,7 +274,7 @@ def known_case(form: str, rounds_ns: list[list[int]], **fields: Any) -> Case:
     return replace(case, **fields)
 
 
-def like(subject: Subject, **fields: Any) -> Subject:
+def like(subject: Runnable, **fields: Any) -> Runnable:
     return replace(subject, **fields)
 
 

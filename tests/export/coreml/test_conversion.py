@@ -24,7 +24,8 @@ from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import CoremlError, EdgerepError, OptionError
-from edgerep.export.coreml.conversion import export_coreml, open_package
+from edgerep.export.coreml.conversion import export_coreml
+from edgerep.export.coreml.package import open_package
 from edgerep.export.coreml.quiet_coremltools import ct
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph, set_metadata

@@ -28,7 +28,8 @@ from edgerep.errors import (
     OutputError,
 )
 from edgerep.export.engine import runtime as runtime_module
-from edgerep.export.engine.building import build_engine, open_engine
+from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.engine_file import open_engine
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.progress import Watch, run_watched
 from edgerep.export.engine.settings import EngineOptions, Symbols, build_settings, symbols_of

@@ -137,9 +137,12 @@ def test_what_a_fused_network_was_run_on_says_its_inputs(tmp_path: Path) -> None
             edgerep.export_onnx(module, tmp_path / "b.onnx", **wrong)
 
 
+HERE = Path(__file__).name
+
+
 @pytest.mark.parametrize(("module", "batch", "words"), [
     (Unknown(), 1, ["neck.1 (Eigenvalues) uses aten.linalg_eig", "Unknown cannot be exported"]),
-    (Branch(), 1, ["Branch runs on inputs [1, 3, 8, 8]", Path(__file__).name, "a line to be named"]),
+    (Branch(), 1, ["Branch runs on inputs [1, 3, 8, 8]", HERE, "a line to be named"]),
     (Narrow(), 1, ["Narrow does not run on inputs [1, 3, 8, 8]", "another line", "--input-shape"]),
     (Scalar(), 1, ["without the batch first: output 1 is []"]),
     (FixedBatch(), (1, 2, 4), ["for an open batch", "output 0 is [2,"]),

@@ -15,9 +15,10 @@ import pytest
 
 from edgerep.bench.memory.engine import memory_of_engine
 from edgerep.bench.memory.memory import Memory
+from edgerep.bench.sessions.engine.conditions import why_not
 from edgerep.bench.sessions.engine.device_memory import EngineMemory, engine_memory
 from edgerep.bench.sessions.session import OwnedSession
-from edgerep.bench.sessions.tensorrt_session import TensorrtSession, why_not
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 from edgerep.bench.timing.harness import run_bench
 from edgerep.devices import first_cuda_device
 from edgerep.errors import MissingRuntimeError

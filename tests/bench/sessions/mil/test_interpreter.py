@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgerep.bench.sessions.coreml_session import CoremlSession, MilReferenceSession, open_coreml
 from edgerep.errors import CoremlError, MissingRuntimeError, OptionError
-from edgerep.export.coreml.conversion import open_package
+from edgerep.export.coreml.package import open_package
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
 
 RTOL_INTERPRETER_VS_TORCH = 1e-6  # float32, of the largest output; measured 2e-7

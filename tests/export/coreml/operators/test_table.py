@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError
-from edgerep.export.coreml.conversion import Package, export_coreml
+from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.coreml.node import Node, attributes_of
 from edgerep.export.coreml.operators.table import OPERATORS, emit
+from edgerep.export.coreml.package import Package
 
 RTOL_INTERPRETER_VS_ONNXRUNTIME = 1e-5  # of the largest output, float32; measured 3e-7
 RNG = np.random.default_rng(5)

@@ -1,0 +1,43 @@
+"""Memory of anything that can be run, each kind in its own way."""
+
+from __future__ import annotations
+
+import copy
+
+from edgerep.bench.memory.engine import memory_of_engine
+from edgerep.bench.memory.memory import (
+    Memory,
+    module_memory,
+    module_weights_bytes,
+    onnx_memory,
+)
+from edgerep.bench.sessions.runnables import Runnable
+
+
+def memory_of(runnable: Runnable, batch: int, *, threads: int, device: str) -> Memory:
+    """Memory at one batch size: measured in a process of its own, or as an engine states it.
+
+    Args:
+        runnable: That can be run here.
+        batch: Samples in one inference; an engine speaks of the largest of its profile.
+        threads: As it is timed with.
+        device: Where torch modules run.
+    """
+    inputs = [spec.sized(batch) for spec in runnable.inputs]
+    if runnable.kind == "engine":
+        return memory_of_engine(runnable.open)
+    if runnable.kind == "coreml":
+        return _unmeasured(None, "Core ML's daemons hold a package's memory")
+    if runnable.module is None:
+        assert runnable.path is not None  # an ONNX file
+        return onnx_memory(runnable.path, inputs, threads=threads)
+    if device != "cpu":
+        weights = module_weights_bytes(runnable.module)
+        return _unmeasured(weights, f"host memory says nothing about {device}")
+    module = runnable.module
+    quiet = copy.deepcopy(module).eval() if module.training else module
+    return module_memory(quiet, inputs, threads=threads)
+
+
+def _unmeasured(weights_bytes: int | None, why: str) -> Memory:
+    return Memory(weights_bytes, None, None, f"not measured: {why}")
