@@ -10,15 +10,18 @@ import torch
 from torch import nn
 
 from edgerep.checkpoints.architecture_detection import recognise
-from edgerep.checkpoints.format_detection import Identified, identify
+from edgerep.checkpoints.format_detection import identify
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
+from edgerep.checkpoints.state_dict_checks import (
+    is_counter,
+    require_same_tensors,
+    require_sound_values,
+)
 from edgerep.checkpoints.user_network import AS_BUILT, own_network
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.networks.layers import BATCHNORM_EPS
-from edgerep.networks.mobileone import MobileOne
 from edgerep.networks.network import Network, Origin
 from edgerep.networks.published import PUBLISHED, build_network, random_network, variant_named
-from edgerep.networks.repvgg import RepVGG
 
 
 @overload
@@ -89,18 +92,25 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
     recognised = recognise(found, name)
     with torch.device("meta"):
         model = build_network(recognised.architecture, plain=recognised.plain, eps=bn_eps)
-    _require_same_keys(model, found, name)
-    _require_sound_values(found, bn_eps, name)
+    require_same_tensors(
+        model.state_dict(),
+        found.tensors,
+        f"{name} is not a complete {model.architecture.name}; nothing was loaded",
+        spell=found.spell,
+    )
+    require_sound_values(
+        found.tensors,
+        f"{name} cannot be a trained network; nothing was loaded",
+        eps={key: bn_eps for key in found.tensors if key.endswith("running_var")},
+        spell=found.spell,
+    )
     notes = [*checkpoint.notes, *found.notes]
     narrow = sorted({str(t.dtype).removeprefix("torch.") for t in found.tensors.values()}
                     - {"float32", "int64"})  # fmt: skip
     if narrow:
         notes.append(f"{', '.join(narrow)} weights read as float32")
-    # A counter of training steps: not every writer saves it, and inference does not use it.
     counters = {
-        key: torch.zeros((), dtype=torch.int64)
-        for key in model.state_dict()
-        if key.endswith("num_batches_tracked")
+        key: torch.zeros((), dtype=torch.int64) for key in filter(is_counter, model.state_dict())
     }
     weights = {
         key: tensor.float().contiguous()
@@ -114,46 +124,3 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
         name, checkpoint.sha256, f"{found.form.title}, {recognised.form} form", tuple(notes)
     )
     return model.eval()
-
-
-def _require_same_keys(model: RepVGG | MobileOne, found: Identified, source: str) -> None:
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
-    tensors = found.tensors
-    problems = [
-        *(f"missing: {found.spell(key)} {list(wanted[key])}"
-          for key in wanted if key not in tensors and key not in optional),
-        *(f"unexpected: {found.spell(key)} {list(tensors[key].shape)}"
-          for key in tensors if key not in wanted),
-        *(f"misshapen: {found.spell(key)} is {list(tensors[key].shape)}, should be {list(shape)}"
-          for key, shape in wanted.items()
-          if key in tensors and key not in optional and tuple(tensors[key].shape) != shape),
-    ]  # fmt: skip
-    if problems:
-        raise CheckpointError(
-            f"{source} is not a complete {model.architecture.name}; nothing was loaded:\n  "
-            + "\n  ".join(problems)
-        )
-
-
-_WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-
-def _require_sound_values(found: Identified, bn_eps: float, source: str) -> None:
-    problems = []
-    for key, tensor in found.tensors.items():
-        name = found.spell(key)
-        if tensor.dtype not in _WEIGHT_TYPES:
-            if not key.endswith("num_batches_tracked"):
-                kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
-                problems.append(f"{name} is {tensor.dtype}, and weights are one of {kinds}")
-        elif not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
-            problems.append(f"{name} has {bad} NaN or infinite values of {tensor.numel()}")
-        elif key.endswith("running_var") and not (tensor.double() + bn_eps > 0).all():
-            low = tensor.min().item()
-            problems.append(f"{name} + eps is not positive: its smallest value is {low:.3g}")
-    if problems:
-        raise CheckpointError(
-            f"{source} cannot be a trained network; nothing was loaded:\n  " + "\n  ".join(problems)
-        )

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
+from edgerep.checkpoints.state_dict_checks import (
+    is_counter,
+    require_same_tensors,
+    require_sound_values,
+)
 from edgerep.errors import CheckpointError, NetworkError, OptionError
 from edgerep.networks.network import Origin, set_origin
 
@@ -130,30 +134,19 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
     """Copy a checkpoint's tensors into the network; notes for people."""
     wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     bare = _bare_names(wanted, checkpoint.tensors)  # the network's own names to the checkpoint's
-    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
     given = {
         key: checkpoint.tensors[bare[key]] for key in wanted if bare[key] in checkpoint.tensors
     }
     known = set(bare.values())
-    problems = [
-        *(f"missing: {key} {list(wanted[key].shape)}"
-          for key in wanted if key not in given and key not in optional),
-        *(f"unexpected: {key} {list(tensor.shape)}"
-          for key, tensor in checkpoint.tensors.items() if key not in known),
-        *(f"misshapen: {key} is {list(tensor.shape)}, should be {list(wanted[key].shape)}"
-          for key, tensor in given.items()
-          if key not in optional and tensor.shape != wanted[key].shape),
-        *(f"{key} is {tensor.dtype}, should be {wanted[key].dtype}"
-          for key, tensor in given.items()
-          if tensor.is_floating_point() != wanted[key].is_floating_point()),
-    ]  # fmt: skip
-    if problems:
-        raise CheckpointError(
-            f"{checkpoint.path.name} does not hold the weights of {name}; nothing was loaded:\n  "
-            + "\n  ".join(problems)
-        )
+    require_same_tensors(
+        wanted,
+        given,
+        f"{checkpoint.path.name} does not hold the weights of {name}; nothing was loaded",
+        strangers={key: one for key, one in checkpoint.tensors.items() if key not in known},
+    )
+    counters = {key: wanted[key] for key in filter(is_counter, wanted)}
     try:
-        module.load_state_dict({**{key: wanted[key] for key in optional}, **given}, strict=False)
+        module.load_state_dict({**counters, **given}, strict=False)
     except Exception as error:  # hooks of a user's own module
         raise CheckpointError(
             f"{checkpoint.path.name}: {name} does not take its weights: {_words(error)}"
@@ -162,7 +155,7 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
         f"{str(tensor.dtype).removeprefix('torch.')} weights of {checkpoint.path.name} read as "
         f"{str(wanted[key].dtype).removeprefix('torch.')}"
         for key, tensor in given.items()
-        if tensor.dtype != wanted[key].dtype and key not in optional
+        if tensor.dtype != wanted[key].dtype and not is_counter(key)
     }
     return sorted(types)
 
@@ -183,24 +176,17 @@ def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> di
 
 
 def _require_sound_values(module: nn.Module, source: str) -> None:
-    problems = []
-    for key, tensor in module.state_dict().items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            continue
-        if torch.isnan(tensor).any():
-            problems.append(f"{key} has {int(torch.isnan(tensor).sum())} NaN of {tensor.numel()}")
-    for key, parameter in module.named_parameters():
-        if torch.isinf(parameter).any():
-            problems.append(f"{key} has {int(torch.isinf(parameter).sum())} infinite values")
-    for key, part in module.named_modules():
-        variance = part.running_var if isinstance(part, _BatchNorm) else None
-        if variance is not None and not (variance.double() + part.eps > 0).all():
-            problems.append(
-                f"{key}.running_var + eps is not positive: its smallest value is "
-                f"{variance.min().item():.3g}"
-            )
-    if problems:
-        raise CheckpointError(f"{source} cannot be a trained network:\n  " + "\n  ".join(problems))
+    tensors = {k: value for k, value in module.state_dict().items() if isinstance(value, Tensor)}
+    require_sound_values(
+        tensors,
+        f"{source} cannot be a trained network",
+        eps={
+            f"{path}.running_var".lstrip("."): part.eps
+            for path, part in module.named_modules()
+            if isinstance(part, _BatchNorm)
+        },
+        may_be_infinite=tensors.keys() - {name for name, _ in module.named_parameters()},
+    )
 
 
 def _name_of(build: Callable[[], nn.Module]) -> str:

@@ -1,0 +1,98 @@
+"""Missing, unexpected, misshapen and unsound tensors, all listed: for known and own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from edgerep.errors import CheckpointError
+
+_WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def is_counter(key: str) -> bool:
+    """Whether a tensor counts training steps: not every writer saves it, and nothing uses it."""
+    return key.endswith("num_batches_tracked")
+
+
+def require_same_tensors(
+    wanted: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    refusal: str,
+    *,
+    strangers: Mapping[str, Tensor] | None = None,
+    spell: Callable[[str], str] = str,
+) -> None:
+    """Refuse weights that are not those of a network; counters of training steps may be missing.
+
+    Args:
+        wanted: The network's own tensors by name; only their shapes and types are looked at.
+        given: Those of the checkpoint, under the network's names.
+        refusal: How the message begins.
+        strangers: Those of the checkpoint that the network has no name for; if omitted, what is in
+            `given` and not in `wanted`.
+        spell: A name as the checkpoint's own code base writes it.
+
+    Raises:
+        CheckpointError: Naming every missing, unexpected and misshapen tensor, and every integer
+            in the place of weights.
+    """
+    if strangers is None:
+        strangers = {key: tensor for key, tensor in given.items() if key not in wanted}
+    needed = {key: tensor for key, tensor in wanted.items() if not is_counter(key)}
+    there = {key: given[key] for key in needed if key in given}
+    _refuse(refusal, [
+        *(f"missing: {spell(key)} {list(tensor.shape)}"
+          for key, tensor in needed.items() if key not in there),
+        *(f"unexpected: {spell(key)} {list(tensor.shape)}" for key, tensor in strangers.items()),
+        *(f"misshapen: {spell(key)} is {list(tensor.shape)}, should be {list(needed[key].shape)}"
+          for key, tensor in there.items() if tensor.shape != needed[key].shape),
+        *(f"{spell(key)} is {tensor.dtype}, should be {needed[key].dtype}"
+          for key, tensor in there.items()
+          if tensor.is_floating_point() != needed[key].is_floating_point()),
+    ])  # fmt: skip
+
+
+def require_sound_values(
+    tensors: Mapping[str, Tensor],
+    refusal: str,
+    *,
+    eps: Mapping[str, float],
+    may_be_infinite: Collection[str] = (),
+    spell: Callable[[str], str] = str,
+) -> None:
+    """Refuse numbers that no trained network has.
+
+    Args:
+        tensors: By name, of any type.
+        refusal: How the message begins.
+        eps: What is added to each running variance, by the variance's name.
+        may_be_infinite: Names of tensors that may hold infinities, such as masks; never NaN.
+        spell: A name as the checkpoint's own code base writes it.
+
+    Raises:
+        CheckpointError: Naming every tensor with NaN or infinities, of a type that weights do not
+            have, and every variance that is not positive with its eps.
+    """
+    problems = []
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        if tensor.dtype not in _WEIGHT_TYPES:
+            kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
+            problems.append(f"{spell(key)} is {tensor.dtype}, and weights are one of {kinds}")
+            continue
+        bad = tensor.isnan() if key in may_be_infinite else ~tensor.isfinite()
+        if count := int(bad.sum()):
+            problems.append(f"{spell(key)} has {count} NaN or infinite values of {tensor.numel()}")
+        elif key in eps and not (tensor.double() + eps[key] > 0).all():
+            low = tensor.min().item()
+            problems.append(f"{spell(key)} + eps is not positive: its smallest value is {low:.3g}")
+    _refuse(refusal, problems)
+
+
+def _refuse(refusal: str, problems: list[str]) -> None:
+    if problems:
+        raise CheckpointError(f"{refusal}:\n  " + "\n  ".join(problems))
