@@ -14,6 +14,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from edgerep.export.coreml.node import Array
+from edgerep.export.graph.index import GraphIndex, operator_of
 
 # Beside those that can also be emitted.
 FOLDABLE = frozenset({
@@ -24,16 +25,12 @@ FOLDABLE = frozenset({
 })  # fmt: skip
 
 
-def constants_of(graph: onnx.GraphProto, foldable: Iterable[str]) -> set[str]:
+def constants_of(index: GraphIndex, foldable: Iterable[str]) -> set[str]:
     """Names of all values that depend on nothing but constants, by way of `foldable` operators."""
     allowed = set(foldable)
-    known = {"", *(tensor.name for tensor in graph.initializer)}
-    for node in graph.node:
-        if (
-            node.domain in ("", "ai.onnx")
-            and node.op_type in allowed
-            and known.issuperset(node.input)
-        ):
+    known = {"", *index.initializers}
+    for node in index.graph.node:
+        if operator_of(node) in allowed and known.issuperset(node.input):
             known.update(node.output)
     return known
 

@@ -12,66 +12,20 @@ Formulas: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from edgerep.export.coreml.node import Array
+from edgerep.export.graph.index import GraphIndex
 
 SWISH = "Swish"  # the name that the operator has since opset 24
 LINEAR = "MatMul+Add"  # no operator of ONNX
+# The x of a curve, and the nodes that make the curve's argument of it.
+Argument: TypeAlias = tuple[str, list[onnx.NodeProto]]
 _CUBIC, _INNER = 0.044715, math.sqrt(2 / math.pi)
-
-
-class _Web:
-    """Who makes and who reads what, and which values are constants."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.makers = {name: node for node in graph.node for name in node.output if name}
-        self.reads = Counter(name for node in graph.node for name in node.input)
-        self.reads.update(value.name for value in graph.output)
-        self.readers = {name: node for node in graph.node for name in node.input}
-        self.constants: dict[str, Array] = {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
-        }
-        for node in graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name in ("value", "value_float"):
-                value = helper.get_attribute_value(node.attribute[0])
-                tensor = isinstance(value, onnx.TensorProto)
-                self.constants[node.output[0]] = (
-                    numpy_helper.to_array(value) if tensor else np.array(value, np.float32)
-                )
-
-    def only_reader(self, node: onnx.NodeProto, operator: str) -> onnx.NodeProto | None:
-        """The one node that reads `node`, if it is one and of this operator."""
-        reader = self.readers.get(node.output[0])
-        alone = self.reads[node.output[0]] == 1 and reader is not None
-        return reader if alone and reader is not None and reader.op_type == operator else None
-
-    def maker(self, name: str, operator: str) -> onnx.NodeProto | None:
-        node = self.makers.get(name)
-        return node if node is not None and node.op_type == operator else None
-
-    def holds(self, name: str, number: float) -> bool:
-        """Whether a value is this one number, as well as its own type can hold it."""
-        array = self.constants.get(name)
-        if array is None or array.size != 1 or not np.issubdtype(array.dtype, np.floating):
-            return False
-        return bool(
-            abs(float(array.reshape(())) - number) <= abs(number) * np.finfo(array.dtype).eps
-        )
-
-    def partner(self, node: onnx.NodeProto | None, number: float) -> str | None:
-        """The other operand of a node of two, one of which is `number`."""
-        if node is None or len(node.input) != 2:
-            return None
-        first, second = node.input
-        if self.holds(second, number):
-            return str(first)
-        return str(second) if self.holds(first, number) else None
 
 
 def recognise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -80,10 +34,10 @@ def recognise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     The nodes are for `edgerep.export.coreml.program` only: SWISH and LINEAR mean nothing to ONNX.
     The graph itself stays as it is.
     """
-    web = _Web(graph)
+    index = GraphIndex(graph)
     replaced: dict[str, onnx.NodeProto] = {}  # by the output of the last node
     gone: set[str] = set()  # outputs of the others
-    for found, new in _found(web, graph):
+    for found, new in _found(index):
         *inner, last = found
         if gone.isdisjoint(last.output) and not gone.intersection(*(n.output for n in inner)):
             replaced[last.output[0]] = new
@@ -91,96 +45,124 @@ def recognise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return [replaced.get(node.output[0], node) for node in graph.node if node.output[0] not in gone]
 
 
-def _found(
-    web: _Web, graph: onnx.GraphProto
-) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeProto]]:
+def _found(index: GraphIndex) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeProto]]:
     """Each pattern: its nodes, the last one last, and the node that stands for them."""
-    for node in graph.node:
+    for node in index.graph.node:
         if node.op_type == "Erf":
-            head = _erf_argument(web, node)
-            yield from _gelu(web, node, head, "none")
+            head = _erf_argument(index, node)
+            yield from _gelu(index, node, head, "none")
         elif node.op_type == "Tanh":
-            head = _tanh_argument(web, node)
-            yield from _gelu(web, node, head, "tanh")
+            head = _tanh_argument(index, node)
+            yield from _gelu(index, node, head, "tanh")
         elif node.op_type == "Sigmoid":
-            last = web.only_reader(node, "Mul")
+            last = _only_reader(index, node, "Mul")
             if last is not None and set(last.input) == {node.input[0], node.output[0]}:
                 yield [node, last], _node(SWISH, [node.input[0]], last)
         elif node.op_type == "MatMul":
-            last = web.only_reader(node, "Add")
-            bias = None if last is None else _linear_bias(web, node, last)
+            last = _only_reader(index, node, "Add")
+            bias = None if last is None else _linear_bias(index, node, last)
             if last is not None and bias is not None:
                 yield [node, last], _node(LINEAR, [*node.input, bias], last)
 
 
-def _erf_argument(web: _Web, erf: onnx.NodeProto) -> tuple[str, list[onnx.NodeProto]] | None:
+def _erf_argument(index: GraphIndex, erf: onnx.NodeProto) -> Argument | None:
     """The x of erf(x / sqrt 2), and the node that divides."""
-    divided, scaled = web.maker(erf.input[0], "Div"), web.maker(erf.input[0], "Mul")
-    if divided is not None and web.holds(divided.input[1], math.sqrt(2)):
+    divided, scaled = index.maker(erf.input[0], "Div"), index.maker(erf.input[0], "Mul")
+    if divided is not None and _holds(index, divided.input[1], math.sqrt(2)):
         return divided.input[0], [divided]
-    x = web.partner(scaled, math.sqrt(0.5))
+    x = _partner(index, scaled, math.sqrt(0.5))
     return None if x is None or scaled is None else (x, [scaled])
 
 
-def _tanh_argument(web: _Web, tanh: onnx.NodeProto) -> tuple[str, list[onnx.NodeProto]] | None:
+def _tanh_argument(index: GraphIndex, tanh: onnx.NodeProto) -> Argument | None:
     """The x of tanh(sqrt(2 / pi) (x + 0.044715 x^3)), and the nodes inside the tanh."""
-    outer = web.maker(tanh.input[0], "Mul")
-    total = web.maker(web.partner(outer, _INNER) or "", "Add")
+    outer = index.maker(tanh.input[0], "Mul")
+    total = index.maker(_partner(index, outer, _INNER) or "", "Add")
     for x, cubic in (total.input, reversed(total.input)) if total is not None else ():
-        scaled = web.maker(cubic, "Mul")
-        cube = web.maker(web.partner(scaled, _CUBIC) or "", "Pow")
-        if cube is not None and cube.input[0] == x and _is_three(web, cube.input[1]):
+        scaled = index.maker(cubic, "Mul")
+        cube = index.maker(_partner(index, scaled, _CUBIC) or "", "Pow")
+        if cube is not None and cube.input[0] == x and _is_three(index, cube.input[1]):
             return x, [node for node in (cube, scaled, total, outer) if node is not None]
     return None
 
 
 def _gelu(
-    web: _Web,
+    index: GraphIndex,
     curve: onnx.NodeProto,
-    argument: tuple[str, list[onnx.NodeProto]] | None,
+    argument: Argument | None,
     approximate: str,
 ) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeProto]]:
     """0.5 * x * (1 + curve), its product in any order."""
     if argument is None:
         return
     x, head = argument
-    raised = web.only_reader(curve, "Add")
-    if raised is None or web.partner(raised, 1) != curve.output[0]:
+    raised = _only_reader(index, curve, "Add")
+    if raised is None or _partner(index, raised, 1) != curve.output[0]:
         return
-    first = web.only_reader(raised, "Mul")
+    first = _only_reader(index, raised, "Mul")
     if first is None:
         return
     factor = next((name for name in first.input if name != raised.output[0]), "")
-    half_x = web.maker(factor, "Mul")
+    half_x = index.maker(factor, "Mul")
     inner = [*head, curve, raised]
-    if half_x is not None and web.partner(half_x, 0.5) == x:
+    if half_x is not None and _partner(index, half_x, 0.5) == x:
         last, inner = first, [*inner, half_x]
     else:
-        second = web.only_reader(first, "Mul")
+        second = _only_reader(index, first, "Mul")
         if second is None:
             return
         other = next((name for name in second.input if name != first.output[0]), "")
-        if not ((web.holds(factor, 0.5) and other == x) or (factor == x and web.holds(other, 0.5))):
+        half, whole = (factor, other) if other == x else (other, factor)
+        if whole != x or not _holds(index, half, 0.5):
             return
         last, inner = second, [*inner, first]
-    if all(web.reads[node.output[0]] == 1 for node in inner):
+    if all(index.reads[node.output[0]] == 1 for node in inner):
         new = _node("Gelu", [x], last)
         new.attribute.append(helper.make_attribute("approximate", approximate))
         yield [*inner, last], new
 
 
-def _linear_bias(web: _Web, product: onnx.NodeProto, total: onnx.NodeProto) -> str | None:
+def _linear_bias(index: GraphIndex, product: onnx.NodeProto, total: onnx.NodeProto) -> str | None:
     """The bias of a product with a constant matrix, if it is one number per column."""
-    weight = web.constants.get(product.input[1])
+    weight = index.constant(product.input[1])
     others = [name for name in total.input if name != product.output[0]]
-    bias = web.constants.get(others[0]) if len(others) == 1 else None
-    if weight is None or bias is None or weight.ndim != 2 or product.input[0] in web.constants:
+    bias = index.constant(others[0]) if len(others) == 1 else None
+    if (
+        weight is None
+        or bias is None
+        or weight.ndim != 2
+        or index.constant(product.input[0]) is not None
+    ):
         return None
     return others[0] if bias.shape == weight.shape[1:] else None
 
 
-def _is_three(web: _Web, name: str) -> bool:
-    array = web.constants.get(name)
+def _only_reader(index: GraphIndex, node: onnx.NodeProto, operator: str) -> onnx.NodeProto | None:
+    """The one node that reads `node`, if it is one and of this operator."""
+    reader = index.only_reader(node.output[0])
+    return reader if reader is not None and reader.op_type == operator else None
+
+
+def _holds(index: GraphIndex, name: str, number: float) -> bool:
+    """Whether a value is this one number, as well as its own type can hold it."""
+    array = index.constant(name)
+    if array is None or array.size != 1 or not np.issubdtype(array.dtype, np.floating):
+        return False
+    return bool(abs(float(array.reshape(())) - number) <= abs(number) * np.finfo(array.dtype).eps)
+
+
+def _partner(index: GraphIndex, node: onnx.NodeProto | None, number: float) -> str | None:
+    """The other operand of a node of two, one of which is `number`."""
+    if node is None or len(node.input) != 2:
+        return None
+    first, second = node.input
+    if _holds(index, second, number):
+        return str(first)
+    return str(second) if _holds(index, first, number) else None
+
+
+def _is_three(index: GraphIndex, name: str) -> bool:
+    array = index.constant(name)
     return array is not None and array.size == 1 and float(array.reshape(())) == 3
 
 

@@ -19,6 +19,7 @@ from edgerep.export.coreml.operators.table import OPERATORS, emit
 from edgerep.export.coreml.patterns import recognise
 from edgerep.export.coreml.quiet_coremltools import mb, mil, types
 from edgerep.export.coreml.sizes import compute_sizes, is_symbolic, sizes_of
+from edgerep.export.graph.index import GraphIndex, operator_of, opset_of
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
 _REFUSED = object()  # in place of the value of a node that was refused
@@ -73,7 +74,7 @@ def require_expressible(model: onnx.ModelProto) -> None:
         CoremlError: Operators outside the table, all of them by node; an opset that the table was
             not written for; an 8-bit input used for anything but a cast.
     """
-    opset = _opset(model)
+    opset = opset_of(model)
     if opset not in OPSETS:
         raise CoremlError(
             f"the graph is of opset {opset}, and Core ML packages are made from opsets "
@@ -81,11 +82,11 @@ def require_expressible(model: onnx.ModelProto) -> None:
             f"onnx.version_converter.convert_version(model, 17)"
         )
     expressible = OPERATORS.keys() | {"Shape"}
-    constants = constants_of(model.graph, expressible | FOLDABLE)
+    constants = constants_of(GraphIndex(model.graph), expressible | FOLDABLE)
     offenders = [
-        f"{node.name or node.output[0]}: {_operator_name(node)}"
+        f"{node.name or node.output[0]}: {operator_of(node)}"
         for node in model.graph.node
-        if _operator_name(node) not in expressible and node.output[0] not in constants
+        if operator_of(node) not in expressible and node.output[0] not in constants
     ]
     if offenders:
         raise CoremlError(
@@ -131,7 +132,7 @@ def build_program(
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
         values |= {i.name: function.inputs[names.of(i.name)] for i in inputs}
-        _emit_all(recognise(model.graph), values, names, _opset(model))
+        _emit_all(recognise(model.graph), values, names, opset_of(model))
         outputs = [_result(output.name, values, names) for output in model.graph.output]
         ends_in_softmax = outputs[0].op.op_type == "softmax"
         if softmax and not ends_in_softmax:
@@ -228,11 +229,3 @@ def _spec(var: Var) -> TensorSpec:
     return TensorSpec(
         var.name, dtype, tuple(int(s) if str(s).isdigit() else None for s in var.shape)
     )
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-
-
-def _operator_name(node: onnx.NodeProto) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"

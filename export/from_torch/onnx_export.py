@@ -111,7 +111,7 @@ def export_onnx(
     model = traced.model
     if opset != EXPORTER_LOWEST_OPSET:
         model = convert_opset(model, opset)
-    _prune_metadata(model)
+    _prune_metadata_in_place(model)
     if isinstance(module, RepVGG):
         require_operators(model, module, form)
     elif isinstance(source, Fused):
@@ -129,7 +129,7 @@ def export_onnx(
     return write_graph(model, path, form=form, batch=profile, made_from=[entry], options=options)
 
 
-def _prune_metadata(model: onnx.ModelProto) -> None:
+def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes on every node: they hold paths and source lines of its machine."""
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -9,21 +9,10 @@ import onnx
 from onnx import external_data_helper
 
 from edgerep.errors import OnnxError
+from edgerep.export.graph.index import bodies_in
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a graph: initializers, and those in attributes and sub-graphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
-
-
-def load_external_data(model: onnx.ModelProto, path: Path) -> None:
+def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
     """Read the weights that a model keeps in other files into the model.
 
     Args:
@@ -35,7 +24,7 @@ def load_external_data(model: onnx.ModelProto, path: Path) -> None:
     """
     folder = path.parent.resolve()
     broken = []
-    for tensor in _tensors(model.graph):
+    for tensor in _tensors(model):
         if not external_data_helper.uses_external_data(tensor):
             continue
         try:
@@ -61,3 +50,14 @@ def load_external_data(model: onnx.ModelProto, path: Path) -> None:
         external_data_helper.load_external_data_for_model(model, str(folder))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise OnnxError(f"{path}: its external data cannot be loaded: {error}") from error
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every constant of a model: initializers, and those in attributes and bodies."""
+    for graph in (model.graph, *bodies_in(model.graph.node)):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors

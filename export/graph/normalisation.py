@@ -15,23 +15,24 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError
+from edgerep.export.graph.index import GraphIndex
 
 
-def fold_factor(model: onnx.ModelProto, preprocessing: Preprocessing) -> bool:
-    """Fold `1 / std` into the first convolution, in place; False where that is not possible.
+def fold_factor_in_place(model: onnx.ModelProto, preprocessing: Preprocessing) -> bool:
+    """Fold `1 / std` into the first convolution; False where that is not possible.
 
     It is possible where the image feeds nothing but one ungrouped convolution with constant,
     float32 weights that nothing else uses.
     """
-    image = _image(model)
-    readers = _readers(model.graph, image.name)
-    if len(readers) != 1 or readers[0].op_type != "Conv" or readers[0].input[0] != image.name:
+    index = GraphIndex(model.graph)
+    image = _image(index)
+    reader = index.only_reader(image.name)
+    if reader is None or reader.op_type != "Conv" or reader.input[0] != image.name:
         return False
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    weight = weights.get(readers[0].input[1])
+    weight = index.initializers.get(reader.input[1])
     if weight is None or weight.data_type != TensorProto.FLOAT:
         return False
-    if len(_readers(model.graph, weight.name)) != 1 or weight.dims[1] != _channels(image):
+    if index.only_reader(weight.name) is None or weight.dims[1] != _channels(image):
         return False
     factor = preprocessing.factor(_channels(image)).reshape(1, -1, 1, 1)
     scaled = (numpy_helper.to_array(weight).astype(np.float64) * factor).astype(np.float32)
@@ -39,14 +40,15 @@ def fold_factor(model: onnx.ModelProto, preprocessing: Preprocessing) -> bool:
     return True
 
 
-def prepend_normalisation(
+def prepend_normalisation_in_place(
     model: onnx.ModelProto, preprocessing: Preprocessing, *, with_factor: bool
 ) -> None:
-    """Put the cast, the subtraction and (unless folded) the factor in front of the graph, in place.
+    """Put the cast, the subtraction and (unless folded) the factor in front of the graph.
 
     They stay in float32 whatever the precision of the network behind them.
     """
-    image = _image(model)
+    index = GraphIndex(model.graph)
+    image = _image(index)
     channels, graph, name = _channels(image), model.graph, image.name
     steps: list[onnx.NodeProto] = []
     current = name
@@ -61,7 +63,6 @@ def prepend_normalisation(
         steps.append(helper.make_node(operator, inputs, [result], name=result))
         current = result
 
-    readers = _readers(graph, name)
     if preprocessing.input == "uint8":
         step("Cast", "pixels")
         steps[-1].attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
@@ -70,18 +71,15 @@ def prepend_normalisation(
         step("Sub", "centred", preprocessing.subtrahend(channels))
     if with_factor:
         step("Mul", "normalised", preprocessing.factor(channels))
-    for reader in readers:
+    for reader in index.readers(name):
         reader.input[:] = [current if value == name else value for value in reader.input]
     nodes = [*steps, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _image(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    images: list[onnx.ValueInfoProto] = [
-        value for value in model.graph.input if value.name not in constants
-    ]
+def _image(index: GraphIndex) -> onnx.ValueInfoProto:
+    images = index.inputs
     if len(images) != 1 or len(images[0].type.tensor_type.shape.dim) != 4:
         raise OnnxError(
             f"mean, std and uint8 input need a graph with one image input [N, C, H, W]; this one "
@@ -96,7 +94,3 @@ def _image(model: onnx.ModelProto) -> onnx.ValueInfoProto:
 
 def _channels(image: onnx.ValueInfoProto) -> int:
     return int(image.type.tensor_type.shape.dim[1].dim_value)
-
-
-def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if name in node.input]

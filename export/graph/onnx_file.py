@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.graph.external_data import load_external_data
+from edgerep.export.graph.external_data import load_external_data_in_place
+from edgerep.export.graph.index import GraphIndex, opset_of
 
 METADATA_KEY = "edgerep"
 _DTYPE_NAMES: Mapping[int, str] = {
@@ -75,7 +77,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise OnnxError(f"{path} is not an ONNX file, or it was cut short: {error}") from error
     if not model.graph.node:
         raise OnnxError(f"{path} is not an ONNX file, or its graph is empty: it has no node")
-    load_external_data(model, path)
+    load_external_data_in_place(model, path)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -95,8 +97,7 @@ def open_graph(path: Path) -> Graph:
 
 def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
     """What `open_graph` returns, for a model already read from `path`."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = tuple(_spec(i, path) for i in model.graph.input if i.name not in constants)
+    inputs = tuple(_spec(value, path) for value in GraphIndex(model.graph).inputs)
     outputs = tuple(_spec(o, path) for o in model.graph.output)
     note = _provenance(model, path)
     return Graph(
@@ -109,7 +110,7 @@ def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
         outputs=outputs,
         made_from=note.made_from,
         options=note.options,
-        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
+        opset=opset_of(model),
         operators=count_operators(model),
     )
 
@@ -126,11 +127,11 @@ def precision_of(model: onnx.ModelProto) -> str:
         return "int8"
     sizes: Counter[int] = Counter()
     for tensor in model.graph.initializer:
-        sizes[tensor.data_type] += _elements(tensor.dims)
+        sizes[tensor.data_type] += math.prod(tensor.dims)
     return "fp16" if sizes[TensorProto.FLOAT16] > sizes[TensorProto.FLOAT] else "fp32"
 
 
-def set_metadata(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
+def set_metadata_in_place(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
     """Put edgerep's provenance into the model's metadata, replacing what was there."""
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
@@ -140,7 +141,7 @@ def set_metadata(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Provenance:
-    """What `set_metadata` wrote; the defaults are those of a file that edgerep did not write."""
+    """What the metadata say; the defaults are those of a file that edgerep did not write."""
 
     form: str = "unknown"
     batch: BatchProfile | None = None
@@ -188,10 +189,3 @@ def _batch_of(inputs: Iterable[TensorSpec]) -> BatchProfile:
     sizes = {spec.shape[0] for spec in inputs if spec.shape}
     fixed = next((size for size in sizes if size is not None), 1)
     return BatchProfile(fixed, fixed, fixed)
-
-
-def _elements(dims: Iterable[int]) -> int:
-    count = 1
-    for size in dims:
-        count *= size
-    return count

@@ -12,7 +12,7 @@ from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.errors import OnnxError
-from edgerep.export.graph.onnx_file import Graph, describe_model, set_metadata
+from edgerep.export.graph.onnx_file import Graph, describe_model, set_metadata_in_place
 
 
 def write_graph(
@@ -36,7 +36,7 @@ def write_graph(
         "made_from": list(made_from),
         "options": options,
     }
-    set_metadata(model, note)
+    set_metadata_in_place(model, note)
     model.producer_name, model.producer_version = "edgerep", __version__
     try:
         onnx.checker.check_model(model, full_check=True)

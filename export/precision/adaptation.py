@@ -11,7 +11,10 @@ import onnx
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
+from edgerep.export.graph.normalisation import (
+    fold_factor_in_place,
+    prepend_normalisation_in_place,
+)
 from edgerep.export.graph.onnx_file import Graph, read_model
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.half import convert_to_half
@@ -22,14 +25,17 @@ def apply_precision(
 ) -> onnx.ModelProto:
     """A float32 graph in `precision`, with `preprocessing` in front of it in float32.
 
-    The factor goes into the float32 weights first, so that they are rounded to float16 once.
+    The factor goes into the float32 weights first, so that they are rounded to float16 once. The
+    model that was given stays as it is; it is returned itself where nothing is to be done.
     """
-    if preprocessing.is_identity:
-        return convert_to_half(model) if precision == "fp16" else model
-    folded = fold_factor(model, preprocessing)
+    folded = False
+    if not preprocessing.is_identity:
+        model = _copy(model)
+        folded = fold_factor_in_place(model, preprocessing)
     if precision == "fp16":
         model = convert_to_half(model)
-    prepend_normalisation(model, preprocessing, with_factor=not folded)
+    if not preprocessing.is_identity:
+        prepend_normalisation_in_place(model, preprocessing, with_factor=not folded)
     return model
 
 
@@ -63,7 +69,7 @@ def adapt_onnx(
     if graph.precision == "fp32":
         model = apply_precision(model, precision, preprocessing)
     elif not preprocessing.is_identity:
-        prepend_normalisation(model, preprocessing, with_factor=True)
+        prepend_normalisation_in_place(model, preprocessing, with_factor=True)
     options = {**graph.options, "precision": precision}
     if not preprocessing.is_identity:
         options["preprocessing"] = asdict(preprocessing)
@@ -80,3 +86,9 @@ def adapt_onnx(
 def _has_preprocessing(graph: Graph) -> bool:
     there = graph.options.get("preprocessing")
     return bool(there) and there != json.loads(json.dumps(asdict(NO_PREPROCESSING)))
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

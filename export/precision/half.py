@@ -7,14 +7,14 @@ pixels of 0 to 255 and a mean of 123.675 are not what float16 is good at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import MutableSequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.errors import OnnxError
+from edgerep.export.graph.index import GraphIndex
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TYPED_ATTRIBUTES = {"Cast": "to"}
@@ -36,10 +36,11 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     graph = half.graph
-    front = [node for value in _images(graph) for node in _normalisation(graph, value.name)]
+    index = GraphIndex(graph)
+    front = [node for value in index.inputs for node in _normalisation(index, value.name)]
     made_in_front = {name for node in front for name in node.output}
     kept = {name for node in front for name in node.input} | _always_wide(graph)
-    _refuse_what_float16_cannot_hold(graph, kept)
+    _refuse_what_float16_cannot_hold(index, kept)
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             values = numpy_helper.to_array(tensor).astype(np.float16)
@@ -51,31 +52,19 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in graph.value_info:
         if value.name not in wide and value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
-    _cast_inputs(graph)
-    _cast_outputs(graph)
+    _cast_inputs(index)
+    _cast_outputs(GraphIndex(graph))
     _retype_listed_constants(graph)
     return half
 
 
-def _images(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
-    constants = {tensor.name for tensor in graph.initializer}
-    return (value for value in graph.input if value.name not in constants)
-
-
-def _normalisation(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+def _normalisation(index: GraphIndex, name: str) -> list[onnx.NodeProto]:
     """The operators behind an input that shift and scale it by constants of their own, in order."""
-    constants = {tensor.name for tensor in graph.initializer}
-    outputs = {value.name for value in graph.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for read in node.input:
-            readers.setdefault(read, []).append(node)
     found: list[onnx.NodeProto] = []
-    while len(readers.get(name, ())) == 1:
-        (node,) = readers[name]
+    while (node := index.only_reader(name)) is not None:
         others = [read for read in node.input if read != name]
-        own = all(read in constants and len(readers[read]) == 1 for read in others)
-        if node.op_type not in _NORMALISING or not own or node.output[0] in outputs:
+        own = all(read in index.initializers and index.only_reader(read) for read in others)
+        if node.op_type not in _NORMALISING or not own or node.output[0] in index.outputs:
             break
         found.append(node)
         name = node.output[0]
@@ -92,24 +81,10 @@ def _always_wide(graph: onnx.GraphProto) -> set[str]:
     }
 
 
-def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Float32 constants by name: initializers, and the values of `Constant`."""
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            yield tensor.name, numpy_helper.to_array(tensor)
-    for node in graph.node:
-        if node.op_type == "Constant":
-            value = helper.get_attribute_value(node.attribute[0])
-            if node.attribute[0].name in ("value_float", "value_floats"):
-                yield node.output[0], np.array(value, dtype=np.float32)
-            elif node.attribute[0].name == "value" and value.data_type == TensorProto.FLOAT:
-                yield node.output[0], numpy_helper.to_array(value)
-
-
-def _refuse_what_float16_cannot_hold(graph: onnx.GraphProto, kept: set[str]) -> None:
+def _refuse_what_float16_cannot_hold(index: GraphIndex, kept: set[str]) -> None:
     beyond, vanishing = [], []
-    for name, values in _constants(graph):
-        if name in kept:
+    for name, values in index.constants():
+        if name in kept or values.dtype != np.float32:
             continue
         largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
         if largest > _FLOAT16_MAX:
@@ -147,41 +122,46 @@ def _retype_attributes(node: onnx.NodeProto) -> None:
             attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
-def _cast_inputs(graph: onnx.GraphProto) -> None:
+def _cast_inputs(index: GraphIndex) -> None:
     """Put a cast where each float32 image, normalised or not, enters the network proper."""
-    nodes = list(graph.node)
-    for value in _images(graph):
-        front = _normalisation(graph, value.name)
+    nodes = list(index.graph.node)
+    for value in index.inputs:
+        front = _normalisation(index, value.name)
         casts = [node for node in front if node.op_type == "Cast"]
         element = casts[-1].attribute[0].i if casts else value.type.tensor_type.elem_type
         if element != TensorProto.FLOAT:
             continue
         wide = front[-1].output[0] if front else value.name
         narrow = f"{value.name}_float16"
-        for node in nodes:
-            node.input[:] = [narrow if name == wide else name for name in node.input]
+        for node in index.readers(wide):
+            _rename(node.input, wide, narrow)
         cast = helper.make_node(
             "Cast", [wide], [narrow], name=f"{value.name}_to_float16", to=TensorProto.FLOAT16
         )
         nodes.insert(nodes.index(front[-1]) + 1 if front else 0, cast)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    del index.graph.node[:]
+    index.graph.node.extend(nodes)
 
 
-def _cast_outputs(graph: onnx.GraphProto) -> None:
-    for value in graph.output:
+def _cast_outputs(index: GraphIndex) -> None:
+    for value in index.graph.output:
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
             continue
         narrow = f"{value.name}_float16"
-        for node in graph.node:
-            node.output[:] = [narrow if name == value.name else name for name in node.output]
-            node.input[:] = [narrow if name == value.name else name for name in node.input]
-        graph.node.append(
+        if (maker := index.makers.get(value.name)) is not None:
+            _rename(maker.output, value.name, narrow)
+        for node in index.readers(value.name):
+            _rename(node.input, value.name, narrow)
+        index.graph.node.append(
             helper.make_node(
                 "Cast", [narrow], [value.name], name=f"{value.name}_to_float32",
                 to=TensorProto.FLOAT,
             )
         )  # fmt: skip
+
+
+def _rename(names: MutableSequence[str], old: str, new: str) -> None:
+    names[:] = [new if name == old else name for name in names]
 
 
 def _retype_listed_constants(graph: onnx.GraphProto) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.errors import OnnxError
+from edgerep.export.graph.index import bodies_in
 
 _ELEMENTS: Mapping[str, int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 _REAL = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE)
@@ -41,13 +42,13 @@ def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in _REAL:
             value.type.tensor_type.elem_type = element
-    parts: list[Any] = [graph, *_subgraphs(graph.node), *wide.functions]
+    parts: list[Any] = [graph, *bodies_in(graph.node), *wide.functions]
     for part in parts:
         # Annotations of the types before; nothing needs them.
         del part.value_info[:]
         for node in part.node:
             _widen_node(node, element)
-    for part in (graph, *_subgraphs(graph.node)):
+    for part in (graph, *bodies_in(graph.node)):
         for tensor in part.initializer:
             _widen_tensor(tensor, element)
     return wide
@@ -71,18 +72,9 @@ def _refuse_inexact(model: onnx.ModelProto) -> None:
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    parts: list[Any] = [model.graph, *_subgraphs(model.graph.node), *model.functions]
+    parts: list[Any] = [model.graph, *bodies_in(model.graph.node), *model.functions]
     for part in parts:
         yield from part.node
-
-
-def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())]
-            for graph in inner:
-                yield graph
-                yield from _subgraphs(graph.node)
 
 
 def _widen_node(node: onnx.NodeProto, element: int) -> None:

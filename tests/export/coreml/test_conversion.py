@@ -28,7 +28,7 @@ from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.coreml.package import open_package
 from edgerep.export.coreml.quiet_coremltools import ct
 from edgerep.export.from_torch.onnx_export import export_onnx
-from edgerep.export.graph.onnx_file import Graph, open_graph, set_metadata
+from edgerep.export.graph.onnx_file import Graph, open_graph, set_metadata_in_place
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 from oracle import convert_by_coremltools, listing
@@ -173,7 +173,9 @@ def test_constant_reshape_with_dynamic_batch(
     shape = numpy_helper.from_array(np.array(target, np.int64), "shape")
     file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, ["n", 8, 2, 2])], ["y"], [shape])
     model = onnx.load(file)
-    set_metadata(model, {"form": "unknown", "batch": [1, 2, 4], "made_from": [], "options": {}})
+    set_metadata_in_place(
+        model, {"form": "unknown", "batch": [1, 2, 4], "made_from": [], "options": {}}
+    )
     onnx.save(model, file)
     package = export_coreml(file, tmp_path / "net.mlpackage")
     assert package.outputs[0].shape == (wanted or (None, 4, 8))

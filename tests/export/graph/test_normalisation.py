@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError
-from edgerep.export.graph.normalisation import fold_factor, prepend_normalisation
+from edgerep.export.graph.normalisation import fold_factor_in_place, prepend_normalisation_in_place
 
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MEAN_ONLY = Preprocessing("float", (0.5, 0.25, 0.125))
@@ -41,8 +41,8 @@ def images_for(preprocessing: Preprocessing) -> np.ndarray:
 def test_the_graph_normalises_before_it_pads(preprocessing: Preprocessing, fold: bool) -> None:
     model = graph_of()
     if fold:
-        assert fold_factor(model, preprocessing)
-    prepend_normalisation(model, preprocessing, with_factor=not fold)
+        assert fold_factor_in_place(model, preprocessing)
+    prepend_normalisation_in_place(model, preprocessing, with_factor=not fold)
     onnx.checker.check_model(model, full_check=True)
     assert ("Mul" in {node.op_type for node in model.graph.node}) is not fold
     images = images_for(preprocessing)
@@ -55,7 +55,7 @@ def test_the_graph_normalises_before_it_pads(preprocessing: Preprocessing, fold:
 
 def test_pixels_are_declared_as_uint8_and_cast_once() -> None:
     model = graph_of()
-    prepend_normalisation(model, PIXELS, with_factor=True)
+    prepend_normalisation_in_place(model, PIXELS, with_factor=True)
     assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     assert [node.op_type for node in model.graph.node] == ["Cast", "Sub", "Mul", "Conv"]
 
@@ -63,7 +63,7 @@ def test_pixels_are_declared_as_uint8_and_cast_once() -> None:
 def test_every_reader_of_the_image_gets_the_normalised_one() -> None:
     model = graph_of("a = Conv <pads = [1, 1, 1, 1]> (x, w)  "
                      "b = Conv <pads = [1, 1, 1, 1]> (x, w)  y = Add(a, b)")  # fmt: skip
-    prepend_normalisation(model, PIXELS, with_factor=True)
+    prepend_normalisation_in_place(model, PIXELS, with_factor=True)
     assert [list(n.input) for n in model.graph.node if n.op_type == "Conv"] == [
         ["x_normalised", "w"], ["x_normalised", "w"],
     ]  # fmt: skip
@@ -78,14 +78,14 @@ def test_every_reader_of_the_image_gets_the_normalised_one() -> None:
 def test_the_factor_is_not_folded_where_something_else_would_change(body: str) -> None:
     model = graph_of(body)
     before = model.SerializeToString(deterministic=True)
-    assert not fold_factor(model, PIXELS)
+    assert not fold_factor_in_place(model, PIXELS)
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_the_factor_is_not_folded_into_a_grouped_convolution() -> None:
     model = graph_of("y = Conv <group = 3, pads = [1, 1, 1, 1]> (x, w)")
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT[:, :1].repeat(3, 0), "w"))
-    assert not fold_factor(model, PIXELS)
+    assert not fold_factor_in_place(model, PIXELS)
 
 
 @pytest.mark.parametrize("declared", [
@@ -93,16 +93,18 @@ def test_the_factor_is_not_folded_into_a_grouped_convolution() -> None:
 ])  # fmt: skip
 def test_anything_but_one_image_is_refused_with_the_inputs_named(declared: str) -> None:
     with pytest.raises(OnnxError, match=r"one image input \[N, C, H, W\].*x"):
-        prepend_normalisation(graph_of(inputs=declared), PIXELS, with_factor=True)
+        prepend_normalisation_in_place(graph_of(inputs=declared), PIXELS, with_factor=True)
 
 
 def test_a_graph_that_takes_pixels_has_its_preprocessing_already() -> None:
     model = graph_of()
-    prepend_normalisation(model, PIXELS, with_factor=True)
+    prepend_normalisation_in_place(model, PIXELS, with_factor=True)
     with pytest.raises(OnnxError, match="`x` is not float32: the graph already has"):
-        prepend_normalisation(model, PIXELS, with_factor=True)
+        prepend_normalisation_in_place(model, PIXELS, with_factor=True)
 
 
 def test_a_mean_for_other_channels_is_refused() -> None:
     with pytest.raises(OptionError, match="mean has 2 values and the image 3 channels"):
-        prepend_normalisation(graph_of(), Preprocessing("float", (0.1, 0.2)), with_factor=True)
+        prepend_normalisation_in_place(
+            graph_of(), Preprocessing("float", (0.1, 0.2)), with_factor=True
+        )

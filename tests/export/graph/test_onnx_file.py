@@ -24,7 +24,7 @@ from edgerep.export.graph.onnx_file import (
     open_graph,
     precision_of,
     read_model,
-    set_metadata,
+    set_metadata_in_place,
 )
 
 NOTE = {"form": "fused", "batch": [1, 2, 4], "made_from": [{"kind": "checkpoint", "name": "a.pth"}],
@@ -101,8 +101,8 @@ def test_weights_that_are_listed_among_the_inputs_are_no_inputs(tmp_path: Path) 
 def test_provenance_comes_back_and_replaces_only_what_edgerep_wrote(tmp_path: Path) -> None:
     model = model_of()
     model.metadata_props.add(key="author", value="somebody")
-    set_metadata(model, {"form": "unfused"})
-    set_metadata(model, NOTE)
+    set_metadata_in_place(model, {"form": "unfused"})
+    set_metadata_in_place(model, NOTE)
     assert [prop.key for prop in model.metadata_props] == ["author", METADATA_KEY]
     path = saved(model, tmp_path)
     graph = open_graph(path)
