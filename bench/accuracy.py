@@ -12,7 +12,7 @@ from edgerep.bench.sessions.runnables import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.sessions.torch_session import TorchSession
 from edgerep.data.preprocessing import Preprocessing
-from edgerep.data.samples import Samples, require_fitting
+from edgerep.data.samples import Images, require_fitting
 from edgerep.errors import DataError, first_line
 
 _IMAGES_AT_ONCE = 32
@@ -36,13 +36,13 @@ class Accuracy:
         return {**asdict(self), "top1": self.top1}
 
 
-def require_classifier(module: nn.Module, samples: Samples, preprocessing: Preprocessing) -> None:
+def require_classifier(module: nn.Module, images: Images, preprocessing: Preprocessing) -> None:
     """Run a network on one labelled image, before hours go into what cannot be evaluated.
 
     Raises:
         DataError: It does not take the images, or gives anything but one row of numbers for each.
     """
-    image = preprocessing.apply(samples.images[:1]).astype(np.float32)
+    image = preprocessing.apply(images.pixels[:1]).astype(np.float32)
     with TorchSession(module) as session:
         try:
             outputs = session.run(image)
@@ -61,49 +61,49 @@ def require_classifier(module: nn.Module, samples: Samples, preprocessing: Prepr
 
 
 def module_accuracy(
-    module: nn.Module, samples: Samples, preprocessing: Preprocessing, *, form: str
+    module: nn.Module, images: Images, preprocessing: Preprocessing, *, form: str
 ) -> Accuracy:
     """Of a torch module in float32, with the preprocessing done before it.
 
     Raises:
         DataError: The images have no labels.
     """
-    images = preprocessing.apply(samples.images).astype(np.float32)
+    pixels = preprocessing.apply(images.pixels).astype(np.float32)
     with TorchSession(module) as session:
-        correct = _count(session, Samples(images, _labels(samples)), (1, _IMAGES_AT_ONCE))
-    return Accuracy(form, "torch", "fp32", correct, len(images))
+        correct = _count(session, Images(pixels, _labels(images)), (1, _IMAGES_AT_ONCE))
+    return Accuracy(form, "torch", "fp32", correct, len(pixels))
 
 
-def artefact_accuracy(runnable: Runnable, samples: Samples) -> Accuracy:
+def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
     """Of an artefact that can be run here, at the largest batch it is made for.
 
     Raises:
         DataError: The images have no labels, or do not fit the artefact.
     """
-    _labels(samples)
-    require_fitting(samples.images, runnable.inputs[0])
+    _labels(images)
+    require_fitting(images.pixels, runnable.inputs[0])
     with runnable.open() as session:
         limits = (runnable.batch.smallest, min(runnable.batch.largest, _IMAGES_AT_ONCE))
-        correct = _count(session, samples, (limits[0], max(limits)))
+        correct = _count(session, images, (limits[0], max(limits)))
         return Accuracy(
-            runnable.kind, session.runtime, runnable.precision, correct, len(samples.images)
+            runnable.kind, session.runtime, runnable.precision, correct, len(images.pixels)
         )
 
 
-def _count(session: Session, samples: Samples, batch: tuple[int, int]) -> int:
+def _count(session: Session, images: Images, batch: tuple[int, int]) -> int:
     """Right answers, in batches of the largest size; the last is filled up where it must be."""
     smallest, largest = batch
-    labels, correct = _labels(samples), 0
+    labels, correct = _labels(images), 0
     for start in range(0, len(labels), largest):
         wanted = labels[start : start + largest]
         count = max(len(wanted), smallest)
-        images = samples.images[np.arange(start, start + count) % len(labels)]
-        outputs = session.run(images)[0][: len(wanted)]
+        pixels = images.pixels[np.arange(start, start + count) % len(labels)]
+        outputs = session.run(pixels)[0][: len(wanted)]
         correct += int((outputs.reshape(len(wanted), -1).argmax(1) == wanted).sum())
     return correct
 
 
-def _labels(samples: Samples) -> np.ndarray[Any, np.dtype[Any]]:
-    if samples.labels is None:
+def _labels(images: Images) -> np.ndarray[Any, np.dtype[Any]]:
+    if images.labels is None:
         raise DataError("accuracy needs `labels` [N] beside `images` in the .npz file")
-    return samples.labels
+    return images.labels

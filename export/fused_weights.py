@@ -63,11 +63,11 @@ def _own_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _named(tensors: dict[str, torch.Tensor], to: str) -> dict[str, torch.Tensor]:
     if to == "official":
         return tensors
-    form = format_of(to, tensors)
+    theirs = format_of(to, tensors)
     renamed = {}
     for name, tensor in tensors.items():
-        theirs = format_name(form, name)
-        if theirs is None:
+        spelt = format_name(theirs, name)
+        if spelt is None:
             raise OptionError(f"{to} has no name for {name}: write it with the official names")
-        renamed[theirs] = tensor
+        renamed[spelt] = tensor
     return renamed

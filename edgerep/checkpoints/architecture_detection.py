@@ -53,14 +53,14 @@ def recognise(found: Identified, source: str) -> Recognised:
     linear = tensors.get("linear.weight")
     if linear is None:
         raise CheckpointError(
-            f"{source} is {found.form.title} without its classifier: "
+            f"{source} is {found.written_by.title} without its classifier: "
             f"{found.spell('linear.weight')} is missing. edgerep.load reads whole classifiers"
         )
     if linear.ndim != 2 or linear.numel() == 0:
         raise CheckpointError(
             f"{source}: {found.spell('linear.weight')} is no matrix: {list(linear.shape)}"
         )
-    architecture, plain = _RECOGNISERS[found.form.family](
-        tensors, source, lambda name: found.prefix + block_name(found.form, name)
+    architecture, plain = _RECOGNISERS[found.written_by.family](
+        tensors, source, lambda name: found.prefix + block_name(found.written_by, name)
     )
     return Recognised(architecture, plain)

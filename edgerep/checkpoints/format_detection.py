@@ -33,13 +33,13 @@ class Identified:
     """A table of tensors under canonical names.
 
     Attributes:
-        form: The format it was written in.
+        written_by: The format it was written in.
         tensors: By canonical name; tensors that have none keep the name in the file.
         names: The name in the file, by the name in `tensors`.
         notes: What was decided, in words.
     """
 
-    form: Format
+    written_by: Format
     prefix: str
     tensors: Mapping[str, Tensor]
     names: Mapping[str, str]
@@ -49,7 +49,7 @@ class Identified:
         """A canonical name as the file has it, or would have it."""
         if name in self.names:
             return self.names[name]
-        return self.prefix + (format_name(self.form, name) or name)
+        return self.prefix + (format_name(self.written_by, name) or name)
 
 
 def identify(tensors: Mapping[str, Tensor], source: str) -> Identified:
@@ -62,7 +62,7 @@ def identify(tensors: Mapping[str, Tensor], source: str) -> Identified:
     Raises:
         CheckpointError: The names are of no format that edgerep knows, or of two networks.
     """
-    prefix, form, notes = _choose(tensors, source)
+    prefix, written_by, notes = _choose(tensors, source)
     canonical: dict[str, Tensor] = {}
     names: dict[str, str] = {}
     extras, outside = [], []
@@ -70,10 +70,10 @@ def identify(tensors: Mapping[str, Tensor], source: str) -> Identified:
         bare = name.removeprefix(prefix)
         if not name.startswith(prefix):
             outside.append(name)
-        elif bare.startswith(form.extras):
+        elif bare.startswith(written_by.extras):
             extras.append(name)
         else:
-            new = canonical_name(form, bare) or name
+            new = canonical_name(written_by, bare) or name
             canonical[new], names[new] = tensor, name
     if prefix:
         notes.append(f"prefix '{prefix}' removed")
@@ -81,50 +81,50 @@ def identify(tensors: Mapping[str, Tensor], source: str) -> Identified:
         notes.append(f"left aside, outside '{prefix}': {_listed(outside)}")
     if extras:
         notes.append(f"auxiliary classifiers, which only training uses, dropped: {_listed(extras)}")
-    if form.linear_in_out:
+    if written_by.linear_in_out:
         notes += _drop_cached_fusions(canonical)
-    notes += _orient_linear(canonical, form)
-    return Identified(form, prefix, canonical, names, tuple(notes))
+    notes += _orient_linear(canonical, written_by)
+    return Identified(written_by, prefix, canonical, names, tuple(notes))
 
 
 def _choose(tensors: Mapping[str, Tensor], source: str) -> tuple[str, Format, list[str]]:
     """Prefix and format of the network, and what was decided."""
     best: dict[str, tuple[int, list[Format]]] = {}  # by prefix: tensors named, formats that do
-    for form in FORMATS:
-        for prefix in _prefixes(tensors, form):
+    for known in FORMATS:
+        for prefix in _prefixes(tensors, known):
             bare = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-            count = sum(canonical_name(form, name) is not None for name in bare)
-            most, forms = best.get(prefix, (0, []))
+            count = sum(canonical_name(known, name) is not None for name in bare)
+            most, candidates = best.get(prefix, (0, []))
             if count > most:
-                best[prefix] = (count, [form])
+                best[prefix] = (count, [known])
             elif count == most:
-                forms.append(form)
+                candidates.append(known)
     if not best:
         first = ", ".join(sorted(tensors)[:6])
-        titles = ", ".join(form.title for form in FORMATS)
+        titles = ", ".join(known.title for known in FORMATS)
         raise CheckpointError(
             f"{source} has the names of no format that edgerep reads ({titles}): it has "
             f"{len(tensors)} tensors, the first are {first}"
         )
     prefix, notes = _one_prefix(list(best), source)
-    _, forms = best[prefix]
-    if len(forms) > 1 and {form.family for form in forms} == {"RepVGG", "MobileOne"}:
-        family = "MobileOne" if _has_pointwise(tensors, prefix, forms[0]) else "RepVGG"
-        forms = [form for form in forms if form.family == family]
+    _, candidates = best[prefix]
+    if len(candidates) > 1 and {known.family for known in candidates} == {"RepVGG", "MobileOne"}:
+        family = "MobileOne" if _has_pointwise(tensors, prefix, candidates[0]) else "RepVGG"
+        candidates = [known for known in candidates if known.family == family]
         why = "has" if family == "MobileOne" else "has no"
         notes.append(f"named like RepVGG and MobileOne alike; {why} 1x1 kernels: {family}")
-    return prefix, forms[0], notes
+    return prefix, candidates[0], notes
 
 
-def _prefixes(tensors: Mapping[str, Tensor], form: Format) -> set[str]:
+def _prefixes(tensors: Mapping[str, Tensor], written_by: Format) -> set[str]:
     """What stands in front of the names of a format's convolutions, wherever they occur."""
-    blocks = "|".join(_pattern(theirs) for _, theirs in form.blocks)
+    blocks = "|".join(_pattern(theirs) for _, theirs in written_by.blocks)
     # Not the 1x1 and scale branches: in timm and MobileOne they are alike.
-    kernels = [theirs for ours, theirs in form.parts if ours in _KERNELS]
+    kernels = [theirs for ours, theirs in written_by.parts if ours in _KERNELS]
     parts = "|".join(map(_pattern, kernels))
     whole = re.compile(rf"((?:\w+\.)*?)(?:{blocks})\.(?:{parts})\.weight")
     found = {match[1] for name in tensors if (match := whole.fullmatch(name))}
-    told_apart = {theirs for _, theirs in form.leaves}
+    told_apart = {theirs for _, theirs in written_by.leaves}
     if told_apart and not any(name.rpartition(".")[2] in told_apart for name in tensors):
         return set()
     return found
@@ -150,8 +150,8 @@ def _one_prefix(prefixes: list[str], source: str) -> tuple[str, list[str]]:
     return averaged[0], [f"of the networks under {shown} the averaged one taken: '{averaged[0]}'"]
 
 
-def _has_pointwise(tensors: Mapping[str, Tensor], prefix: str, form: Format) -> bool:
-    theirs = dict(form.parts)
+def _has_pointwise(tensors: Mapping[str, Tensor], prefix: str, written_by: Format) -> bool:
+    theirs = dict(written_by.parts)
     name = theirs.get("rbr_reparam") or theirs["reparam_conv"]
     return any(
         tensor.ndim == 4 and tensor.shape[-1] == 1
@@ -174,19 +174,19 @@ def _drop_cached_fusions(tensors: dict[str, Tensor]) -> list[str]:
     return [f"branches read; the fused convolutions saved beside them dropped: {_listed(cached)}"]
 
 
-def _orient_linear(tensors: dict[str, Tensor], form: Format) -> list[str]:
-    if form.family != "RepVGG" or form.writer not in ("official", "paddleclas"):
+def _orient_linear(tensors: dict[str, Tensor], written_by: Format) -> list[str]:
+    if written_by.family != "RepVGG" or written_by.writer not in ("official", "paddleclas"):
         return []  # PaddleClas's fused networks have the official names
     weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
     if weight is None or bias is None or weight.ndim != 2 or bias.ndim != 1:
         return []
     rows, columns = weight.shape
     if rows == columns:
-        if not form.linear_in_out:
+        if not written_by.linear_in_out:
             return []
         why = "square, so that its shape does not say; [inputs, classes] is PaddleClas's way"
     elif columns != len(bias):
-        if form.linear_in_out:
+        if written_by.linear_in_out:
             return ["linear.weight is [classes, inputs] already, unlike in PaddleClas: kept"]
         return []
     else:

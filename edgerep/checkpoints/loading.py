@@ -121,6 +121,6 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.origin = Origin(
-        name, checkpoint.sha256, f"{found.form.title}, {recognised.form} form", tuple(notes)
+        name, checkpoint.sha256, f"{found.written_by.title}, {recognised.form} form", tuple(notes)
     )
     return model.eval()

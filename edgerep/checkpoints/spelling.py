@@ -15,23 +15,23 @@ NUMBER = r"[0-9]{1,3}"
 _NUMBER = re.compile(rf"(?<=\.){NUMBER}(?=\.)")
 
 
-def canonical_name(form: Format, name: str) -> str | None:
+def canonical_name(written_by: Format, name: str) -> str | None:
     """The canonical name of the tensor that the format calls `name`; None if it has no such one.
 
     In timm, `stages.0.1.conv_kxk.bn.bias` is what is canonically `stage1.1.rbr_dense.bn.bias`.
     """
-    return _translate(_dictionary(form, to_canonical=True), name)
+    return _translate(_dictionary(written_by, to_canonical=True), name)
 
 
-def format_name(form: Format, name: str) -> str | None:
+def format_name(written_by: Format, name: str) -> str | None:
     """What the format calls the tensor with a canonical name; None if it has no such one."""
-    return _translate(_dictionary(form, to_canonical=False), name)
+    return _translate(_dictionary(written_by, to_canonical=False), name)
 
 
-def block_name(form: Format, name: str) -> str:
+def block_name(written_by: Format, name: str) -> str:
     """What the format calls the block with a canonical name."""
-    ours, theirs = (part.replace("#", "0") for part in form.parts[0])
-    whole = format_name(form, f"{name}.{ours}.weight")
+    ours, theirs = (part.replace("#", "0") for part in written_by.parts[0])
+    whole = format_name(written_by, f"{name}.{ours}.weight")
     return name if whole is None else whole.removesuffix(f".{theirs}.weight")
 
 
@@ -44,13 +44,13 @@ def format_of(writer: str, names: Collection[str]) -> Format:
     if writer not in WRITERS:
         raise OptionError(f"{writer!r} is no code base that edgerep knows: {', '.join(WRITERS)}")
     families = [
-        form.family
-        for form in FORMATS
-        if form.writer == "official" and all(format_name(form, name) for name in names)
+        known.family
+        for known in FORMATS
+        if known.writer == "official" and all(format_name(known, name) for name in names)
     ]
-    for form in FORMATS:
-        if form.writer == writer and form.family in families:
-            return form
+    for known in FORMATS:
+        if known.writer == writer and known.family in families:
+            return known
     what = f"no {families[0]}" if families else "no names for this network, which is of your own"
     raise OptionError(f"{writer} has {what}: write its weights with the official names")
 
@@ -65,18 +65,18 @@ class _Dictionary:
 
 
 @cache
-def _dictionary(form: Format, *, to_canonical: bool) -> _Dictionary:
-    leaves = {**{leaf: leaf for leaf in LEAVES}, **dict(form.leaves)}
+def _dictionary(written_by: Format, *, to_canonical: bool) -> _Dictionary:
+    leaves = {**{leaf: leaf for leaf in LEAVES}, **dict(written_by.leaves)}
 
     def turned(pair: tuple[str, str]) -> tuple[str, str]:
         return (pair[1], pair[0]) if to_canonical else pair
 
     return _Dictionary(
-        blocks=[(_block_pattern(old), new) for old, new in map(turned, form.blocks)],
-        parts=dict(map(turned, form.parts)),
+        blocks=[(_block_pattern(old), new) for old, new in map(turned, written_by.blocks)],
+        parts=dict(map(turned, written_by.parts)),
         leaves=dict(map(turned, leaves.items())),
-        head=turned(("linear", form.head)),
-        shift=(1 - form.first_stage) if to_canonical else (form.first_stage - 1),
+        head=turned(("linear", written_by.head)),
+        shift=(1 - written_by.first_stage) if to_canonical else (written_by.first_stage - 1),
     )
 
 

@@ -14,9 +14,9 @@ from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.result_file import write_result
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.options import network_options
 from edgerep.commands.shared.stages import forms_of, fuse_network, read_network
-from edgerep.commands.shared.wanted import wanted_from
 from edgerep.errors import MissingRuntimeError
 
 _ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
@@ -74,7 +74,7 @@ def command(
     """
     if output is not None:
         require_writable(output)
-    wanted = wanted_from(options)
+    wanted = graph_options(options)
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
         given: list[Any] = []
         for index, subject in enumerate(subjects):

@@ -11,6 +11,7 @@ from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import RUNTIMES
 from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.options import (
     calibration_option,
     keep_onnx_option,
@@ -19,7 +20,6 @@ from edgerep.commands.shared.options import (
     precision_option,
 )
 from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
-from edgerep.commands.shared.wanted import wanted_from
 from edgerep.export.engine.building import build_engine
 
 
@@ -97,7 +97,7 @@ def command(
     any case.
     """
     require_writable(output)
-    wanted = wanted_from(options)
+    wanted = graph_options(options)
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
         engine = build_engine(

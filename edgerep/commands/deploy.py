@@ -22,6 +22,7 @@ from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.commands.shared.checking import check, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.deployment import Deployment, deployment_json, deployment_text
+from edgerep.commands.shared.graph_options import GraphOptions, graph_options
 from edgerep.commands.shared.options import calibration_option, network_options
 from edgerep.commands.shared.stages import (
     describe_engine,
@@ -30,8 +31,7 @@ from edgerep.commands.shared.stages import (
     fuse_network,
     read_network,
 )
-from edgerep.commands.shared.wanted import Wanted, wanted_from
-from edgerep.data.samples import Samples, read_samples, require_fitting
+from edgerep.data.samples import Images, read_images, require_fitting
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.export.engine.building import build_engine
 from edgerep.export.from_torch.onnx_export import export_onnx
@@ -106,13 +106,13 @@ def command(
     """
     if output.exists() and not output.is_dir():
         raise OptionError(f"{output} is a file: give a folder to write into")
-    wanted = wanted_from(options)
-    samples = _samples(evaluate, wanted)
+    wanted = graph_options(options)
+    images = _labelled(evaluate, wanted)
     deployment = Deployment(output)
     with deployment.stage("read"):
         model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
-    if samples is not None:
-        require_classifier(model, samples, wanted.preprocessing)
+    if images is not None:
+        require_classifier(model, images, wanted.preprocessing)
     with deployment.stage("fuse"):
         fused = fuse_network(model, wanted, console)
         save_weights(fused, output / "fused.safetensors")
@@ -121,10 +121,10 @@ def command(
     with deployment.stage("parity"):
         report = check(model, deployment.artefacts, calibration, console)
     accuracies: list[Accuracy] = []
-    if samples is not None:
+    if images is not None:
         with deployment.stage("accuracy"):
-            accuracies = _accuracies(model, fused, deployment, samples, wanted)
-        console.progress("accuracy", f"{len(accuracies)} forms on {len(samples.images)} images")
+            accuracies = _accuracies(model, fused, deployment, images, wanted)
+        console.progress("accuracy", f"{len(accuracies)} forms on {len(images.pixels)} images")
     timed = None
     if bench:
         with deployment.stage("bench"):
@@ -144,7 +144,7 @@ def command(
 def _make(
     deployment: Deployment,
     fused: Fused,
-    wanted: Wanted,
+    wanted: GraphOptions,
     precision: str,
     runtime: str,
     target: str,
@@ -192,40 +192,40 @@ def _make_package(
                      f"{sum(package.operators.values())} operations")  # fmt: skip
 
 
-def _samples(evaluate: Path | None, wanted: Wanted) -> Samples | None:
+def _labelled(evaluate: Path | None, wanted: GraphOptions) -> Images | None:
     """Read the labelled images at once: a mistake in them should not surface at the end."""
     if evaluate is None:
         return None
-    samples = read_samples(evaluate)
-    if samples.labels is None:
+    images = read_images(evaluate)
+    if images.labels is None:
         raise OptionError(f"{evaluate} has no array `labels`: accuracy needs one label an image")
     if wanted.image_size is None:
         raise OptionError("accuracy needs a network that takes one image [C, H, W]: set no "
                           "--evaluate, or one --input-shape")  # fmt: skip
-    if samples.images.shape[2:] != wanted.image_size:
+    if images.pixels.shape[2:] != wanted.image_size:
         raise OptionError(
-            f"{evaluate} has images of {'x'.join(map(str, samples.images.shape[2:]))} and the "
+            f"{evaluate} has images of {'x'.join(map(str, images.pixels.shape[2:]))} and the "
             f"network is exported for {'x'.join(map(str, wanted.image_size))}: set --size"
         )
-    if str(samples.images.dtype) != wanted.preprocessing.dtype:
+    if str(images.pixels.dtype) != wanted.preprocessing.dtype:
         raise OptionError(
-            f"{evaluate} has {samples.images.dtype} images and the network is exported for "
+            f"{evaluate} has {images.pixels.dtype} images and the network is exported for "
             f"{wanted.preprocessing.dtype}: set --input"
         )
-    return samples
+    return images
 
 
 def _accuracies(
-    model: nn.Module, fused: Fused, deployment: Deployment, samples: Samples, wanted: Wanted
+    model: nn.Module, fused: Fused, deployment: Deployment, images: Images, wanted: GraphOptions
 ) -> list[Accuracy]:
     found = [
-        module_accuracy(model, samples, wanted.preprocessing, form="unfused"),
-        module_accuracy(fused.module, samples, wanted.preprocessing, form="fused"),
+        module_accuracy(model, images, wanted.preprocessing, form="unfused"),
+        module_accuracy(fused.module, images, wanted.preprocessing, form="fused"),
     ]
     for artefact in map(open_runnable, deployment.artefacts):
-        require_fitting(samples.images, artefact.inputs[0])
+        require_fitting(images.pixels, artefact.inputs[0])
         if artefact.why_not is None:
-            found.append(artefact_accuracy(artefact, samples))
+            found.append(artefact_accuracy(artefact, images))
     return found
 
 
@@ -233,7 +233,7 @@ def _timed(
     model: nn.Module,
     fused: Fused,
     deployment: Deployment,
-    wanted: Wanted,
+    wanted: GraphOptions,
     rounds: int,
     console: Console,
 ) -> BenchResult:

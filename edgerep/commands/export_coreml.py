@@ -11,6 +11,7 @@ from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
 from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.options import (
     calibration_option,
     keep_onnx_option,
@@ -20,7 +21,6 @@ from edgerep.commands.shared.options import (
     require_suffix,
 )
 from edgerep.commands.shared.stages import graph_beside, make_graph
-from edgerep.commands.shared.wanted import wanted_from
 from edgerep.errors import DataError
 
 
@@ -75,7 +75,7 @@ def command(
 
     require_suffix(output, PACKAGE_SUFFIX, "a Core ML package")
     require_writable(output, folder=True)
-    wanted = wanted_from(options)
+    wanted = graph_options(options)
     names = _read_labels(labels) if labels else None
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console)

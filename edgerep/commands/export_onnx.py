@@ -11,6 +11,7 @@ from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import ONNX_SUFFIX
 from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.options import (
     calibration_option,
     network_options,
@@ -19,7 +20,6 @@ from edgerep.commands.shared.options import (
     require_suffix,
 )
 from edgerep.commands.shared.stages import describe_graph, make_graph
-from edgerep.commands.shared.wanted import wanted_from
 from edgerep.errors import OptionError
 
 
@@ -49,7 +49,7 @@ def command(
     """
     require_suffix(output, ONNX_SUFFIX, "an ONNX file")
     require_writable(output)
-    wanted = wanted_from(options)
+    wanted = graph_options(options)
     made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused)
     if made.graph.path != output:
         raise OptionError(

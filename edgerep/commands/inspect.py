@@ -115,7 +115,7 @@ def _checkpoint(file: Path) -> dict[str, Any]:
     found = recognise(identified, file.name)
     return {
         "kind": "checkpoint",
-        "format": identified.form.title,
+        "format": identified.written_by.title,
         "form": found.form,
         "architecture": found.architecture.name,
         "details": asdict(found.architecture),

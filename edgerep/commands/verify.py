@@ -11,7 +11,7 @@ from edgerep.bench.report.text.parity import one_line, parity_table
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import bn_eps_option, calibration_option, model_option
 from edgerep.commands.shared.stages import read_network
-from edgerep.data.samples import read_samples
+from edgerep.data.samples import read_images
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 
@@ -43,7 +43,7 @@ def command(
     missing = [str(path) for path in artefacts if not path.exists()]
     if missing:
         raise EdgerepError(f"{', '.join(missing)}: no such file")
-    images = read_samples(calibration).images if calibration else None
+    images = read_images(calibration).pixels if calibration else None
     report = verify(
         reference
         if model is None

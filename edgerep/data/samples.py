@@ -12,10 +12,10 @@ from edgerep.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
-    """Images [N, C, H, W], uint8 or float32, and their labels [N] where the file has them."""
+class Images:
+    """Pixels [N, C, H, W], uint8 or float32, and their labels [N] where the file has them."""
 
-    images: Array
+    pixels: Array
     labels: Array | None
 
 
@@ -33,7 +33,7 @@ def require_fitting(images: Array, spec: TensorSpec) -> None:
         )
 
 
-def read_samples(path: Path) -> Samples:
+def read_images(path: Path) -> Images:
     """Read images, and labels where there are any, from an `.npz` or `.npy` file.
 
     An `.npz` has `images` [N, C, H, W] and perhaps `labels` [N]; an `.npy` is the images alone.
@@ -59,7 +59,7 @@ def read_samples(path: Path) -> Samples:
             f"{path}: labels must be {len(images)} integers, one per image; found "
             f"{labels.dtype} {list(labels.shape)}"
         )
-    return Samples(images, labels)
+    return Images(images, labels)
 
 
 def _read_arrays(path: Path) -> dict[str, Array | None]:

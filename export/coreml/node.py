@@ -19,7 +19,7 @@ _DATA_TYPES = ("float32", "float16", "int32")  # element types that a MIL operan
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class OnnxNode:
     """A node about to be emitted.
 
     Attributes:

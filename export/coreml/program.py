@@ -14,7 +14,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.folding import FOLDABLE, constants_of, fold
-from edgerep.export.coreml.node import Node, Var, attributes_of
+from edgerep.export.coreml.node import OnnxNode, Var, attributes_of
 from edgerep.export.coreml.operators.table import OPERATORS, emit
 from edgerep.export.coreml.patterns import recognise
 from edgerep.export.coreml.quiet_coremltools import mb, mil, types
@@ -173,7 +173,7 @@ def _emit(
 ) -> tuple[Any, ...]:
     """The node's outputs: each a `Var`, or an array where it is constant or made of sizes."""
     inputs = [values[name] if name else None for name in proto.input]
-    node = Node(
+    node = OnnxNode(
         operator=proto.op_type,
         name=proto.name or proto.output[0],
         result=names.of(proto.output[0]),

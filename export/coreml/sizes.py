@@ -18,20 +18,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnx import TensorProto
 
-from edgerep.export.coreml.node import Array, Node
+from edgerep.export.coreml.node import Array, OnnxNode
 
-Rule: TypeAlias = Callable[[Node], Array]
+Rule: TypeAlias = Callable[[OnnxNode], Array]
 _WHOLE = (TensorProto.INT64, TensorProto.INT32)
 
 
-def sizes_of(node: Node) -> Array:
+def sizes_of(node: OnnxNode) -> Array:
     """What ONNX's `Shape` gives: from `start` to `end` of the shape of a computed tensor."""
     shape = node.inputs[0].shape
     start, end = node.get("start", 0), node.get("end", len(shape))
     return _known(np.array(list(shape), dtype=object)[start:end])
 
 
-def compute_sizes(node: Node) -> Array:
+def compute_sizes(node: OnnxNode) -> Array:
     """The result of a node that reads sizes and constants only.
 
     Raises:
@@ -75,41 +75,41 @@ def _known(sizes: Array) -> Array:
     return plain.astype(np.int64) if all(isinstance(s, int) for s in plain.reshape(-1)) else plain
 
 
-def _whole(node: Node, index: int) -> list[int]:
+def _whole(node: OnnxNode, index: int) -> list[int]:
     return [int(number) for number in node.known(index).reshape(-1)]
 
 
-def _cast(node: Node) -> Array:
+def _cast(node: OnnxNode) -> Array:
     if node.get("to", None) not in _WHOLE:
         node.refuse("it casts the number of images to a type that is not for sizes")
     return node.sizes(0)
 
 
-def _gather(node: Node) -> Array:
+def _gather(node: OnnxNode) -> Array:
     return np.take(node.sizes(0), node.known(1), axis=node.get("axis", 0))
 
 
-def _slice(node: Node) -> Array:
+def _slice(node: OnnxNode) -> Array:
     begin, end = _whole(node, 1), _whole(node, 2)
     step = _whole(node, 4) if node.has(4) else [1] * len(begin)
     return node.sizes(0)[slice(begin[0], end[0], step[0])]  # sizes have one dimension
 
 
-def _squeeze(node: Node) -> Array:
+def _squeeze(node: OnnxNode) -> Array:
     axes = node.integers("axes", 1)
     return np.squeeze(node.sizes(0), axis=None if axes is None else tuple(axes))
 
 
-def _unsqueeze(node: Node) -> Array:
+def _unsqueeze(node: OnnxNode) -> Array:
     return np.expand_dims(node.sizes(0), tuple(node.integers("axes", 1) or ()))
 
 
-def _concat(node: Node) -> Array:
+def _concat(node: OnnxNode) -> Array:
     parts: Sequence[Array] = [node.sizes(index) for index in range(len(node.inputs))]
     return np.concatenate(parts, axis=node.get("axis", 0))
 
 
-def _divide(node: Node) -> Array:
+def _divide(node: OnnxNode) -> Array:
     over, under = np.broadcast_arrays(node.sizes(0), node.sizes(1))
     pairs = zip(over.reshape(-1), under.reshape(-1), strict=True)
     quotients = [quotient(a, b) for a, b in pairs]

@@ -47,7 +47,7 @@ class Traced:
     program: Any
 
 
-def trace(
+def exported(
     module: nn.Module,
     examples: Sequence[Tensor],
     interface: Sequence[InputShape],

@@ -15,7 +15,7 @@ from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
-from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, trace
+from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.writing import write_graph
@@ -101,7 +101,7 @@ def export_onnx(
     fused = isinstance(source, Fused) or (_is_own(module) and not norms)
     form = "fused" if fused else "unfused-folded" if fold_batchnorm else "unfused"
 
-    traced = trace(
+    traced = exported(
         module,
         examples,
         interface,

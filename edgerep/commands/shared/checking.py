@@ -15,7 +15,7 @@ from edgerep.bench.parity.report import ArtefactParity, ParityReport
 from edgerep.bench.parity.verification import verify
 from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
-from edgerep.data.samples import read_samples
+from edgerep.data.samples import read_images
 from edgerep.errors import OnnxError
 
 
@@ -30,7 +30,7 @@ def check(
     An ONNX file that cannot be a reference is no failure of the artefact made from it: that is
     said, and the result is None.
     """
-    images = read_samples(calibration).images if calibration else None
+    images = read_images(calibration).pixels if calibration else None
     truth: nn.Module | OnnxReference
     if isinstance(reference, Path):
         try:

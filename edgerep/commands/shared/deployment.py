@@ -19,7 +19,7 @@ from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.report.text.timing import bench_tables
 from edgerep.bench.timing.cases import BenchResult
 from edgerep.commands.shared.console import Console
-from edgerep.commands.shared.wanted import Wanted
+from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.fusion.fused import Fused
 
 
@@ -52,7 +52,7 @@ def deployment_json(
     accuracies: list[Accuracy],
     timed: BenchResult | None,
     precisions: tuple[str, ...],
-    wanted: Wanted,
+    wanted: GraphOptions,
 ) -> dict[str, Any]:
     """The JSON of `edgerep deploy --json` and of `deploy.json`."""
     return {

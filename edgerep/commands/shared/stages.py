@@ -15,8 +15,8 @@ from edgerep.artefacts.kinds import ONNX_SUFFIX, kind_of
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
+from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.commands.shared.options import require_suffix
-from edgerep.commands.shared.wanted import Wanted
 from edgerep.errors import OptionError
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
@@ -32,7 +32,7 @@ EXAMPLES = 2  # inputs that a network is fused on: more than one, so that mixed-
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class MadeGraph:
     """A graph, and what it can be compared with: the network, or the ONNX file it came from."""
 
     graph: Graph
@@ -51,7 +51,7 @@ def read_network(
     return network
 
 
-def fuse_network(model: nn.Module, wanted: Wanted, console: Console) -> Fused:
+def fuse_network(model: nn.Module, wanted: GraphOptions, console: Console) -> Fused:
     """Fuse a network; one of the user's own is run on the inputs that it will be exported for."""
     inputs = None
     if wanted.input_shapes is not None or not isinstance(model, Network):
@@ -66,12 +66,12 @@ def fuse_network(model: nn.Module, wanted: Wanted, console: Console) -> Fused:
 def make_graph(
     source: str,
     path: Path,
-    wanted: Wanted,
+    wanted: GraphOptions,
     *,
     precision: str | None,
     console: Console,
     unfused: bool = False,
-) -> Made:
+) -> MadeGraph:
     """The ONNX graph of a source: fused unless asked otherwise; an ONNX file that fits, as it is.
 
     Args:
@@ -84,7 +84,7 @@ def make_graph(
     """
     if kind_of(source) == "onnx":
         file = Path(source)
-        return Made(_graph_of_onnx(file, path, wanted, precision, console, unfused), file)
+        return MadeGraph(_graph_of_onnx(file, path, wanted, precision, console, unfused), file)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     graph = export_onnx(
         model if unfused else fuse_network(model, wanted, console),
@@ -96,13 +96,13 @@ def make_graph(
         preprocessing=wanted.preprocessing,
     )
     console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
-    return Made(graph, model)
+    return MadeGraph(graph, model)
 
 
 def _graph_of_onnx(
     source: Path,
     path: Path,
-    wanted: Wanted,
+    wanted: GraphOptions,
     precision: str | None,
     console: Console,
     unfused: bool,
@@ -138,7 +138,7 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
         yield Path(folder) / output.with_suffix(ONNX_SUFFIX).name
 
 
-def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: Wanted) -> list[Any]:
+def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: GraphOptions) -> list[Any]:
     """A network in every form that is worth timing, its ONNX files written into `folder`."""
     origin = origin_of(model)
     random = isinstance(model, Network) and origin is not None and origin.sha256 is None

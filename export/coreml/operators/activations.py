@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.coreml.node import Array, Node, Var
+from edgerep.export.coreml.node import Array, OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb, types
 
 
-def clip(node: Node) -> Var:
+def clip(node: OnnxNode) -> Var:
     x = node.data(0)
     if node.is_constant(1) and node.is_constant(2):
         return mb.clip(x=x, alpha=node.data(1), beta=node.data(2), name=node.result)
@@ -18,7 +18,7 @@ def clip(node: Node) -> Var:
     return mb.minimum(x=x, y=node.data(2), name=node.result) if node.has(2) else x
 
 
-def gelu(node: Node) -> Var:
+def gelu(node: OnnxNode) -> Var:
     modes = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}
     approximate = node.get("approximate", "none")
     if approximate not in modes:
@@ -26,12 +26,12 @@ def gelu(node: Node) -> Var:
     return mb.gelu(x=node.data(0), mode=modes[approximate], name=node.result)
 
 
-def leaky_relu(node: Node) -> Var:
+def leaky_relu(node: OnnxNode) -> Var:
     x = node.data(0)
     return mb.leaky_relu(x=x, alpha=node.number(x, "alpha", 0.01), name=node.result)
 
 
-def prelu(node: Node) -> Var:
+def prelu(node: OnnxNode) -> Var:
     """One slope per channel, [C]; [N, C] gets two positions for the time being.
 
     Core ML has different slopes only for images, [N, C, H, W]; the builder refuses the rest.
@@ -45,7 +45,7 @@ def prelu(node: Node) -> Var:
     return mb.squeeze(x=x, axes=[2, 3], name=node.result)
 
 
-def _channel_slopes(node: Node, x: Var) -> Array:
+def _channel_slopes(node: OnnxNode, x: Var) -> Array:
     slope = np.asarray(node.constant(1))
     if x.rank < 2:
         node.refuse(f"its input has rank {x.rank}; prelu takes 2 to 5")
@@ -55,13 +55,13 @@ def _channel_slopes(node: Node, x: Var) -> Array:
     return np.broadcast_to(slope.reshape(-1), x.shape[1]).copy()
 
 
-def hard_sigmoid(node: Node) -> Var:
+def hard_sigmoid(node: OnnxNode) -> Var:
     x = node.data(0)
     alpha, beta = node.number(x, "alpha", 0.2), node.number(x, "beta", 0.5)
     return mb.sigmoid_hard(x=x, alpha=alpha, beta=beta, name=node.result)
 
 
-def hard_swish(node: Node) -> Var:
+def hard_swish(node: OnnxNode) -> Var:
     """Emit x * clip(x / 6 + 1 / 2, 0, 1) in the three operations of coremltools' PyTorch front end.
 
     The first of them changes no result: it keeps an x of minus infinity from meeting a factor 0.
@@ -73,5 +73,5 @@ def hard_swish(node: Node) -> Var:
     return mb.mul(x=x, y=gate, name=node.result)
 
 
-def softmax(node: Node) -> Var:
+def softmax(node: OnnxNode) -> Var:
     return mb.softmax(x=node.data(0), axis=node.get("axis", -1), name=node.result)

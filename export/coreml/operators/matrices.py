@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.coreml.node import Array, Node, Var
+from edgerep.export.coreml.node import Array, OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb, types
 
 _LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
 
 
-def matmul(node: Node) -> Var:
+def matmul(node: OnnxNode) -> Var:
     """A product of matrices or of stacks of them; a vector is a matrix for the time being."""
     x, y = node.data(0), node.data(1)
     if node.is_constant(1) and y.ndim == 2 and x.rank in _LINEAR_RANKS:
@@ -44,7 +44,7 @@ def _untransposed(value: Var | Array) -> tuple[Var | Array, bool]:
     return (op.x, True) if turned else (value, False)
 
 
-def matmul_add(node: Node) -> Var:
+def matmul_add(node: OnnxNode) -> Var:
     """A linear layer: x [..., in], a constant weight [in, out] and its bias [out]."""
     x, weight, bias = node.data(0), node.constant(1), node.constant(2)
     if x.rank in _LINEAR_RANKS:
@@ -53,7 +53,7 @@ def matmul_add(node: Node) -> Var:
     return mb.add(x=y, y=bias, name=node.result)
 
 
-def gemm(node: Node) -> Var:
+def gemm(node: OnnxNode) -> Var:
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     flip_a, flip_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
     bias = _linear_bias(node)
@@ -63,7 +63,7 @@ def gemm(node: Node) -> Var:
     return _gemm_in_steps(node, alpha, beta, flip_a, flip_b)
 
 
-def _linear_bias(node: Node) -> Array | None:
+def _linear_bias(node: OnnxNode) -> Array | None:
     """The third input of a Gemm as `linear` wants it, [out]; None where it does not fit."""
     if not node.is_constant(1):
         return None
@@ -78,7 +78,7 @@ def _linear_bias(node: Node) -> Array | None:
     return np.broadcast_to(bias.reshape(-1), width).copy() if fits else None
 
 
-def _gemm_in_steps(node: Node, alpha: float, beta: float, flip_a: bool, flip_b: bool) -> Var:
+def _gemm_in_steps(node: OnnxNode, alpha: float, beta: float, flip_a: bool, flip_b: bool) -> Var:
     """A Gemm that is no `linear`: alpha * A B + beta * C, without the steps that change nothing."""
     y = mb.matmul(
         x=node.data(0), y=node.data(1), transpose_x=flip_a, transpose_y=flip_b,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 
 
-def batch_norm(node: Node) -> Var:
+def batch_norm(node: OnnxNode) -> Var:
     """[N, C, ...] with up to three positions; [N, C] gets one for the time being."""
     node.require("training_mode", 0)
     x = node.data(0)
@@ -26,7 +26,7 @@ def batch_norm(node: Node) -> Var:
     return mb.squeeze(x=y, axes=[2], name=node.result) if flat else y
 
 
-def layer_norm(node: Node) -> Var:
+def layer_norm(node: OnnxNode) -> Var:
     """`stash_type` says in which type ONNX computes the statistics; Core ML decides by itself."""
     x = node.data(0)
     axis = node.get("axis", -1) % x.rank

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgerep.export.coreml.node import Node, Var, is_whole
+from edgerep.export.coreml.node import OnnxNode, Var, is_whole
 from edgerep.export.coreml.operators.arithmetic import Emit
 
 
@@ -17,7 +17,7 @@ def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:
         whole: The result of whole numbers is exact, too.
     """
 
-    def emit(node: Node) -> Var:
+    def emit(node: OnnxNode) -> Var:
         x, axes = node.data(0), node.integers("axes", 1)
         if not whole and is_whole(x):
             node.refuse("it rounds its result to a whole number, which MIL does not promise")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 from edgerep.export.coreml.sizes import as_size, is_known, quotient
 
 _HIGHEST_RANK = 5
 
 
-def reshape(node: Node) -> Var:
+def reshape(node: OnnxNode) -> Var:
     x = node.data(0)
     target = [as_size(size) for size in node.sizes(1)]
     if not node.get("allowzero", 0):
@@ -27,20 +27,20 @@ def reshape(node: Node) -> Var:
     return _reshaped(node, x, target)
 
 
-def flatten(node: Node) -> Var:
+def flatten(node: OnnxNode) -> Var:
     x = node.data(0)
     axis = node.get("axis", 1)
     axis += x.rank if axis < 0 else 0
     return _reshaped(node, x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
 
 
-def transpose(node: Node) -> Var:
+def transpose(node: OnnxNode) -> Var:
     x = node.data(0)
     perm = node.get("perm", list(reversed(range(x.rank))))
     return mb.transpose(x=x, perm=perm, name=node.result)
 
 
-def squeeze(node: Node) -> Var:
+def squeeze(node: OnnxNode) -> Var:
     x, axes = node.data(0), node.integers("axes", 1)
     if axes is None and not all(map(is_known, x.shape)):
         node.refuse("it squeezes every dimension of size 1, and the batch can be one: name `axes`")
@@ -48,16 +48,16 @@ def squeeze(node: Node) -> Var:
     return mb.squeeze(x=x, axes=axes, name=node.result) if axes else x
 
 
-def unsqueeze(node: Node) -> Var:
+def unsqueeze(node: OnnxNode) -> Var:
     return mb.expand_dims(x=node.data(0), axes=node.integers("axes", 1), name=node.result)
 
 
-def concat(node: Node) -> Var:
+def concat(node: OnnxNode) -> Var:
     values = [node.data(index) for index in range(len(node.inputs))]
     return mb.concat(values=values, axis=node.get("axis", None), name=node.result)
 
 
-def _reshaped(node: Node, x: Var, target: list[Any]) -> Var:
+def _reshaped(node: OnnxNode, x: Var, target: list[Any]) -> Var:
     """Reshape to sizes of which one may be -1, and some may be expressions of the batch."""
     if len(target) > _HIGHEST_RANK:
         node.refuse(f"its target has {len(target)} dimensions; Core ML has {_HIGHEST_RANK}")

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb, types
 from edgerep.export.coreml.sizes import is_known
 
 
-def slice_(node: Node) -> Var:
+def slice_(node: OnnxNode) -> Var:
     x = node.data(0)
     begins, ends = node.integers("starts", 1), node.integers("ends", 2)
     axes = node.integers("axes", 3) or list(range(len(begins or ())))
@@ -29,7 +29,7 @@ def slice_(node: Node) -> Var:
     return _sliced(x, ranges, node.result)
 
 
-def gather(node: Node) -> Var:
+def gather(node: OnnxNode) -> Var:
     x, indices = node.data(0), node.known(1)
     axis = node.get("axis", 0) % x.rank
     size = x.shape[axis]
@@ -44,7 +44,7 @@ def gather(node: Node) -> Var:
     return mb.gather(x=x, indices=chosen, axis=axis, name=node.result)
 
 
-def split(node: Node) -> tuple[Var, ...]:
+def split(node: OnnxNode) -> tuple[Var, ...]:
     x = node.data(0)
     axis = node.get("axis", 0) % x.rank
     if not is_known(x.shape[axis]):
@@ -55,7 +55,7 @@ def split(node: Node) -> tuple[Var, ...]:
     return tuple(mb.split(x=x, split_sizes=sizes, axis=axis, name=node.result))
 
 
-def pad(node: Node) -> Var:
+def pad(node: OnnxNode) -> Var:
     node.require("mode", "constant")
     x, widths = node.data(0), node.integers("pads", 1) or []
     axes = node.integers("axes", 3) or list(range(x.rank))
@@ -74,7 +74,7 @@ def pad(node: Node) -> Var:
     return mb.pad(x=x, pad=around, mode="constant", constant_val=value, name=node.result)
 
 
-def expand(node: Node) -> Var:
+def expand(node: OnnxNode) -> Var:
     """Repeat what has size 1 as often as the target shape says."""
     if node.is_constant(0):
         node.refuse("it repeats a constant for every image; export the graph with one batch size")
@@ -95,7 +95,9 @@ def expand(node: Node) -> Var:
     return mb.tile(x=x, reps=repeats, name=node.result)
 
 
-def _range(node: Node, size: Any, begin: int, end: int, step: int) -> tuple[int, int, int] | None:
+def _range(
+    node: OnnxNode, size: Any, begin: int, end: int, step: int
+) -> tuple[int, int, int] | None:
     """Where a slice begins and ends, within the dimension; None if that is all of it."""
     if step < 1:
         node.refuse(f"its step is {step}; it has to go forward")
@@ -132,7 +134,7 @@ def _sliced(
     )
 
 
-def _even_parts(size: int, node: Node) -> list[int]:
+def _even_parts(size: int, node: OnnxNode) -> list[int]:
     """Parts of equal size, but for a smaller last one; opset 18 says how many, 13 one by output."""
     count = node.get("num_outputs", node.outputs)
     part = -(-size // count)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from edgerep.export.coreml.node import Node
+from edgerep.export.coreml.node import OnnxNode
 from edgerep.export.coreml.operators import (
     activations,
     arithmetic,
@@ -33,7 +33,7 @@ from edgerep.export.coreml.patterns import LINEAR, SWISH
 from edgerep.export.coreml.quiet_coremltools import mb
 
 # A `Var`, an array where the value is known after all, or a tuple of either, one per output.
-Emit: TypeAlias = Callable[[Node], Any]
+Emit: TypeAlias = Callable[[OnnxNode], Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Operator:
     attributes: frozenset[str]
 
 
-def emit(node: Node) -> Any:
+def emit(node: OnnxNode) -> Any:
     """Emit one node into the program being built.
 
     Raises:

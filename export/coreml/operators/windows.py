@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgerep.export.coreml.node import Node, Var
+from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 
 
-def conv(node: Node) -> Var:
+def conv(node: OnnxNode) -> Var:
     x, weight = node.data(0), node.constant(1)  # [N, C, ...], [C_out, C/groups, ...]
     kernel = weight.shape[2:]
     node.require("kernel_shape", list(kernel))
@@ -26,12 +26,12 @@ def conv(node: Node) -> Var:
     )  # fmt: skip
 
 
-def max_pool(node: Node) -> Var:
+def max_pool(node: OnnxNode) -> Var:
     node.require("storage_order", 0)
     return mb.max_pool(x=node.data(0), **_pool_window(node), name=node.result)
 
 
-def average_pool(node: Node) -> Var:
+def average_pool(node: OnnxNode) -> Var:
     exclude = not node.get("count_include_pad", 0)
     return mb.avg_pool(
         x=node.data(0), **_pool_window(node), exclude_padding_from_average=exclude,
@@ -39,7 +39,7 @@ def average_pool(node: Node) -> Var:
     )  # fmt: skip
 
 
-def _pool_window(node: Node) -> dict[str, object]:
+def _pool_window(node: OnnxNode) -> dict[str, object]:
     kernel = node.get("kernel_shape", None)
     ones = [1] * len(kernel)
     node.require("dilations", ones)
@@ -53,7 +53,7 @@ def _pool_window(node: Node) -> dict[str, object]:
 
 
 def _require_exact_cover(
-    node: Node, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]
+    node: OnnxNode, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]
 ) -> None:
     # Runtimes disagree about a last window that hangs over the edge; without one, rounding up
     # and rounding down are the same and the attribute means nothing.
@@ -63,7 +63,7 @@ def _require_exact_cover(
 
 
 def _pads(
-    node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    node: OnnxNode, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> list[int]:
     """Pads in MIL's order: beginning and end of each spatial dimension."""
     mode, rank = node.get("auto_pad", "NOTSET"), len(kernel)

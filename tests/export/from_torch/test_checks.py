@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgerep.errors import OnnxError
 from edgerep.export.from_torch.checks import Calls, calls_of, require_same_calls
-from edgerep.export.from_torch.exporter import trace
+from edgerep.export.from_torch.exporter import exported
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import InputShape
@@ -51,7 +51,7 @@ def test_what_is_unused_or_done_twice_may_be_missing_from_the_graph(tmp_path: Pa
 @pytest.mark.parametrize("fault", ["one more", "one less", "a BatchNorm more"])
 def test_a_graph_with_other_calls_is_refused(fault: str) -> None:
     module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)).eval()
-    traced = trace(
+    traced = exported(
         module, [IMAGES], [InputShape("input", (3, 8, 8))], dynamic=False, keep_batchnorm=False
     )
     called = calls_of(module, [IMAGES])

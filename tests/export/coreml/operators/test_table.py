@@ -16,7 +16,7 @@ from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.conversion import export_coreml
-from edgerep.export.coreml.node import Node, attributes_of
+from edgerep.export.coreml.node import OnnxNode, attributes_of
 from edgerep.export.coreml.operators.table import OPERATORS, emit
 from edgerep.export.coreml.package import Package
 
@@ -335,7 +335,7 @@ def test_products_of_whole_numbers_are_exact(tmp_path: Path) -> None:
 def test_unknown_attributes_are_refused() -> None:
     # No opset in reach has one that edgerep does not know, and the checker refuses invented ones.
     proto = helper.make_node("Relu", ["x"], ["y"], alpha=0.1, mode="steep")
-    node = Node("Relu", "the_node", "y", (None,), attributes_of(proto))
+    node = OnnxNode("Relu", "the_node", "y", (None,), attributes_of(proto))
     with pytest.raises(CoremlError, match="does not know: alpha, mode"):
         emit(node)
 

@@ -17,7 +17,7 @@ from edgerep.networks.interface import InputShapes
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GraphOptions:
     """The options by which a source becomes a graph.
 
     Attributes:
@@ -47,14 +47,14 @@ class Wanted:
         return height, width
 
 
-def wanted_from(options: dict[str, Any]) -> Wanted:
+def graph_options(options: dict[str, Any]) -> GraphOptions:
     """Take the values of `network_options` out of a command's keyword arguments."""
     shapes = shapes_from(options.pop("input_shapes"))
     context = click.get_current_context(silent=True)
     asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE
     if shapes is not None and asked:
         raise OptionError("--input-shape and --size say the same thing: give one of them")
-    return Wanted(
+    return GraphOptions(
         model=options.pop("model"),
         size=options.pop("size"),
         input_shapes=shapes,

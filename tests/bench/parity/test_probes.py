@@ -1,0 +1,76 @@
+"""Random samples and edge cases, for every input of an artefact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgerep.artefacts.tensors import TensorSpec
+from edgerep.bench.parity.probes import CALIBRATION_IMAGES, RANDOM_SAMPLES, make_probes
+from edgerep.data.samples import require_fitting
+from edgerep.errors import DataError
+
+IMAGE = TensorSpec("image", "float32", (None, 3, 4, 5))
+PIXELS = TensorSpec("image", "uint8", (None, 3, 4, 5))
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 5), dtype=np.uint8)
+
+specs = st.builds(
+    TensorSpec,
+    st.just("x"),
+    st.sampled_from(["float32", "float16", "uint8", "int8", "int32", "int64"]),
+    st.lists(st.integers(1, 5), max_size=4).map(lambda shape: (None, *shape)),
+)
+
+
+@given(st.lists(specs, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+def test_probes_are_finite_typed_and_the_same_for_the_same_seed(
+    wanted: list[TensorSpec], seed: int
+) -> None:
+    probes = make_probes(wanted, seed=seed)
+    count = RANDOM_SAMPLES + 6 * len(wanted)
+    assert probes.describe() == {"random": RANDOM_SAMPLES, "edge": 6 * len(wanted)}
+    for spec, array, again in zip(
+        wanted, probes.inputs, make_probes(wanted, seed=seed).inputs, strict=True
+    ):
+        assert array.shape == (count, *spec.shape[1:])
+        assert array.dtype == np.dtype(spec.dtype)
+        assert np.isfinite(array).all()
+        assert array.tobytes() == again.tobytes()
+
+
+def test_another_seed_draws_other_random_samples_and_the_same_edge_cases() -> None:
+    (one,), (two,) = (make_probes([IMAGE], seed=seed).inputs for seed in (0, 1))
+    assert (one[:RANDOM_SAMPLES] != two[:RANDOM_SAMPLES]).mean() > 0.99
+    assert (one[RANDOM_SAMPLES:] == two[RANDOM_SAMPLES:]).all()
+
+
+def test_edge_cases_of_an_image() -> None:
+    (array,) = make_probes([PIXELS]).inputs
+    low, high, first, last, board, ramp = array[RANDOM_SAMPLES:]
+    assert not low.any()
+    assert (high == 255).all()
+    assert [tuple(place) for place in np.argwhere(first[0])] == [(0, 0)]
+    assert [tuple(place) for place in np.argwhere(last[0])] == [(3, 4)]
+    assert board[0, :2, :3].tolist() == [[0, 255, 0], [255, 0, 255]]
+    assert (np.diff(ramp.astype(int), axis=1) > 0).all()
+    assert (np.diff(ramp.astype(int), axis=2) > 0).all()
+    assert len(np.unique(array, axis=0)) == len(array)
+
+
+def test_the_first_images_of_the_user_come_last_and_untouched() -> None:
+    probes = make_probes([PIXELS], IMAGES)
+    assert probes.describe()["calibration"] == CALIBRATION_IMAGES
+    assert (probes.inputs[0][-CALIBRATION_IMAGES:] == IMAGES[:CALIBRATION_IMAGES]).all()
+    assert len(probes.kinds) == len(probes.inputs[0])
+
+
+@pytest.mark.parametrize("images", [
+    IMAGES.astype(np.float32), IMAGES[:, :1], IMAGES[..., :3], IMAGES[0],
+])  # fmt: skip
+def test_images_that_do_not_fit_are_refused_with_both_shapes(images: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"takes uint8 \[3, 4, 5\]"):
+        require_fitting(images, PIXELS)
+    with pytest.raises(DataError, match=rf"given are {images.dtype}"):
+        make_probes([PIXELS], images)
