@@ -27,6 +27,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def kind_and_line(error: BaseException) -> str:
+    """The kind of somebody else's error and the first line of what it says."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first}"
+
+
 class EdgerepError(Exception):
     """Base of every error that edgerep raises on purpose."""
 

@@ -5,7 +5,7 @@ The reference is the unfused PyTorch network, or an ONNX file where there is no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.probes import Probes, make_probes
 from edgerep.bench.parity.references.network import Reference, open_reference
@@ -194,7 +195,7 @@ def _run_all(
     session: Session, inputs: Sequence[Array], size: int
 ) -> tuple[list[Array], NDArray[np.int64]]:
     """Every sample once at least, in batches of `size`; and which sample each output belongs to."""
-    batches = list(_orders(len(inputs[0]), size))
+    batches = list(batches_of(len(inputs[0]), size))
     found = [session.run(*(array[order] for array in inputs)) for order in batches]
     outputs = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     return outputs, np.concatenate(batches)
@@ -204,11 +205,6 @@ def _names(runnable: Runnable, count: int) -> tuple[str, ...]:
     if len(runnable.outputs) == count:
         return tuple(spec.name for spec in runnable.outputs)
     return ("logits",) if count == 1 else tuple(f"output_{index}" for index in range(count))
-
-
-def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, count, size):
-        yield np.arange(start, start + size) % count
 
 
 def _not_run(runnable: Runnable) -> ArtefactParity:

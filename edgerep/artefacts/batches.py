@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgerep.errors import OptionError
 
@@ -40,6 +43,12 @@ class BatchProfile:
     def to_json(self) -> list[int]:
         """Smallest, best-tuned and largest, as records and results have them."""
         return [self.smallest, self.optimum, self.largest]
+
+
+def batches_of(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """Which of `count` samples make up each batch; the last is filled up from the beginning."""
+    for start in range(0, count, size):
+        yield np.arange(start, start + size) % count
 
 
 def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfile:

@@ -19,7 +19,7 @@ from edgerep.checkpoints.state_dict_checks import (
     require_same_tensors,
     require_sound_values,
 )
-from edgerep.errors import CheckpointError, NetworkError, OptionError
+from edgerep.errors import CheckpointError, NetworkError, OptionError, kind_and_line
 from edgerep.networks.network import Origin, set_origin
 
 AS_BUILT = "-"  # in place of a checkpoint: the weights that the callable gave the network
@@ -88,7 +88,7 @@ def _imported(spec: str) -> Callable[[], nn.Module]:
             f"{spec}: {place} needs the package `{missing}`, which is not installed"
         ) from error
     except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
-        raise NetworkError(f"{spec}: importing {place} fails: {_words(error)}") from error
+        raise NetworkError(f"{spec}: importing {place} fails: {kind_and_line(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             inside = getattr(found, "__dict__", {})
@@ -119,7 +119,9 @@ def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         module = build()
     except (Exception, SystemExit) as error:  # whatever a user's own code raises
-        raise NetworkError(f"calling {name} without arguments fails: {_words(error)}") from error
+        raise NetworkError(
+            f"calling {name} without arguments fails: {kind_and_line(error)}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(module).__name__}")
     if lazy := [key for key, value in module.state_dict().items() if is_lazy(value)]:
@@ -149,7 +151,7 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
         module.load_state_dict({**counters, **given}, strict=False)
     except Exception as error:  # hooks of a user's own module
         raise CheckpointError(
-            f"{checkpoint.path.name}: {name} does not take its weights: {_words(error)}"
+            f"{checkpoint.path.name}: {name} does not take its weights: {kind_and_line(error)}"
         ) from error
     types = {
         f"{str(tensor.dtype).removeprefix('torch.')} weights of {checkpoint.path.name} read as "
@@ -192,8 +194,3 @@ def _require_sound_values(module: nn.Module, source: str) -> None:
 def _name_of(build: Callable[[], nn.Module]) -> str:
     name = getattr(build, "__qualname__", type(build).__qualname__)
     return f"{getattr(build, '__module__', '?')}:{name}"
-
-
-def _words(error: BaseException) -> str:
-    first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first}"

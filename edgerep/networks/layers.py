@@ -1,14 +1,16 @@
-"""What RepVGG and MobileOne share: a convolution with its BatchNorm; random numbers for both."""
+"""What RepVGG and MobileOne share: a convolution with its BatchNorm, stages, random weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgerep.networks.mobileone_architecture import MobileOnePlan
+from edgerep.networks.network import Described, Network
 from edgerep.networks.repvgg_architecture import BlockPlan
 
 _AnyNetwork = TypeVar("_AnyNetwork", bound=nn.Module)
@@ -31,6 +33,44 @@ class ConvBatchNorm(nn.Sequential):
             ),
         )  # fmt: skip
         self.add_module("bn", nn.BatchNorm2d(plan.out_channels, eps=eps))
+
+
+class StagedNetwork(Network):
+    """A classifier of blocks in stages: images [N, C, H, W] to logits [N, classes].
+
+    Args:
+        architecture: Its name, and what it takes.
+        blocks: By their paths in the network, in order of execution; `stage0` is the first.
+        features: Channels of the last block.
+        classes: Of the classifier, which sees the mean over all positions.
+        eps: Of every BatchNorm; a `state_dict` does not carry it.
+    """
+
+    def __init__(
+        self,
+        architecture: Described,
+        blocks: Iterable[tuple[str, nn.Module]],
+        *,
+        features: int,
+        classes: int,
+        eps: float,
+    ) -> None:
+        super().__init__(architecture, eps)
+        (_, self.stage0), *rest = blocks
+        self.stages: list[str] = []
+        for path, group in itertools.groupby(rest, lambda one: one[0].rpartition(".")[0]):
+            stage = nn.Sequential(*(block for _, block in group))
+            name, _, inner = path.partition(".")
+            self.add_module(name, nn.ModuleDict({inner: stage}) if inner else stage)
+            self.stages.append(path)
+        self.linear = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage0(x)
+        for path in self.stages:
+            x = self.get_submodule(path)(x)
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def randomised(build: Callable[[], _AnyNetwork], *, seed: int = 0) -> _AnyNetwork:

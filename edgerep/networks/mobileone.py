@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, randomised
+from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, StagedNetwork, randomised
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture, MobileOnePlan
-from edgerep.networks.network import Network
 
 
 class MobileOneSqueezeExcite(nn.Module):
@@ -87,7 +86,7 @@ def _squeeze(plan: MobileOnePlan) -> MobileOneSqueezeExcite | None:
     return MobileOneSqueezeExcite(plan.out_channels, plan.squeeze_channels)
 
 
-class MobileOne(Network):
+class MobileOne(StagedNetwork):
     """A MobileOne classifier: images [N, C, H, W] to logits [N, classes].
 
     Args:
@@ -103,27 +102,19 @@ class MobileOne(Network):
         plain: Collection[str] = (),
         eps: float = BATCHNORM_EPS,
     ) -> None:
-        super().__init__(architecture, eps)
-        self.architecture = architecture
-
         def block(plan: MobileOnePlan) -> nn.Module:
             return (
                 PlainMobileOneBlock(plan) if plan.name in plain else MobileOneBlock(plan, eps=eps)
             )
 
-        stem, *rest = architecture.blocks()
-        self.stage0 = block(stem)
-        for stage, depth in enumerate(architecture.depths, start=1):
-            plans, rest = rest[: 2 * depth], rest[2 * depth :]
-            self.add_module(f"stage{stage}", nn.Sequential(*map(block, plans)))
-        self.linear = nn.Linear(architecture.widths[-1], architecture.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stage0(x)
-        for stage in range(1, len(self.architecture.depths) + 1):
-            x = self.get_submodule(f"stage{stage}")(x)
-        logits: Tensor = self.linear(x.mean((2, 3)))
-        return logits
+        super().__init__(
+            architecture,
+            ((plan.name, block(plan)) for plan in architecture.blocks()),
+            features=architecture.widths[-1],
+            classes=architecture.classes,
+            eps=eps,
+        )
+        self.architecture = architecture
 
 
 def random_mobileone(

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, randomised
-from edgerep.networks.network import Network
+from edgerep.networks.layers import BATCHNORM_EPS, ConvBatchNorm, StagedNetwork, randomised
 from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
 
 
@@ -91,7 +90,7 @@ def _activate(y: Tensor, se: SqueezeExcite | None, post_se: SqueezeExcite | None
     return y
 
 
-class RepVGG(Network):
+class RepVGG(StagedNetwork):
     """A RepVGG classifier: images [N, C, H, W] to logits [N, classes].
 
     Args:
@@ -107,27 +106,17 @@ class RepVGG(Network):
         plain: Collection[str] = (),
         eps: float = BATCHNORM_EPS,
     ) -> None:
-        super().__init__(architecture, eps)
-        self.architecture = architecture
-
         def block(plan: BlockPlan) -> nn.Module:
             return PlainBlock(plan) if plan.name in plain else TrainBlock(plan, eps=eps)
 
-        stem, *rest = architecture.blocks()
-        self.stage0 = block(stem)
-        for stage in architecture.stages():
-            plans, rest = rest[: stage.depth], rest[stage.depth :]
-            blocks = nn.Sequential(*map(block, plans))
-            name, _, inner = stage.path.partition(".")
-            self.add_module(name, nn.ModuleDict({inner: blocks}) if inner else blocks)
-        self.linear = nn.Linear(architecture.widths[-1], architecture.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stage0(x)
-        for stage in self.architecture.stages():
-            x = self.get_submodule(stage.path)(x)
-        logits: Tensor = self.linear(x.mean((2, 3)))
-        return logits
+        super().__init__(
+            architecture,
+            ((plan.name, block(plan)) for plan in architecture.blocks()),
+            features=architecture.widths[-1],
+            classes=architecture.classes,
+            eps=eps,
+        )
+        self.architecture = architecture
 
 
 def random_repvgg(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgerep.errors import NetworkError
+from edgerep.errors import NetworkError, kind_and_line
 from edgerep.networks.interface import flat_outputs
 
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
@@ -45,13 +45,13 @@ def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) 
         return f"{name} cannot be exported to ONNX: {odd}"
     except Exception as own:  # whatever a user's own forward raises
         return (
-            f"{name} does not run on inputs {shapes}: {_first_line(own)}{_line(own)}. Say what it "
+            f"{name} does not run on inputs {shapes}: {_said(own)}{_line(own)}. Say what it "
             f"takes with --input-shape, or `input_shapes`"
         )
     root = list(_causes(error))[-1]
     return (
         f"{name} runs on inputs {shapes} and cannot be traced for ONNX: "
-        f"{_first_line(root)}{_line(root)}. Python that depends on the numbers in a tensor, or on "
+        f"{_said(root)}{_line(root)}. Python that depends on the numbers in a tensor, or on "
         f"the batch, cannot become a graph"
     )
 
@@ -80,9 +80,8 @@ def _part_with(operator: str, module: nn.Module, examples: Sequence[Tensor]) -> 
     return None
 
 
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-    return f"{type(error).__name__}: {line[:_LONGEST]}"
+def _said(error: BaseException) -> str:
+    return kind_and_line(error)[:_LONGEST].rstrip(".")
 
 
 def _line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import NetworkError, OptionError
+from edgerep.errors import NetworkError, OptionError, kind_and_line
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs
@@ -94,9 +94,8 @@ class Reference:
         try:
             answer = self._module(*batch)
         except Exception as error:  # whatever a user's own forward raises
-            first = (str(error).strip() or "no message").splitlines()[0]
             raise NetworkError(
-                f"{self.name} does not run on inputs {shapes}: {type(error).__name__}: {first}"
+                f"{self.name} does not run on inputs {shapes}: {kind_and_line(error)}"
             ) from error
         outputs = flat_outputs(answer)
         count = len(batch[0])

@@ -7,16 +7,16 @@ was trained is another question, which only a checkpoint can answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.references.onnx_kernels import KERNELS
 from edgerep.bench.parity.references.onnx_widening import widen
@@ -96,7 +96,7 @@ class OnnxReference:
         # A file with a dynamic batch is run image by image: the evaluator keeps every activation.
         size = self._input.shape[0] or 1
         with torch.inference_mode(), np.errstate(all="ignore"):
-            for order in _orders(len(fed), size):
+            for order in batches_of(len(fed), size):
                 try:
                     found: Any = evaluator.run(
                         None, {self._input.name: fed[order]}, intermediate=True
@@ -158,12 +158,6 @@ def _single(inputs: Sequence[Array]) -> Array:
             f"the artefact takes {len(inputs)} inputs, and an ONNX file as reference has one"
         )
     return inputs[0]
-
-
-def _orders(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """Which images make up each batch; the last is filled up from the beginning."""
-    for start in range(0, count, size):
-        yield np.arange(start, start + size) % count
 
 
 def _refuse_unknown(model: onnx.ModelProto, path: Path) -> None:
