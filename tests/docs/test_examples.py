@@ -8,14 +8,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 from docs.pages import (
     PAGES,
     ROOT,
-    Step,
     blocks_of,
     first_line_not_printed,
     is_part_of_a_file,
@@ -120,8 +118,7 @@ def test_a_shown_line_that_was_not_printed_is_found(
     assert first_line_not_printed(shown, PRINTED) == missing
 
 
-def test_a_promised_exit_code_is_read(tmp_path: Path) -> None:
+def test_a_promised_exit_code_is_read() -> None:
     (step,) = [step for step in STEPS if "nothing.pth" in step.words]
-    assert isinstance(step, Step)
     assert step.exit_code == 3
     assert step.words[-1] == "nothing.mlpackage"
