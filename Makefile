@@ -6,7 +6,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := docs/demo
 
-.PHONY: demo test lint bench clean
+# What is pure: no process is started, no network exported, no vendor's library called.
+PURE := tests/artefacts tests/data tests/torch_modules tests/networks tests/checkpoints/test_blocks.py \
+	tests/fusion/algebra tests/fusion/trace tests/fusion/regions tests/fusion/proof \
+	tests/export/graph tests/export/precision tests/export/engine/test_header.py \
+	tests/bench/parity/test_probes.py tests/bench/parity/test_report.py \
+	tests/bench/parity/test_tolerance.py tests/bench/timing/test_intervals.py \
+	tests/bench/timing/test_rounds.py tests/bench/report tests/docs/test_links.py \
+	tests/docs/test_architecture.py tests/test_imports.py
+
+.PHONY: check demo test lint bench picture clean
 
 # A trained checkpoint, all the way to artefacts, a parity table, a benchmark and a report in demo/.
 demo: $(INSTALLED)
@@ -18,11 +27,15 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
+# While you work: lint, types and the tests of the pure parts.
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto $(PURE) --ignore tests/fusion/algebra/test_fuzz_algebra.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy $(DEMO)/train_digits.py tests/speed
+	MYPYPATH=docs/examples $(BIN)/mypy $(DEMO)/train_digits.py docs/pictures/take.py docs/examples/mynets tests/speed
 
 # Fusing against the peers' converters, and where the time of the whole path goes. Minutes.
 bench: $(INSTALLED)
@@ -30,6 +43,11 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/speed/fuse_any.py
 	$(BIN)/python tests/speed/whole_path.py
 	$(BIN)/python tests/speed/start_up.py
+
+# The README's picture; needs Chromium.
+picture: $(INSTALLED)
+	$(BIN)/edgerep report docs/results/demo-2026-11-24.json -o report.html --title digits-repvgg.pth
+	$(BIN)/python docs/pictures/take.py report.html docs/pictures/report.png
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
