@@ -8,9 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from edgerep.artefacts.tensors import Array
 from edgerep.bench.machine.environment import (
     allowed_cores,
     environment,
@@ -26,7 +23,7 @@ from edgerep.bench.timing.idle import come_to_rest
 from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.ratios import labels_of, ratios_of
 from edgerep.bench.timing.rounds import Samples, measure
-from edgerep.bench.timing.subjects import Given, Options, subject_of
+from edgerep.bench.timing.subjects import Given, Options, random_inputs, subject_of
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.networks.interface import InputShapes
 
@@ -117,7 +114,7 @@ def run_bench(
             say(f"batch {size_of_batch}: {len(fitting)} case(s), warming up")
             samples = measure(
                 {
-                    one.label: one.session.bind(*_arrays(one.runnable, size_of_batch, seed))
+                    one.label: one.session.bind(*random_inputs(one.runnable, size_of_batch, seed))
                     for one in fitting
                 },
                 rounds=rounds,
@@ -209,19 +206,6 @@ def _case(one: _Open, batch: int, samples: Samples) -> Case:
 def _name(given: Given) -> str:
     path = getattr(given, "path", given)
     return getattr(path, "name", None) or str(path)
-
-
-def _arrays(runnable: Runnable, batch: int, seed: int) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    arrays: list[Array] = []
-    for spec in runnable.inputs:
-        shape, dtype = spec.concrete(batch), np.dtype(spec.dtype)
-        if np.issubdtype(dtype, np.integer):
-            top = min(256, np.iinfo(dtype).max + 1)
-            arrays.append(rng.integers(0, top, shape).astype(dtype))
-        else:
-            arrays.append(rng.standard_normal(shape).astype(dtype))
-    return arrays
 
 
 def _every_tenth(rounds: int, batch: int, say: Progress) -> Callable[[int], None]:

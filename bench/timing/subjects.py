@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from edgerep.artefacts.kinds import kind_of, suffixes_of
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.runnables import Runnable, form_of, open_runnable, runnable_module
 from edgerep.errors import MissingRuntimeError, OptionError
 
@@ -50,6 +53,20 @@ def subject_of(given: Given, options: Options) -> Runnable:
 
         given = load(given)
     return _network(given, options)
+
+
+def random_inputs(runnable: Runnable, batch: int, seed: int) -> list[Array]:
+    """What a case is timed on: standard normal numbers, uniform integers; the same for a seed."""
+    rng = np.random.default_rng(seed)
+    arrays: list[Array] = []
+    for spec in runnable.inputs:
+        shape, dtype = spec.concrete(batch), np.dtype(spec.dtype)
+        if np.issubdtype(dtype, np.integer):
+            top = min(256, np.iinfo(dtype).max + 1)
+            arrays.append(rng.integers(0, top, shape).astype(dtype))
+        else:
+            arrays.append(rng.standard_normal(shape).astype(dtype))
+    return arrays
 
 
 def _file(path: Path, options: Options) -> Runnable:

@@ -19,11 +19,11 @@ from edgerep.checkpoints.state_dict_checks import (
     require_same_tensors,
     require_sound_values,
 )
+from edgerep.checkpoints.weight_table import WRAPPER_PARTS
 from edgerep.errors import CheckpointError, NetworkError, OptionError, kind_and_line
 from edgerep.networks.network import Origin, set_origin
 
 AS_BUILT = "-"  # in place of a checkpoint: the weights that the callable gave the network
-_WRAPPER_PARTS = frozenset({"module", "_orig_mod"})  # which reading a checkpoint removes
 
 
 def own_network(
@@ -168,7 +168,7 @@ def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> di
     Reading removes the names of wrappers, and a prefix such as `backbone.` that every key has: a
     network whose every key begins like that has it in its own names too.
     """
-    plain = {key: [part for part in key.split(".") if part not in _WRAPPER_PARTS] for key in wanted}
+    plain = {key: [part for part in key.split(".") if part not in WRAPPER_PARTS] for key in wanted}
     alike = itertools.takewhile(
         lambda parts: len(set(parts)) == 1, zip(*(p[:-1] for p in plain.values()), strict=False)
     )
