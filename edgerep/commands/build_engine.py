@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.artefacts.kinds import RUNTIMES
 from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
@@ -18,6 +17,7 @@ from edgerep.commands.shared.options import (
     network_options,
     output_option,
     precision_option,
+    runtime_option,
 )
 from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
 from edgerep.export.engine.building import build_engine
@@ -27,13 +27,7 @@ from edgerep.export.engine.building import build_engine
 @click.argument("source")
 @output_option("The .engine file")
 @precision_option
-@click.option(
-    "--runtime",
-    type=click.Choice(("auto", *RUNTIMES)),
-    default="auto",
-    show_default=True,
-    help="auto: TensorRT where it and a GPU are here, else RTX.",
-)
+@runtime_option("auto: TensorRT where it and a GPU are here, else RTX.")
 @click.option(
     "--workspace",
     type=click.IntRange(min=1),

@@ -12,7 +12,7 @@ import click
 from torch import nn
 
 from edgerep.artefacts.files import write_text
-from edgerep.artefacts.kinds import PRECISIONS, RUNTIMES
+from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy, require_classifier
 from edgerep.bench.report.html.page import render_html
 from edgerep.bench.sessions.runnables import open_runnable
@@ -23,7 +23,7 @@ from edgerep.commands.shared.checking import check, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.deployment import Deployment, deployment_json, deployment_text
 from edgerep.commands.shared.graph_options import GraphOptions, graph_options
-from edgerep.commands.shared.options import calibration_option, network_options
+from edgerep.commands.shared.options import calibration_option, network_options, runtime_option
 from edgerep.commands.shared.stages import (
     describe_engine,
     describe_graph,
@@ -59,13 +59,7 @@ from edgerep.networks.network import origin_of, title_of
     show_default=True,
     help="May be repeated.",
 )
-@click.option(
-    "--runtime",
-    type=click.Choice(("auto", *RUNTIMES)),
-    default="auto",
-    show_default=True,
-    help="For the engine.",
-)
+@runtime_option("For the engine.")
 @click.option("--target", default="iOS16", show_default=True, help="For the Core ML package.")
 @click.option(
     "--evaluate",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
-from edgerep.artefacts.kinds import PRECISIONS
+from edgerep.artefacts.kinds import PRECISIONS, RUNTIMES
 from edgerep.data.preprocessing import INPUT_KINDS
 from edgerep.errors import OptionError
 from edgerep.networks.interface import InputShapes
@@ -108,6 +108,13 @@ def output_option(what: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=True, help=f"{what} to write."
     )
+
+
+def runtime_option(help: str) -> Callable[[F], F]:
+    return click.option(
+        "--runtime", type=click.Choice(("auto", *RUNTIMES)), default="auto", show_default=True,
+        help=help,
+    )  # fmt: skip
 
 
 def network_options(command: F) -> F:
