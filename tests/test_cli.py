@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import pickle
@@ -22,44 +20,18 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgerep.cli import main
+from command_line import ROOT, refused, run, run_in_process
 
-ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "docs" / "demo"
 CHECKPOINT = DEMO / "digits-repvgg.pth"
 PIXELS = ("--size", "32", "--input", "uint8", "--mean", "0.3059", "--std", "0.324")
-
-
-def edgerep(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgerep", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, timeout=300,
-    )  # fmt: skip
-
-
-def refused(code: int, *arguments: str | Path, says: str) -> None:
-    """The command fails with `code`, one message, no traceback, and nothing on stdout.
-
-    In this process, which takes a tenth of the time of one of its own.
-    """
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-        pytest.raises(SystemExit) as left,
-    ):
-        main([str(argument) for argument in arguments])
-    assert left.value.code == code, stderr.getvalue()
-    assert says in stderr.getvalue()
-    assert "Traceback" not in stderr.getvalue()
-    assert stdout.getvalue() == ""
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The digits network, deployed once for all tests that look at what came out."""
     folder = tmp_path_factory.mktemp("deployed") / "out"
-    done = edgerep(
+    done = run_in_process(
         "deploy", CHECKPOINT, "-o", folder, *PIXELS, "--batch", "1:2:4", "--json",
         "--calibration", DEMO / "calibration.npz", "--evaluate", DEMO / "test.npz",
         "--rounds", "6",
@@ -128,12 +100,12 @@ def test_bench_in_the_deployment_compares_fused_with_both_unfused_forms(
 def test_inspect_says_what_each_artefact_is(
     deployed: tuple[Path, dict[str, Any]], name: str, kind: str
 ) -> None:
-    done = edgerep("inspect", deployed[0] / name, "--json")
+    done = run("inspect", deployed[0] / name, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["kind"] == kind
     assert result["record"]["made_from"][-1]["name"] == CHECKPOINT.name
-    text = edgerep("inspect", deployed[0] / name)
+    text = run("inspect", deployed[0] / name)
     assert text.returncode == 0
     assert result["sha256"] in text.stdout
 
@@ -142,13 +114,13 @@ def test_verify_passes_on_what_was_deployed_and_fails_on_another_network(
     deployed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     graph = deployed[0] / "model.fp32.onnx"
-    good = edgerep("verify", CHECKPOINT, graph, "--json")
+    good = run("verify", CHECKPOINT, graph, "--json")
     assert good.returncode == 0
     assert json.loads(good.stdout)["passed"] is True
     weights = torch.load(CHECKPOINT, weights_only=True)
     weights["stage3.2.rbr_identity.bias"] += 0.05
     torch.save(weights, tmp_path / "other.pth")
-    bad = edgerep("verify", tmp_path / "other.pth", graph, "--json")
+    bad = run("verify", tmp_path / "other.pth", graph, "--json")
     assert bad.returncode == 1, bad.stderr
     assert json.loads(bad.stdout)["passed"] is False
 
@@ -161,7 +133,7 @@ def test_verify_of_an_engine_without_a_gpu_is_a_missing_runtime(
     )
     if engine["ran"]:
         pytest.skip("there is a GPU: the engine runs")
-    done = edgerep("verify", CHECKPOINT, deployed[0] / "model.fp32.engine")
+    done = run("verify", CHECKPOINT, deployed[0] / "model.fp32.engine")
     assert done.returncode == 4
     assert "not run" in done.stdout
     assert engine["why_not"] in done.stderr
@@ -173,13 +145,13 @@ def test_build_engine_and_export_coreml_from_an_onnx_file(
     graph = deployed[0] / "model.fp32.onnx"
     digest = json.loads((deployed[0] / "model.fp32.onnx.json").read_text())["sha256"]
     for command, name in (("build-engine", "a.engine"), ("export-coreml", "a.mlpackage")):
-        done = edgerep(command, graph, "-o", tmp_path / name, "--json")
+        done = run(command, graph, "-o", tmp_path / name, "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["made_from"][0]["sha256"] == digest
 
 
 def test_export_onnx_unfused_keeps_every_batchnorm(tmp_path: Path) -> None:
-    done = edgerep(
+    done = run(
         "export-onnx", CHECKPOINT, "-o", tmp_path / "a.onnx", "--size", "32", "--unfused", "--json"
     )
     assert done.returncode == 0, done.stderr
@@ -189,12 +161,12 @@ def test_export_onnx_unfused_keeps_every_batchnorm(tmp_path: Path) -> None:
 
 
 def test_fuse_prints_one_json_object_and_a_table_for_people(tmp_path: Path) -> None:
-    done = edgerep("fuse", CHECKPOINT, "-o", tmp_path / "a.safetensors", "--json")
+    done = run("fuse", CHECKPOINT, "-o", tmp_path / "a.safetensors", "--json")
     result = json.loads(done.stdout)
     assert len(result["blocks"]) == 16
     assert result["network"]["float64_rel"] < 1e-12
     assert result["left_unfused"] == []
-    text = edgerep("fuse", CHECKPOINT, "-o", tmp_path / "a.safetensors", "--quiet")
+    text = run("fuse", CHECKPOINT, "-o", tmp_path / "a.safetensors", "--quiet")
     assert text.stderr == ""
     assert "stage3.2" in text.stdout
 
@@ -203,13 +175,13 @@ def test_report_renders_what_deploy_wrote(
     deployed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    assert edgerep("report", deployed[0] / "deploy.json", "-o", page).returncode == 0
+    assert run("report", deployed[0] / "deploy.json", "-o", page).returncode == 0
     assert "model.fp32.onnx" in page.read_text()
     refused(3, "report", DEMO / "training.json", "-o", page, says="is not the JSON of")
 
 
 def test_doctor_names_a_fix_for_everything_that_is_missing() -> None:
-    result = json.loads(edgerep("doctor", "--json").stdout)
+    result = json.loads(run_in_process("doctor", "--json").stdout)
     assert result["abilities"]
     for ability in result["abilities"]:
         assert ability["ready"] or ability["fix"], ability
@@ -217,7 +189,7 @@ def test_doctor_names_a_fix_for_everything_that_is_missing() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_names_the_command(shell: str) -> None:
-    done = edgerep("completion", shell)
+    done = run_in_process("completion", shell)
     assert done.returncode == 0
     assert "_EDGEREP_COMPLETE" in done.stdout
 
@@ -242,7 +214,7 @@ def test_completion_offers_the_commands() -> None:
 def test_a_refusal_is_one_message_and_an_exit_code(
     code: int, arguments: tuple[str, ...], says: str, tmp_path: Path
 ) -> None:
-    done = edgerep(*arguments, cwd=tmp_path)
+    done = run_in_process(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -335,11 +307,11 @@ def odd_onnx(tmp_path: Path) -> Path:
 
 
 def test_unsupported_operators_are_all_named(odd_onnx: Path, tmp_path: Path) -> None:
-    done = edgerep("export-coreml", odd_onnx, "-o", tmp_path / "o.mlpackage")
+    done = run("export-coreml", odd_onnx, "-o", tmp_path / "o.mlpackage")
     assert done.returncode == 3
     assert "first_odd" in done.stderr
     assert "second_odd" in done.stderr
-    engine = edgerep("build-engine", odd_onnx, "-o", tmp_path / "o.engine")
+    engine = run("build-engine", odd_onnx, "-o", tmp_path / "o.engine")
     assert engine.returncode == 3
     assert "Det" in engine.stderr
     assert "Traceback" not in done.stderr + engine.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 import edgerep
+from command_line import Done, run, run_in_process
 from edgerep.errors import CheckpointError, EdgerepError, NetworkError, OptionError
 from edgerep.networks.network import origin_of
 
@@ -182,13 +181,8 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", "edgerep", *map(str, arguments)],
-        capture_output=True, text=True, cwd=folder, timeout=300,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+def command(folder: Path, *arguments: str | Path) -> Done:
+    return run(*arguments, cwd=folder)
 
 
 def test_a_callable_is_imported_from_the_current_folder_and_called(inside: Path) -> None:
@@ -345,9 +339,9 @@ def test_an_engine_is_built(name: str, folder: Path, tmp_path: Path) -> None:
 
 def test_a_network_of_three_inputs_is_deployed_and_timed(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = command(
-        folder, "deploy", "-", "--model", "ownnets.zoo:two", *SHAPES["two"], "-o", out,
-        "--batch", "1:2:3", "--rounds", "6", "--json",
+    done = run_in_process(
+        "deploy", "-", "--model", "ownnets.zoo:two", *SHAPES["two"], "-o", out,
+        "--batch", "2", "--rounds", "6", "--json", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

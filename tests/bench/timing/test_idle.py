@@ -69,12 +69,13 @@ def test_a_busy_thread_is_noticed() -> None:
     thread = threading.Thread(target=spin)
     thread.start()
     try:
-        rested = come_to_rest()
+        # Several tries: on a busy machine the thread may get no core for a while.
+        noticed = any(not come_to_rest() for _ in range(5))
     finally:
         stop.set()
         thread.join()
-    assert not rested
-    assert come_to_rest()
+    assert noticed
+    assert any(come_to_rest() for _ in range(5))
 
 
 def test_onnxruntime_has_stopped_spinning_afterwards(tmp_path: Path) -> None:
