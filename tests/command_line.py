@@ -28,10 +28,10 @@ class Done:
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> Done:
-    """Run a command as if it were started in `cwd`; what it imported from there is forgotten."""
+    """Run a command; as if it were started in `cwd`, what it imports from there is forgotten."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
-        _inside(cwd or Path.cwd()),
+        contextlib.nullcontext() if cwd is None else _inside(cwd),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
         pytest.raises(SystemExit) as left,
