@@ -1,7 +1,7 @@
 """Read a checkpoint file without letting it run code, down to one flat table of tensors.
 
-Which of several tables is taken: averaged weights (EMA) before raw ones, save for mmengine's files,
-where `state_dict` *is* the average; what was taken and what was left aside is said in the notes.
+Where a file holds several tables, averaged weights (EMA) are taken before raw ones; in mmengine's
+files `state_dict` *is* the average. `Checkpoint.notes` says what was taken and what was left aside.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _RAW = ("state_dict", "model", "model_state_dict", "network", "net", "params", "
 _WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
 # Counters that an average of weights keeps beside them (torch's AveragedModel, mmengine's).
 _AVERAGE_COUNTERS = ("n_averaged", "steps")
-# Added in front of every key by a bigger module that holds the network.
+# In front of every key where a bigger module held the network.
 _PREFIXES = ("model.", "backbone.", "network.", "net.", "encoder.")
-_NESTING = 4  # of tables in tables: {"model": {"state_dict": {...}}}
+_NESTING = 4  # levels of tables in tables: {"model": {"state_dict": {...}}}
 
 
 @dataclass(frozen=True, eq=False)
