@@ -50,7 +50,7 @@ def require_classifier(module: nn.Module, images: Images, preprocessing: Preproc
     Raises:
         DataError: The network does not take the images, or gives anything but one row of numbers
             for each.
-        OptionError: The preprocessing is not for so many channels.
+        OptionError: `mean` or `std` has neither one number nor one per channel.
     """
     image = preprocessing.apply(images.pixels[:1]).astype(np.float32)
     with TorchSession(module) as session:
@@ -77,7 +77,7 @@ def module_accuracy(
 
     Raises:
         DataError: The images have no labels.
-        OptionError: The preprocessing is not for so many channels.
+        OptionError: `mean` or `std` has neither one number nor one per channel.
         NetworkError: The module gives something else than tensors.
     """
     pixels = preprocessing.apply(images.pixels).astype(np.float32)
@@ -89,7 +89,7 @@ def module_accuracy(
 def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
     """The accuracy of a runnable that can be run here, its preprocessing being inside it.
 
-    The batch is the largest that it is made for, up to 32 images if it takes as few.
+    The batch size is 32, or the nearest to it that the runnable is made for.
 
     Raises:
         DataError: The images have no labels, or do not fit the input.
@@ -106,7 +106,7 @@ def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
 
 
 def _count(session: Session, images: Images, batch: tuple[int, int]) -> int:
-    """Right answers, in batches of the largest size; the last may be smaller.
+    """How many answers are right, in batches of the largest size; the last may be smaller.
 
     Args:
         session: Runs the network.

@@ -26,9 +26,9 @@ SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0}
 LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
 # An error above this share of the output is wrong whatever the network does to rounding errors.
 LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
-# How far the largest of thousands of errors may exceed their root mean square.
+# How many times their root mean square the largest of thousands of errors may be.
 PEAK_OVER_RMS = 8.0
-# A probe whose output is nearly zero is measured against this share of the median output.
+# A probe whose output is nearly zero is measured against this share of the median norm.
 _LEAST_SCALE = 0.1
 
 

@@ -50,7 +50,7 @@ class Session(Protocol):
 
 
 class OwnedSession:
-    """Base of the sessions: closes on exit; a call that `bind` gave drops what `run` gives."""
+    """Base of the sessions: closes on exit; `bind` gives a call that runs and drops the outputs."""
 
     runtime = ""
     how = ""

@@ -60,7 +60,7 @@ class Artefact:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON that commands print of an artefact which they made or inspected."""
+        """What commands that make or inspect an artefact print about it as JSON."""
         made_from = [dict(entry) for entry in self.made_from]
         return {"sha256": self.sha256, **self.ends(), "made_from": made_from}
 

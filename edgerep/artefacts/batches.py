@@ -50,7 +50,7 @@ class BatchProfile:
 
 
 def batches_of(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """The indices, of `count`, in each batch, [size]; the last is filled up from the beginning."""
+    """Indices below `count`, batch [size] after batch; the last is filled up from the beginning."""
     for start in range(0, count, size):
         yield np.arange(start, start + size) % count
 

@@ -39,7 +39,8 @@ def format_of(writer: str, names: Collection[str]) -> Format:
     """The format of the code base `writer` for the network with these canonical names.
 
     Raises:
-        OptionError: `writer` is none of `WRITERS`, or has no network of this family.
+        OptionError: `writer` is none of `WRITERS`, it has no network of this family, or the names
+            are of no family that edgerep knows.
     """
     if writer not in WRITERS:
         raise OptionError(f"{writer!r} is no code base that edgerep knows: {', '.join(WRITERS)}")

@@ -64,7 +64,7 @@ class Reference:
         Raises:
             NetworkError: The network fails on these inputs, or an output is no tensor with the
                 batch first.
-            OptionError: The preprocessing is not for so many channels.
+            OptionError: `mean` or `std` has neither one number nor one per channel.
         """
         return self._run(inputs, preprocessing, np.dtype(np.float64))
 
@@ -76,7 +76,7 @@ class Reference:
         Raises:
             NetworkError: The network fails on these inputs, or an output is no tensor with the
                 batch first.
-            OptionError: The preprocessing is not for so many channels.
+            OptionError: `mean` or `std` has neither one number nor one per channel.
         """
         return self._run(inputs, preprocessing, np.dtype(np.float32))
 

@@ -156,6 +156,6 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _order_statistic(samples: Sequence[float], q: float) -> float:
-    """About the `q`-quantile: a sample that a share `q` of them does not exceed; good to draw."""
+    """The sample that a share `q` of all does not exceed: close enough to the quantile to draw."""
     rising = sorted(samples)
     return rising[min(int(q * len(rising)), len(rising) - 1)]

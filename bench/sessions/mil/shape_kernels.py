@@ -25,7 +25,7 @@ def expand_dims(a: Arguments) -> Tensor:
 
 
 def slice_by_index(a: Arguments) -> Tensor:
-    """From `begin` to `end` by `stride`; where a mask is True, from the start or to the end."""
+    """What lies from `begin` to `end` by `stride`; a mask says from the start, or to the end."""
     x = tensor(a["x"])
     begin, end = ints(a["begin"]), ints(a["end"])
     stride = [1] * x.ndim if a.get("stride") is None else ints(a["stride"])
