@@ -19,7 +19,7 @@ class Artefact:
     Attributes:
         kind: "onnx", "engine" or "coreml".
         path: The file; the folder of a package.
-        sha256: Of the file; of a package, over all of its files, as `sha256_of` has it.
+        sha256: Of the file; of a package, over the names and hashes of all its files.
         precision: "fp32", "fp16" or "int8", as the graph's own types state it.
         form: "fused", "unfused" or "unfused-folded"; "unknown" for a file edgerep did not write.
         batch: The batch sizes it is made for.

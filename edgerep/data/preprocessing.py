@@ -102,7 +102,7 @@ def preprocessing_of(made_from: Sequence[Mapping[str, Any]]) -> Preprocessing:
     """The preprocessing inside whatever has these sources: that of its nearest ONNX graph.
 
     Args:
-        made_from: As a `Record` has it, nearest first; without a graph there is no preprocessing.
+        made_from: The sources, nearest first; without a graph there is no preprocessing.
 
     Raises:
         OptionError: The recorded preprocessing is out of range.
