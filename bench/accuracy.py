@@ -15,12 +15,20 @@ from edgerep.data.preprocessing import Preprocessing
 from edgerep.data.samples import Images, require_fitting
 from edgerep.errors import DataError, first_line
 
-_IMAGES_AT_ONCE = 32
+_IMAGES_AT_ONCE = 32  # bounds the memory of the activations
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How many labelled images a network put into their class."""
+    """How many labelled images a network put into their class.
+
+    Attributes:
+        form: "unfused" or "fused" for a module; for a file its kind: "onnx", "engine" or "coreml".
+        runtime: What ran it.
+        precision: "fp32", "fp16", ...
+        correct: Images whose largest output is that of their label.
+        total: Images that were looked at.
+    """
 
     form: str
     runtime: str
@@ -40,7 +48,9 @@ def require_classifier(module: nn.Module, images: Images, preprocessing: Preproc
     """Run a network on one labelled image, before hours go into what cannot be evaluated.
 
     Raises:
-        DataError: It does not take the images, or gives anything but one row of numbers for each.
+        DataError: The network does not take the images, or gives anything but one row of numbers
+            for each.
+        OptionError: `mean` or `std` has neither one number nor one per channel.
     """
     image = preprocessing.apply(images.pixels[:1]).astype(np.float32)
     with TorchSession(module) as session:
@@ -63,10 +73,12 @@ def require_classifier(module: nn.Module, images: Images, preprocessing: Preproc
 def module_accuracy(
     module: nn.Module, images: Images, preprocessing: Preprocessing, *, form: str
 ) -> Accuracy:
-    """Of a torch module in float32, with the preprocessing done before it.
+    """The accuracy of a torch module, run in float32 on images that were preprocessed before.
 
     Raises:
         DataError: The images have no labels.
+        OptionError: `mean` or `std` has neither one number nor one per channel.
+        NetworkError: The module gives something else than tensors.
     """
     pixels = preprocessing.apply(images.pixels).astype(np.float32)
     with TorchSession(module) as session:
@@ -75,10 +87,13 @@ def module_accuracy(
 
 
 def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
-    """Of an artefact that can be run here, at the largest batch it is made for.
+    """The accuracy of a runnable that can be run here, its preprocessing being inside it.
+
+    The batch size is 32, or the nearest to it that the runnable is made for.
 
     Raises:
-        DataError: The images have no labels, or do not fit the artefact.
+        DataError: The images have no labels, or do not fit the input.
+        EdgerepError: The runtime refuses the file, or breaks down.
     """
     _labels(images)
     require_fitting(images.pixels, runnable.inputs[0])
@@ -91,7 +106,13 @@ def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
 
 
 def _count(session: Session, images: Images, batch: tuple[int, int]) -> int:
-    """Right answers, in batches of the largest size; the last is filled up where it must be."""
+    """How many answers are right, in batches of the largest size; the last may be smaller.
+
+    Args:
+        session: Runs the network.
+        images: With labels.
+        batch: Smallest and largest; a smaller rest is filled up to the smallest.
+    """
     smallest, largest = batch
     labels, correct = _labels(images), 0
     for start in range(0, len(labels), largest):

@@ -1,4 +1,4 @@
-"""The command line: finds the command that was asked for, and turns errors into messages."""
+"""The command line: find the command that was asked for, and turn errors into messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgerep import __version__
 from edgerep.commands.shared.interruption import interruptible
 from edgerep.errors import EdgerepError, MissingDependencyError
 
-# Name and one line of help of each command, in a module of its name. The help stands here so that
+# Each command, whose module has its name, and its line of help. The help stands here so that
 # `--help` need not import what the commands import.
 _COMMANDS = {
     "inspect": "Say what a file is, how it was made and whether it can run here.",
@@ -73,7 +73,11 @@ def group() -> None:
 
 
 def main(args: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with the documented code."""
+    """Run the command line, and exit with a code that `--help` lists, or 130 after Ctrl-C.
+
+    Args:
+        args: Words of the command line without the program's name; if omitted, this process's own.
+    """
     arguments = sys.argv[1:] if args is None else args
     verbose = "--verbose" in arguments
     logging.basicConfig(

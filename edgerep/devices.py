@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-_NAME_BYTES = 256
+_NAME_BYTES = 256  # room for the name of a device
 # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h.
 _CAPABILITY = (75, 76)
 
@@ -20,7 +20,7 @@ class CudaDevice:
     Attributes:
         name: "Orin", "NVIDIA GeForce RTX 4090", ...
         compute_capability: "8.7", "8.9", ...
-        memory_bytes: All of it; on a Jetson, the memory that GPU and CPU share.
+        memory_bytes: The whole memory of the device; on a Jetson, which GPU and CPU share.
     """
 
     name: str

@@ -3,14 +3,14 @@
 EdgerepError                    3  an input is unreadable, malformed, unsafe or unsupported
   + CheckpointError             3  file, format, keys, values
   + NetworkError                3  the user's own network cannot be imported, built or run
-  + FusionError                 3  names the block
+  + FusionError                 3  names the site, or the network
   + OnnxError                   3  a graph cannot be made or read
-  + EngineError                 3  TensorRT refused
-  + CoremlError                 3  the Core ML conversion refused
+  + EngineError                 3  an engine cannot be built, read or run
+  + CoremlError                 3  a Core ML package cannot be made, read or run
   + DataError                   3  images or labels given by the user
-  + OutputError                 3  the artefact cannot be written
-  + OptionError                 2  options that contradict each other
-  + ParityError                 1  a comparison failed; carries the report
+  + OutputError                 3  a file cannot be written
+  + OptionError                 2  options that are wrong or contradict each other
+  + ParityError                 1  a comparison failed; names each bound that was exceeded
   + MissingRuntimeError         4  a package, driver or device is not there
       + MissingDependencyError  4  names the extra that brings it
 
@@ -48,7 +48,7 @@ class NetworkError(EdgerepError):
 
 
 class FusionError(EdgerepError):
-    """A block cannot be folded, or its folded form disagrees with it."""
+    """A network cannot be fused, or what was fused disagrees with what it was made from."""
 
 
 class OnnxError(EdgerepError):
@@ -56,11 +56,11 @@ class OnnxError(EdgerepError):
 
 
 class EngineError(EdgerepError):
-    """TensorRT did not parse the graph or did not build an engine."""
+    """An engine cannot be built from its graph, cannot be read, or breaks down when it is run."""
 
 
 class CoremlError(EdgerepError):
-    """The graph cannot be expressed as a Core ML program."""
+    """A Core ML package cannot be made from its graph exactly, cannot be read, or cannot be run."""
 
 
 class DataError(EdgerepError):
@@ -68,7 +68,7 @@ class DataError(EdgerepError):
 
 
 class OutputError(EdgerepError):
-    """An artefact cannot be written where it was asked for."""
+    """A file cannot be written where it was asked for."""
 
 
 class OptionError(EdgerepError):
@@ -90,7 +90,12 @@ class MissingRuntimeError(EdgerepError):
 
 
 class MissingDependencyError(MissingRuntimeError):
-    """A Python package is not installed; the message names the extra that brings it."""
+    """A Python package is not installed; the message names the extra that brings it.
+
+    Args:
+        package: The name under which Python imports it.
+        extra: Of edgerep: `pip install 'edgerep[extra]'`.
+    """
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(

@@ -16,7 +16,9 @@ from edgerep.networks.network import origin_entry
 
 
 def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Record:
-    """Write the fused network's `state_dict`; it loads back with `edgerep.load`.
+    """Write the `state_dict` of a fused network, and its record.
+
+    `edgerep.load` loads the file back, unless the network is one of the user's own.
 
     Args:
         fused: The network.
@@ -50,7 +52,7 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
 
 
 def _own_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The module's tensors; one that stands under two names twice, as the format demands."""
+    """The module's tensors, on the CPU; one under two names is copied, as the format demands."""
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in module.state_dict().items():

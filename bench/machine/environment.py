@@ -1,4 +1,4 @@
-"""What a measurement was taken on, without anything that names the machine or its user."""
+"""The machine and software of a measurement, without what names the machine or its user."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def allowed_cores() -> int:
 
 
 def load_average() -> list[float] | None:
-    """Runnable processes, averaged over 1, 5 and 15 minutes."""
+    """Processes that run or wait for a core, averaged over the last 1, 5 and 15 minutes.
+
+    None where the system does not say.
+    """
     if not hasattr(os, "getloadavg"):
         return None
     try:

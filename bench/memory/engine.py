@@ -1,4 +1,4 @@
-"""An engine's own account of its memory, in the bench's terms."""
+"""An engine's own account of its device memory, as the bench's `Memory`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MIB = 1 << 20
 
 
 def memory_of_engine(open_session: Callable[[], AbstractContextManager[Any]]) -> Memory:
-    """Open an engine, and put what it says of its memory into the bench's terms.
+    """Open an engine and ask it how much memory it needs; where that fails, `how` says why.
 
-    Nothing is timed meanwhile, so no process of its own is needed: the numbers are the engine's
-    account of itself and not a difference of what is free on the device, which others use too.
+    It needs no process of its own: the numbers are the engine's account of itself, and not a
+    difference of what is free on the device, which others use too.
 
     Args:
-        open_session: Gives a `TensorrtSession`.
+        open_session: Gives a `TensorrtSession`, which is closed again.
     """
     try:
         with open_session() as session:

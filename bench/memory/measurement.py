@@ -1,4 +1,4 @@
-"""Memory of anything that can be run, each kind in its own way."""
+"""Memory of any runnable, each kind in its own way."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def memory_of(runnable: Runnable, batch: int, *, threads: int, device: str) -> M
     """Memory at one batch size: measured in a process of its own, or as an engine states it.
 
     Args:
-        runnable: That can be run here.
-        batch: Samples in one inference; an engine speaks of the largest of its profile.
-        threads: As it is timed with.
-        device: Where torch modules run.
+        runnable: One that can be run here.
+        batch: The batch size; an engine speaks of the largest of its profile instead.
+        threads: CPU cores for one operation; 0 leaves the runtime's own choice.
+        device: Where torch modules run; only memory of the CPU is measured.
     """
     inputs = [spec.sized(batch) for spec in runnable.inputs]
     if runnable.kind == "engine":

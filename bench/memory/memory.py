@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 INFERENCES = 3  # the first allocates; the others show that it stays so
-_TIMEOUT_SECONDS = 600
+_TIMEOUT_SECONDS = 600  # of the measuring process
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Memory:
         weights_bytes: Of the tensors the network keeps: a module's parameters and buffers, an
             ONNX file's initializers, an engine's weights.
         activations_bytes: How far the peak while running exceeds what was resident after loading.
-            Memory that loading freed and running took again is not in it: a lower bound. Of an
-            engine, the scratch memory that its context takes on the device.
+            It is a lower bound: memory that loading freed and running took again is not in it. Of
+            an engine, the scratch memory that its context takes on the device.
         peak_bytes: Largest resident memory, loading included, above that of the same process
             with the runtime imported and the inputs made, before the network was loaded.
         how: One sentence saying what was measured, where, and what was not.
@@ -47,8 +47,13 @@ class Memory:
 def module_memory(module: nn.Module, inputs: Sequence[TensorSpec], *, threads: int = 0) -> Memory:
     """Memory of a module in evaluation mode on the CPU, measured in a fresh process.
 
-    The child gets the module as a pickle. A class that cannot be pickled or imported (defined in
-    `__main__`, a lambda among the attributes) is not measured. The shapes of `inputs` have no None.
+    The process gets the module as a pickle. A class that cannot be pickled or imported (defined in
+    `__main__`, a lambda among the attributes) is not measured.
+
+    Args:
+        module: The module.
+        inputs: What it takes; no shape has a None.
+        threads: CPU cores for one operation; 0 leaves torch's own choice.
     """
     import torch
 
@@ -65,7 +70,13 @@ def module_memory(module: nn.Module, inputs: Sequence[TensorSpec], *, threads: i
 
 
 def onnx_memory(path: Path, inputs: Sequence[TensorSpec], *, threads: int = 0) -> Memory:
-    """Memory of an ONNX file in ONNX Runtime on the CPU, measured in a fresh process."""
+    """Memory of an ONNX file in ONNX Runtime on the CPU, measured in a fresh process.
+
+    Args:
+        path: The file.
+        inputs: What it takes; no shape has a None.
+        threads: CPU cores for one operation; 0 leaves ONNX Runtime's own choice.
+    """
     imports = ["edgerep.bench.sessions.onnxruntime_session"]
     return _measured("onnxruntime", path, inputs, onnx_weights_bytes(path), imports, threads)
 
@@ -124,8 +135,8 @@ def _understood(answer: Mapping[str, Any], weights: int) -> Memory:
 
 
 def _ask(request: Mapping[str, Any]) -> dict[str, Any] | str:
-    """The probe's answer, or why there is none."""
-    # The child imports what the parent can import, also where a script changed sys.path.
+    """The answer of the measuring process, or why there is none."""
+    # That process can import what this one can, also where a script changed sys.path.
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     try:
         child = subprocess.run(

@@ -1,13 +1,14 @@
 """The child process in which one case's memory is measured: `python -m edgerep.bench.memory.probe`.
 
-A request comes as JSON on stdin, the answer goes as the last line of stdout; both are made and
-read by `memory.py`. A process of its own is what makes the number mean something: in
-the process that times, other cases' weights, arenas and freed memory are resident too.
+A request comes as JSON on stdin, the answer goes as the last line of stdout;
+`edgerep.bench.memory.memory` writes the one and reads the other. A process of its own is what makes
+the number mean something: in the process that times, other cases' weights, arenas and freed memory
+are resident too.
 
 Request: `runtime` ("torch" or "onnxruntime"), `path`, `imports` (modules to import before the
 baseline), `inputs` (list of {`shape`, `dtype`}), `threads`, `inferences`.
-Answer: `baseline_bytes`, `loaded_bytes`, `load_peak_bytes`, `run_peak_bytes`, `source`; each of
-the middle two is null where the system cannot tell it apart.
+Answer: `baseline_bytes`, `loaded_bytes`, `load_peak_bytes`, `run_peak_bytes`, `source`;
+`loaded_bytes` and `load_peak_bytes` are null where the system cannot reset a process's peak.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ def main() -> None:
 
 
 def probe(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure one case in this process; meant to be the only thing the process does."""
+    """The answer to a request: measures one case in this process, which should do nothing else.
+
+    Args:
+        request: The keys are in the docstring of this module, and so are those of the answer.
+    """
     import numpy as np
 
     for name in request["imports"]:
@@ -55,12 +60,12 @@ def probe(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resident_bytes() -> int:
-    """Memory resident now; where only a peak can be had (macOS), the peak so far."""
+    """Memory of this process resident now; its peak so far where only that can be had (macOS)."""
     return _status_bytes("VmRSS") if _has_proc() else peak_bytes()
 
 
 def peak_bytes() -> int:
-    """Largest resident memory since the start, or since `reset_peak`."""
+    """Largest resident memory of this process since its start, or since `reset_peak`."""
     if _has_proc():
         return _status_bytes("VmHWM")
     import resource  # not on Windows, where `edgerep.bench.memory.memory` does not start this

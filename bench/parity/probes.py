@@ -1,4 +1,4 @@
-"""The samples on which an artefact is compared with its reference."""
+"""The probes: inputs on which an artefact is compared with its reference."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
-RANDOM_SAMPLES = 4
-CALIBRATION_IMAGES = 16
+RANDOM_SAMPLES = 4  # random probes
+CALIBRATION_IMAGES = 16  # how many of the user's own images are taken, at most
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Distinct samples, one array [N, ...] per input in its type, and where each came from."""
+    """Distinct probes.
+
+    Attributes:
+        inputs: One array [N, ...] for each input, in the input's type.
+        kinds: Of each of the N probes: "random", "edge" or "calibration".
+    """
 
     inputs: tuple[Array, ...]
     kinds: tuple[str, ...]
 
     def describe(self) -> dict[str, int]:
-        """How many samples there are of each kind."""
+        """How many probes there are of each kind."""
         return {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
 
 
 def make_probes(
     specs: Sequence[TensorSpec], calibration: Array | None = None, *, seed: int = 0
 ) -> Probes:
-    """Random samples, edge cases, and the first of the user's own images.
+    """Random probes, edge cases, and the first of the user's own images, in this order.
 
     The edge cases are what wrong padding, wrong borders and lost biases show on: all low, all
     high, one bright pixel in each of two opposite corners, a checkerboard, a ramp. Of several
     inputs each has its edge cases, while the others are random.
 
     Args:
-        specs: What the artefact takes.
-        calibration: Images for its one image input.
-        seed: Of the random samples.
+        specs: The inputs of the artefact.
+        calibration: Images [N, C, H, W] for its one input.
+        seed: Of the random probes.
 
     Raises:
-        DataError: The user's images do not fit the input.
+        DataError: The user's images do not fit the input, or there are several inputs.
     """
     rng = np.random.default_rng(seed)
     edges = [_edges(spec) for spec in specs]
@@ -67,7 +72,10 @@ def make_probes(
 
 
 def _random(spec: TensorSpec, count: int, rng: np.random.Generator) -> Array:
-    """Standard normal; pixels uniform; of other integers 0 and 1, which any table has."""
+    """Random numbers, [count, ...]: standard normal; uniform pixels; of other integers 0 and 1.
+
+    Other integers may be indices: any table has a row 0 and a row 1.
+    """
     shape = (count, *spec.concrete(1)[1:])
     if np.dtype(spec.dtype).kind == "f":
         return rng.standard_normal(shape)

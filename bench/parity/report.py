@@ -15,7 +15,7 @@ from edgerep.errors import ParityError
 
 @dataclass(frozen=True, slots=True)
 class BatchParity:
-    """The comparison at one batch size."""
+    """The comparison of one output at one batch size; passed if both bounds hold."""
 
     batch: int
     difference: Difference
@@ -31,8 +31,8 @@ class OutputParity:
 
     Attributes:
         name: As the artefact calls it.
-        tolerance: Anchored to this output's own float32 error and scale; zero for integers, which
-            must be equal.
+        tolerance: Anchored to the reference's float32 error and scale in this output; zero for
+            integers, which must be equal.
         batches: The comparison at each batch size.
     """
 
@@ -46,7 +46,7 @@ class OutputParity:
 
     @property
     def severity(self) -> float:
-        """Its largest error in units of what is allowed; infinite where it has not passed."""
+        """The largest error, as a share of its bound; infinite where the output has not passed."""
         if not self.passed:
             return np.inf
         bounds = self.tolerance
@@ -67,13 +67,15 @@ class ArtefactParity:
     """One artefact against the reference; the figures are those of its worst output.
 
     Attributes:
+        path: The file as it was given; the name of a module.
         runtime: What ran it, or would have.
+        precision: "fp32", "fp16", ...
         ran: False for an artefact that cannot be run on this machine: it has not passed.
-        why_not: The reason.
-        how: What computed the answers, in one sentence.
-        tolerance: Of the worst output.
-        batches: Of the worst output; passed where all outputs have.
-        probes: How many samples of each kind were used.
+        why_not: Why it was not run; None where it was.
+        how: What computed the answers, in one sentence; empty where it was not run.
+        tolerance: Of the worst output; None where it was not run.
+        batches: The worst output's comparison at each batch size, passed only if all outputs have.
+        probes: How many probes of each kind were used.
         outputs: Every output by itself, in the order of the artefact.
     """
 
@@ -90,7 +92,7 @@ class ArtefactParity:
 
     @property
     def worst(self) -> OutputParity | None:
-        """The output whose figures stand for the artefact."""
+        """The output whose figures stand for the artefact; None where it was not run."""
         return max(self.outputs, key=lambda output: output.severity, default=None)
 
     @property
@@ -110,7 +112,7 @@ class ParityReport:
     """The comparison of several artefacts with one reference.
 
     Attributes:
-        reference: Its name.
+        reference: The name of the reference.
         artefacts: In the order they were given.
         reference_kind: "network", as it was trained; or "onnx", and then nothing is said about
             the network that the ONNX file was exported from.
@@ -134,7 +136,8 @@ class ParityReport:
         """Raise unless the report passed.
 
         Raises:
-            ParityError: Naming each artefact and batch that failed, with its error and bound.
+            ParityError: An artefact that ran disagrees, or nothing ran; each artefact, output and
+                batch that failed is named, with its error and bound.
         """
         if self.passed:
             return
@@ -179,7 +182,7 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
 
 
 def undecidable(tolerance: Tolerance) -> str:
-    """Why nothing can be said end to end about a network, in one sentence."""
+    """Why no comparison from end to end says anything about a network, in one sentence."""
     return (
         f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
         f"end-to-end comparison in {tolerance.precision} says anything; where it was fused, the "

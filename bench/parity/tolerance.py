@@ -26,9 +26,9 @@ SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0}
 LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
 # An error above this share of the output is wrong whatever the network does to rounding errors.
 LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
-# The largest of thousands of errors, over their root mean square.
+# How many times their root mean square the largest of thousands of errors may be.
 PEAK_OVER_RMS = 8.0
-# A sample whose output is nearly zero is measured against this share of the typical output.
+# A probe whose output is nearly zero is measured against this share of the median norm.
 _LEAST_SCALE = 0.1
 
 
@@ -37,8 +37,9 @@ class Tolerance:
     """What a comparison in one precision must keep to.
 
     Attributes:
-        rel_l2: Relative L2 error of any one sample.
-        max_abs: Largest absolute error of any one output.
+        precision: "fp32" or "fp16".
+        rel_l2: Largest relative L2 error that any one probe may have.
+        max_abs: Largest absolute error that any one number may have.
         amplification: The reference's own float32 error in unit roundoffs: how many times the
             network multiplies rounding errors. It anchors both bounds.
         decidable: False where the network multiplies them so much (a chaotic network) that no
@@ -54,14 +55,14 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Outputs against reference outputs, [N, ...].
+    """How far one output, [N, ...] for N probes, is from that of the reference.
 
     Attributes:
-        max_abs: Largest absolute difference.
-        rel_l2: Relative L2 difference of the worst sample.
-        sqnr_db: Signal to error ratio over all samples, in decibels; infinite if equal.
-        cosine: Cosine similarity of the worst sample.
-        top1_agreement: Share of samples whose largest output is the same one.
+        max_abs: Largest absolute difference of any one number.
+        rel_l2: Relative L2 difference of the worst probe.
+        sqnr_db: Signal to error ratio over all probes, in decibels; infinite if equal.
+        cosine: Cosine similarity of the worst probe.
+        top1_agreement: Share of probes whose largest number stands at the same place, 0 to 1.
     """
 
     max_abs: float
@@ -80,7 +81,12 @@ class Difference:
 
 
 def compare(outputs: Array, truth: NDArray[np.float64]) -> Difference:
-    """Measure outputs against the truth, sample by sample, in float64.
+    """Measure one output against the truth, probe by probe, in float64.
+
+    Args:
+        outputs: [N, ...].
+        truth: [N, ...]. A probe whose truth is nearly zero is measured against a tenth of the
+            median norm instead of its own.
 
     Raises:
         ValueError: The shapes differ.
@@ -121,10 +127,10 @@ def tolerance_for(
 
     Args:
         precision: A key of `UNIT_ROUNDOFF`.
-        truth: The reference's outputs in float64, [N, ...]; the largest sample gives the scale of
-            `max_abs`.
-        own_float32: The reference in float32 against itself in float64; None where it has no
-            float64 form, and then the network is taken for an average one.
+        truth: One output of the reference in float64, [N, ...]; the probe with the largest root
+            mean square gives the scale of `max_abs`.
+        own_float32: The reference in float32 against itself in float64. None where that is not
+            known: then the bounds are the closest, those of the best conditioned network.
     """
     amplification = LEAST_AMPLIFICATION[precision]
     if own_float32 is not None:

@@ -1,4 +1,4 @@
-"""Compare artefacts with their reference in float64, at every batch size of theirs.
+"""Compare artefacts with their reference in float64, at every batch size they are made for.
 
 The reference is the unfused PyTorch network, or an ONNX file where there is no network.
 """
@@ -44,10 +44,10 @@ def verify(
     seed: int = 0,
     progress: Callable[[ArtefactParity], None] = lambda result: None,
 ) -> ParityReport:
-    """Run each artefact on random, edge and calibration images and compare; a failure is a result.
+    """Run each artefact on random, edge and calibration inputs and compare; a failure is a result.
 
-    Every input is probed. Every output is compared against its own scale, integers for equality;
-    nested outputs of the reference are flattened as `edgerep.export_onnx` does.
+    Every input is probed. Every output is compared on its own scale, integers for equality; nested
+    outputs of the reference are flattened in the order of torch's pytrees, as in its graph.
 
     Args:
         reference: The network as it was trained: a checkpoint, the name of an architecture, a
@@ -58,8 +58,8 @@ def verify(
         calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
             artefacts of one input; weights, which take normalised images of any size, are
             compared without them.
-        bn_eps: As for `edgerep.load`, where `reference` is a checkpoint.
-        seed: Of the random images.
+        bn_eps: eps of every BatchNorm, where `reference` is a checkpoint; None is 1e-5.
+        seed: Of the random probes.
         progress: Called with each artefact's result as soon as it is there.
 
     Raises:
@@ -87,9 +87,10 @@ def verify(
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """The reference's outputs for a set of samples, and each output's own float32 error.
+    """The outputs of the reference for the probes, and the float32 error of each output.
 
-    `truth` is in float64, or integers as the network gives them; those have no error of their own.
+    An output in `truth` is in float64, or has integers as the network gives them; of integers the
+    error in `own_float32` is None.
     """
 
     probes: Probes
@@ -194,7 +195,7 @@ def _require_shapes(runnable: Runnable, outputs: Sequence[Array], truth: Sequenc
 def _run_all(
     session: Session, inputs: Sequence[Array], size: int
 ) -> tuple[list[Array], NDArray[np.int64]]:
-    """Every sample once at least, in batches of `size`; and which sample each output belongs to."""
+    """Outputs for every probe, once at least, in batches of `size`; and the probe of each row."""
     batches = list(batches_of(len(inputs[0]), size))
     found = [session.run(*(array[order] for array in inputs)) for order in batches]
     outputs = [np.concatenate(parts) for parts in zip(*found, strict=True)]

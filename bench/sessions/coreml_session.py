@@ -19,14 +19,15 @@ COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 
 def open_coreml(package: Package | Path | str, *, compute_units: str = "ALL") -> Session:
-    """The best that this machine can do with a package: Core ML on a Mac, else the interpreter.
+    """A session on a package: Core ML on a Mac, the reference interpreter elsewhere.
 
     Args:
         package: The package, or its folder.
         compute_units: One of `COMPUTE_UNITS`; the interpreter has only the CPU.
 
     Raises:
-        CoremlError: The package is damaged, or Core ML refuses it.
+        CoremlError: The package is damaged, Core ML refuses it, or the interpreter does not know
+            one of its operations.
         OptionError: `compute_units` is unknown.
     """
     _require_units(compute_units)
@@ -36,7 +37,7 @@ def open_coreml(package: Package | Path | str, *, compute_units: str = "ALL") ->
 
 
 class _PackageSession(OwnedSession):
-    """A package whose inputs are given as the ONNX graph takes them."""
+    """Base of the sessions on a package: inputs are given as its ONNX graph takes them."""
 
     def __init__(self, package: Package | Path | str) -> None:
         self.package = package if isinstance(package, Package) else open_package(package)
@@ -57,7 +58,7 @@ class _PackageSession(OwnedSession):
         return {spec.name: array for spec, array in zip(specs, inputs, strict=True)}
 
     def _outputs(self, answer: dict[str, Any]) -> tuple[Array, ...]:
-        """Arrays in float32; of a classifier, the probabilities in the order of its labels."""
+        """Outputs in float32; of a classifier, the probabilities [1, classes] in label order."""
         if self.package.labels:
             found = next(value for value in answer.values() if isinstance(value, dict))
             return (np.array([[found[name] for name in self.package.labels]], np.float32),)

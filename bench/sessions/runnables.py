@@ -1,4 +1,4 @@
-"""Any network, and any file edgerep made, as something that can be run: its ends, how it opens."""
+"""Any network and any file that edgerep made as a runnable: what it takes, and how it is opened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Runnable:
-    """One network in one form for one runtime: what parity and the bench need to know of it.
+    """One network in one form for one runtime: what parity and the bench need to know about it.
 
     Attributes:
         kind: "onnx", "engine", "coreml", "weights" or "module".
@@ -42,17 +42,17 @@ class Runnable:
         form: "fused", "unfused", "unfused-folded" or "unknown".
         runtime: What would run it; the session that is opened says what did.
         precision: "fp32", "fp16", ...
-        batch: The sizes it is made for.
-        any_batch: It takes any other size too.
-        inputs: As it takes them.
-        outputs: As it gives them; empty where only running it tells.
+        batch: The batch sizes it is made for.
+        any_batch: It takes any other batch size too.
+        inputs: In the order of `Session.run`; None in a shape is the dynamic batch.
+        outputs: In the order of `Session.run`; empty where only running it tells.
         network: SHA-256 of the checkpoint it came from; None where that is not known.
-        preprocessing: What is inside it.
+        preprocessing: What it does to its image itself.
         probabilities: It ends in a softmax that the network does not have.
         why_not: Why it cannot be run here, in one sentence; None where it can.
         module: The module, where PyTorch runs it.
-        opener: A new session on a number of cores (0: the runtime's own choice) and a device;
-            runtimes that have no such choice take none of the two.
+        opener: Opens a session, given a number of cores (0: the runtime's own choice) and a
+            device; a runtime without such a choice passes over them.
     """
 
     kind: str
@@ -78,10 +78,11 @@ class Runnable:
         return str(self.path or self.name)
 
     def open(self, *, threads: int = 0, device: str = "cpu") -> Session:
-        """A new session.
+        """A new session, to be closed by the caller.
 
         Args:
-            threads: CPU cores for one operation; 0 leaves the runtime's own choice.
+            threads: CPU cores for one operation, in PyTorch and ONNX Runtime; 0 leaves the
+                runtime's own choice.
             device: Where a torch module runs.
 
         Raises:
@@ -91,22 +92,23 @@ class Runnable:
         return self.opener(threads, device)
 
     def takes(self, batch: int) -> bool:
-        """Whether it can be run with so many samples at once."""
+        """Whether it can be run at this batch size."""
         return self.any_batch or self.batch.smallest <= batch <= self.batch.largest
 
 
 def open_runnable(
     source: Artefact | Path | str, *, size: int | tuple[int, int] | None = None
 ) -> Runnable:
-    """Describe a file, given as a path or as what an export function returned.
+    """Describe a file that can be run, given as a path or as what an export function returned.
 
     Args:
         source: The file.
-        size: Of the images for fused weights, whose file says none; if omitted, a size that keeps
-            a comparison short.
+        size: Of the images for weights, whose file says none; if omitted, a size that keeps a
+            comparison short.
 
     Raises:
-        EdgerepError: The file is not one of the kinds that edgerep makes, or is damaged.
+        EdgerepError: The file is not one of the kinds that edgerep runs, is damaged, or holds
+            fused weights of a network of the user's own; or its record is not its own.
     """
     path = source.path if isinstance(source, Artefact) else Path(source)
     kind = kind_of(path)
@@ -134,16 +136,20 @@ def runnable_module(
     origin: Origin | None = None,
     path: Path | None = None,
 ) -> Runnable:
-    """Describe a torch module.
+    """Describe a torch module as a runnable.
 
     Args:
         module: Of any class.
         form: "fused" or "unfused".
-        size: Of the image, for a network that takes one.
-        shapes: Of what it takes else, as for `edgerep.export_onnx`.
-        known: Inputs that it was run on, where there are some.
-        origin: Where it came from, if the module itself does not know.
-        path: Of the file of weights that it was read from.
+        size: Side, or height and width, of the image, for a module that takes one image.
+        shapes: Of its inputs without the batch, in the order of `forward` or by the names of its
+            parameters; None for one image.
+        known: Inputs that the module was run on, the batch first, where there are some.
+        origin: Where the module came from, if the module itself does not know.
+        path: The file of weights that the module was read from.
+
+    Raises:
+        OptionError: The shapes do not fit `forward`.
     """
     from edgerep.bench.sessions.torch_session import TorchSession, module_precision
     from edgerep.networks.interface import interface_of
@@ -172,7 +178,7 @@ def runnable_module(
 
 
 def form_of(module: nn.Module) -> str:
-    """A network of edgerep's own without BatchNorms is fused; any other counts as unfused."""
+    """The form of a module: "fused" for a `Network` without BatchNorms, "unfused" for any other."""
     from edgerep.networks.network import Network
     from edgerep.torch_modules.layer_kinds import BATCHNORMS
 
@@ -239,7 +245,7 @@ def _weights(path: Path, size: int | tuple[int, int] | None) -> Runnable:
 
 
 def _of_file(artefact: Artefact) -> Mapping[str, Any]:
-    """What all files say of themselves in the same words."""
+    """The fields of a `Runnable` that every artefact has."""
     sources = artefact.made_from
     return {
         "kind": artefact.kind,

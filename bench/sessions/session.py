@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """Something that maps inputs to outputs, opened and closed as a context manager.
+    """What runs one runnable: arrays to arrays; a context manager that closes it.
 
     Attributes:
         runtime: Short name for tables and JSON: "torch", "onnxruntime", "tensorrt",
@@ -27,13 +27,13 @@ class Session(Protocol):
     how: str
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
-        """Outputs in the artefact's order, in new arrays that the caller owns."""
+        """Outputs in the order of the graph or the module, in new arrays that the caller owns."""
         ...
 
     def bind(self, *inputs: Array) -> Callable[[], None]:
         """A call that runs one complete inference on `inputs` and returns when it has finished.
 
-        What the bench times: inputs are placed beforehand where the runtime wants them.
+        The bench times this call: `inputs` are placed beforehand where the runtime wants them.
         """
         ...
 
@@ -50,7 +50,7 @@ class Session(Protocol):
 
 
 class OwnedSession:
-    """Base of the sessions: closes on exit; `bind` runs and drops the outputs."""
+    """Base of the sessions: closes on exit; `bind` gives a call that runs and drops the outputs."""
 
     runtime = ""
     how = ""

@@ -41,17 +41,20 @@ class TensorrtSession(OwnedSession):
     Args:
         path: The engine; see the module's docstring for what opening it means.
         runtime_cache: TensorRT-RTX only: a file of kernels compiled for this GPU, read where it
-            fits and written on closing. Without it the first runs compile.
+            fits and written on closing, which raises OutputError where it cannot be. Without it
+            the first runs compile.
 
     Attributes:
         inputs: In the order of the graph, or of the engine where there is no record.
-        outputs: Likewise.
-        batch: The batch sizes that it takes.
+        outputs: In the order of the graph, or of the engine where there is no record.
+        batch: The batch sizes that the engine takes.
 
     Raises:
         EngineError: The file is no engine, or the runtime refuses it.
-        MissingRuntimeError: It cannot run here; `why_not` says the same without trying.
-        OptionError: A runtime cache for a TensorRT engine.
+        EdgerepError: The record is malformed, of another schema, or of another file.
+        MissingRuntimeError: The engine cannot run here; most reasons for that
+            `edgerep.bench.sessions.engine.conditions.why_not` says without trying.
+        OptionError: A runtime cache was given for a TensorRT engine.
     """
 
     def __init__(self, path: str | Path, *, runtime_cache: str | Path | None = None) -> None:
@@ -100,7 +103,11 @@ class TensorrtSession(OwnedSession):
             return tuple(view.copy() for view in views)
 
     def bind(self, *inputs: Array) -> Callable[[], None]:
-        """As the protocol says; the call executes and waits, and copies nothing."""
+        """A call that runs the engine on `inputs`, on the device already, and waits for it.
+
+        Outputs stay on the device. The inputs are copied there once more only if the session has
+        run on others since.
+        """
         held = tuple(np.array(array) for array in self._checked(inputs))
         mine = object()
 
@@ -121,7 +128,7 @@ class TensorrtSession(OwnedSession):
         return once
 
     def memory(self) -> EngineMemory:
-        """Device memory by the engine's own account, and that of the session's buffers."""
+        """Device memory: the engine's by its own account, and that of the session's buffers."""
         if self._engine is None:
             raise ValueError(f"{self._path}: the session is closed")
         io_bytes = sum(buffer.nbytes for buffer in self._buffers.values())
@@ -208,7 +215,7 @@ class TensorrtSession(OwnedSession):
         return shapes
 
     def _set_shapes(self, given: tuple[tuple[int, ...], ...]) -> dict[str, tuple[int, ...]]:
-        """Set the inputs' shapes; the shapes of all tensors that follow from them."""
+        """Set the shapes of the inputs; returns the shapes of all inputs and outputs, by name."""
         for spec, shape in zip(self.inputs, given, strict=True):
             if not self._context.set_input_shape(spec.name, shape):
                 raise self._refused(f"shape {shape} of `{spec.name}`")

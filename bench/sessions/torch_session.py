@@ -28,12 +28,12 @@ _thread_count = threading.RLock()  # torch's thread count belongs to the process
 class TorchSession(OwnedSession):
     """A module in evaluation mode and inference mode.
 
-    The module itself is never changed: it is used as it is where it already is in evaluation mode,
-    on `device` and of `dtype`, and copied where not.
+    The module itself is never changed: a copy is run, unless the module already is in evaluation
+    mode, on `device` and of `dtype`.
 
     Args:
         module: Takes one positional tensor per input; gives a tensor, or tensors in (nested)
-            sequences or mappings, which become outputs in that order.
+            sequences or mappings, which become outputs in the order of `flat_outputs`.
         device: "cpu", "cuda", "cuda:1", "mps".
         threads: Cores that one operation may use on the CPU; 0 leaves torch's own choice. Set for
             the length of each call only.

@@ -1,4 +1,4 @@
-"""What the bench found, as values with provenance; the JSON of `edgerep bench --json`."""
+"""What the bench found, as values, and as the JSON of `edgerep bench --json`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Case:
     """One network in one form, run one way at one batch size.
 
     Attributes:
-        key: What `Ratio` calls it: "fused/onnxruntime/fp32/b1"; `name` is added where two subjects
-            would share a key.
+        key: Names the case in a `Ratio`: "fused/onnxruntime/fp32/b1"; `name` is in it too where two
+            subjects would share a key.
         name: Of the file or network.
         form: "unfused" (as trained), "unfused-folded" (the exporter folded its BatchNorms into
             its convolutions), "fused", or "unknown".
@@ -29,7 +29,7 @@ class Case:
         precision: "fp32", "fp16", "bf16", "int8", "fp64".
         batch: Images in one inference.
         samples: Wall-clock durations of single inferences.
-        how: What computed them, in one sentence.
+        how: What ran the inferences, in one sentence.
         memory: None where it was not asked for.
     """
 
@@ -57,7 +57,7 @@ class Case:
 
     @property
     def p99_ms(self) -> float | None:
-        """None under 662 samples; see `edgerep.bench.timing.intervals.p99`."""
+        """The 0.99-quantile in milliseconds; None under 662 samples, too few to bound it."""
         return p99(self.samples_ms)
 
     @property
@@ -97,7 +97,7 @@ class Ratio:
         of: Key of the case that may be faster.
         over: Key of the case it is compared with.
         ratio: Above 1, `of` is that many times faster.
-        ci95: The 95 % interval of `ratio`; see `edgerep.bench.timing.intervals.speedup`.
+        ci95: Lower and upper end of the 95 % interval of `ratio`, by a bootstrap over rounds.
         verdict: "faster", "slower", or "no difference" where the interval includes 1.
     """
 
@@ -121,12 +121,13 @@ class BenchResult:
     """Everything one run of the bench has to say.
 
     Attributes:
-        environment: As `environment()` gives it, and how busy and how warm the
-            machine was afterwards.
+        environment: The machine and its software, with the keys of
+            `edgerep.bench.machine.environment.environment`, and `load_average_after` and
+            `temperatures_c_after`.
         settings: What was asked for, defaults included.
         cases: What was timed.
-        ratios: Fused over unfused, and smaller precisions over float32, for the same backend and
-            batch size.
+        ratios: Speed-ups of fused over unfused, and of smaller precisions over float32, for the
+            same backend and batch size.
         not_run: What was asked for and not timed.
         warnings: What should make a reader doubt the numbers.
     """
@@ -139,7 +140,7 @@ class BenchResult:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's JSON; `samples_ms` is in order of measurement.
+        """The fields of `edgerep bench --json`; `samples_ms` is in order of measurement.
 
         The round of sample i of a case is i // `samples_per_round`.
         """

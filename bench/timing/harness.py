@@ -28,7 +28,7 @@ from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.networks.interface import InputShapes
 
 Progress = Callable[[str], None]
-_MAX_BUSY = 0.5  # load average per core at the start, above which the machine was not ours
+_MAX_BUSY = 0.5  # load average per core at the start, above which something else was running
 
 
 def run_bench(
@@ -60,18 +60,20 @@ def run_bench(
         threads: CPU cores for one operation, for every backend alike; 0 takes all cores that this
             process may run on.
         size: Side, or height and width, of the images for torch modules.
-        input_shapes: Of torch modules that take something else than one image, without the batch:
-            in the order of `forward`, or by the names of its parameters.
+        input_shapes: Shapes without the batch, for torch modules that take something else than one
+            image: in the order of `forward`, or by the names of its parameters.
         device: Where torch modules run: "cpu", "cuda", "mps".
         memory: Measure memory too, in one fresh process per case.
-        seed: Of the inputs (standard normal), of the order of turns, and of the bootstrap.
+        seed: Of the inputs (standard normal; integers uniform), of the order of turns, and of the
+            bootstrap.
         warmup_seconds: Each case runs for at least this long, and three times, before the rounds.
-        min_round_seconds: A turn repeats a short inference until about this long.
+        min_round_seconds: A turn repeats an inference until the turn is about this long.
         progress: Told in a sentence what is being done.
 
     Raises:
-        OptionError: There is no subject, or an option is out of range.
-        EdgerepError: A subject's file is unreadable or malformed.
+        OptionError: There is no subject, a subject is of no kind that can be timed, or an option
+            is out of range.
+        EdgerepError: A subject's file is unreadable or malformed, or a runtime refuses it.
     """
     batches = (batch,) if isinstance(batch, int) else tuple(batch)
     options = Options(

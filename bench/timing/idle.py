@@ -2,8 +2,8 @@
 
 Threads of a runtime's pool spin for a while after an inference, to be there at once for the next
 one: ONNX Runtime's for 22 ms by default (1.32), an OpenMP library's for its block time. On a core
-that another runtime needs, this slows that one's turn several times; forbidding them to spin slows
-their own runtime. Waiting costs neither anything.
+that another runtime needs, they make the turn of that runtime several times slower; forbidding them
+to spin would make their own runtime slower. Waiting costs neither anything.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-STEP_SECONDS = 0.002
-QUIET_STEPS = 2  # a spinning thread may be kept off its core for one
+STEP_SECONDS = 0.002  # of one sleep
+QUIET_STEPS = 2  # in a row; for one, a spinning thread may have been kept off its core
 LIMIT_SECONDS = 0.25  # of waiting; a program with busy threads of its own never rests
-_IDLE_SHARE = 0.1  # of one core
+_IDLE_SHARE = 0.1  # of one core: what a process at rest may use
 
 
 def come_to_rest(
@@ -23,7 +23,7 @@ def come_to_rest(
     clock_ns: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Sleep until this process uses no processor time; False where it did not within the limit.
+    """Sleep until this process uses no processor time; False if it still does after 0.25 s.
 
     Args:
         cpu_ns: Processor time of all threads of this process, in nanoseconds.

@@ -9,11 +9,11 @@ import numpy as np
 
 from edgerep.bench.timing.rounds import Samples
 
-MIN_SAMPLES_P99 = 662
+MIN_SAMPLES_P99 = 662  # with fewer, no sample bounds the true p99; see `p99`
 # With fewer rounds even a case that wins every round proves nothing at 95 % (sign test:
 # 2 x 0.5^5 = 0.06), and a bootstrap of so few is too narrow.
 MIN_ROUNDS = 6
-RESAMPLES = 2000
+RESAMPLES = 2000  # draws of the bootstrap
 _NOISY = 0.1  # interquartile range over median; the threshold of torch.utils.benchmark
 
 
@@ -22,9 +22,10 @@ class Speedup:
     """How many times faster one case is than another.
 
     Attributes:
-        ratio: Median of the other's samples over the median of this one's; above 1 is faster.
-        low: Lower end of the 95 % interval.
-        high: Upper end of the 95 % interval.
+        ratio: Median of the other case's samples over the median of this case's: above 1, this
+            case is faster.
+        low: Lower end of the 95 % interval of `ratio`.
+        high: Upper end of the 95 % interval of `ratio`.
         verdict: "faster" or "slower" where the interval leaves 1 out, else "no difference".
     """
 
@@ -60,19 +61,20 @@ def relative_spread(samples: Sequence[float]) -> float:
 
 
 def is_noisy(samples: Sequence[float]) -> bool:
-    """Single calls differ so much that something else was probably running."""
+    """Whether single calls differ so much that something else was probably running."""
     return relative_spread(samples) > _NOISY
 
 
 def speedup(of: Samples, over: Samples, *, seed: int = 0, resamples: int = RESAMPLES) -> Speedup:
-    """The ratio of medians with a 95 % percentile-bootstrap interval.
+    """How many times faster `of` is than `over`: the ratio of their medians and its 95 % interval.
 
-    Whole rounds are drawn with replacement, the same rounds for both cases: calls within a round
-    are not independent of each other, and a disturbance of a round hits both.
+    The interval is a percentile bootstrap. Whole rounds are drawn with replacement, the same rounds
+    for both cases: calls within a round are not independent of each other, and a disturbance of a
+    round hits both.
 
     Args:
         of: The case that may be faster.
-        over: The case it is compared with, from the same `measure`.
+        over: The case it is compared with, from the same call of `measure`.
         seed: Of the draws.
         resamples: How many draws.
 

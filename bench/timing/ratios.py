@@ -1,4 +1,4 @@
-"""Which cases are compared with which, and what they are called."""
+"""Which cases are compared with which, and the labels of cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BASES = {"fused": ("unfused", "unfused-folded")}  # what a form is compared wit
 
 
 def labels_of(runnables: Sequence[Runnable]) -> list[str]:
-    """Keys without the batch: by what they are, and by name where that is not enough."""
+    """A label for each runnable, its cases' key without the batch: distinct, in the given order."""
     plain = [f"{s.form}/{s.runtime}/{s.precision}" for s in runnables]
     named = [f"{s.form}:{s.name}/{s.runtime}/{s.precision}" for s in runnables]
     labels, seen = [], Counter[str]()
@@ -25,14 +25,19 @@ def labels_of(runnables: Sequence[Runnable]) -> list[str]:
 
 
 def ratios_of(timed: Sequence[tuple[Case, Runnable]], seed: int) -> Iterator[Ratio]:
-    """The speed-ups worth knowing among cases that were measured in the same rounds."""
+    """The speed-ups among cases that differ in form or in precision, and in nothing else.
+
+    Args:
+        timed: Cases that were measured in the same rounds, and what was run.
+        seed: Of the bootstrap.
+    """
     for of, over in _pairs(timed):
         found = speedup(of.samples, over.samples, seed=seed)
         yield Ratio(of.key, over.key, found.ratio, (found.low, found.high), found.verdict)
 
 
 def _pairs(timed: Sequence[tuple[Case, Runnable]]) -> Iterator[tuple[Case, Case]]:
-    """Cases that differ in one thing: in form, or in precision."""
+    """Pairs of cases that differ in form only or in precision only; first what may be faster."""
     for of, runnable in timed:
         for over, other in timed:
             if of.backend != over.backend or _of_different_networks(runnable, other):

@@ -1,4 +1,4 @@
-"""The JSON of a result, written and read."""
+"""The JSON file of a bench result: written, and read back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from edgerep.errors import EdgerepError
 
 
 def write_result(result: BenchResult, path: Path) -> None:
-    """Write a result as JSON, whole or not at all."""
+    """Write a result as JSON, whole or not at all.
+
+    Raises:
+        OptionError, OutputError: The file cannot be written.
+    """
     write_text(path, json.dumps(result.to_json(), indent=1) + "\n")
 
 
@@ -48,7 +52,11 @@ def read_result(path: Path) -> BenchResult:
 
 
 def result_from_json(fields: Mapping[str, Any]) -> BenchResult:
-    """The inverse of `BenchResult.to_json`; statistics are computed anew from the samples."""
+    """The inverse of `BenchResult.to_json`; quantiles are computed anew from the samples.
+
+    Raises:
+        KeyError, TypeError, ValueError, ZeroDivisionError: The fields are not those of a result.
+    """
     return BenchResult(
         environment=dict(fields["environment"]),
         settings=dict(fields.get("settings", {})),

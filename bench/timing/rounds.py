@@ -58,9 +58,9 @@ def measure(
         calls: What to time; each call returns when its work has finished.
         rounds: How many rounds; every case has one turn in each.
         warmup_seconds: Each case is warmed up for at least this long, alone, before the rounds.
-        warmup_iterations: And with at least this many calls.
-        min_round_seconds: A turn repeats its call until about this long, judged once by the
-            warm-up's second half; at least one and at most `MAX_ITERATIONS` calls.
+        warmup_iterations: How many calls the warm-up of each case has at least.
+        min_round_seconds: A turn repeats its call until the turn is about this long: at least once
+            and at most `MAX_ITERATIONS` times. The warm-up's second half decides the number.
         rng: Draws the order of the cases; `random.Random(0)` if omitted.
         clock_ns: Monotonic clock in nanoseconds.
         before_turn: Called before the warm-up and before every turn of a case, untimed.
@@ -68,6 +68,9 @@ def measure(
 
     Returns:
         The samples of every case, with equally many rounds.
+
+    Raises:
+        ValueError: `rounds` is below 1.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")

@@ -28,7 +28,8 @@ class Options:
         size: Height and width of the images for networks that take one image.
         threads: CPU cores for one operation.
         device: Where torch modules run.
-        input_shapes: Of networks that take something else, as for `edgerep.export_onnx`.
+        input_shapes: Shapes without the batch, for networks that take something else: in the order
+            of `forward`, or by the names of its parameters.
     """
 
     size: tuple[int, int]
@@ -38,12 +39,13 @@ class Options:
 
 
 def subject_of(given: Given, options: Options) -> Runnable:
-    """What `given` is, by its type or by the suffix of its path; no session is opened yet.
+    """`given` as a runnable, by its type or by the suffix of its path; no session is opened yet.
 
     Raises:
-        MissingRuntimeError: It is of a kind that cannot be timed on this machine.
-        OptionError: It is of no kind that can be timed.
-        EdgerepError: Its file is unreadable, or its record does not belong to it.
+        MissingRuntimeError: `given` is of a kind that cannot be timed on this machine.
+        OptionError: `given` is of no kind that can be timed, its file does not exist, or the shapes
+            do not fit `forward`.
+        EdgerepError: The file is unreadable, or its record does not belong to it.
     """
     path = getattr(given, "path", given)
     if isinstance(path, str | Path) and kind_of(path) is not None:

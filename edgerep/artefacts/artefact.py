@@ -14,18 +14,19 @@ from edgerep.artefacts.tensors import TensorSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A file, or a folder, that was made from a network and can be run.
+    """An ONNX graph, an engine or a Core ML package on disk.
 
     Attributes:
         kind: "onnx", "engine" or "coreml".
-        path: The file; of a package, the folder.
-        sha256: Of the file; of a package, over all of its files.
+        path: The file; the folder of a package.
+        sha256: Of the file; of a package, over the names and hashes of all its files.
         precision: "fp32", "fp16" or "int8", as the graph's own types state it.
         form: "fused", "unfused" or "unfused-folded"; "unknown" for a file edgerep did not write.
-        batch: The batch sizes it is meant for.
+        batch: The batch sizes it is made for.
         inputs: In the order of the graph; None in a shape is the dynamic batch.
         outputs: In the order of the graph.
-        made_from: As in `Record`, nearest first; empty for a file edgerep did not write.
+        made_from: The sources, nearest first, down to the checkpoint: each has `kind`, `name` and
+            `sha256`, a graph its `form` and `options` too. Empty for a file edgerep did not write.
     """
 
     kind: ClassVar[str]
@@ -41,15 +42,15 @@ class Artefact:
 
     @property
     def lineage(self) -> tuple[Mapping[str, Any], ...]:
-        """`made_from` of whatever is made from this artefact: itself, then its own sources."""
+        """The `made_from` of anything made from this artefact: itself, then its own sources."""
         return (self.entry(), *self.made_from)
 
     def entry(self) -> dict[str, Any]:
-        """The artefact's own entry in `made_from` of what is made from it."""
+        """This artefact as one source in the `made_from` of anything made from it."""
         return {"kind": self.kind, "name": self.path.name, "sha256": self.sha256}
 
     def ends(self) -> dict[str, Any]:
-        """What it takes and gives, and in which form, as its record says it."""
+        """Form, precision, batch, inputs and outputs of the artefact, as its record has them."""
         return {
             "form": self.form,
             "precision": self.precision,
@@ -59,7 +60,7 @@ class Artefact:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What the commands that make or inspect an artefact say of it."""
+        """What commands that make or inspect an artefact print about it as JSON."""
         made_from = [dict(entry) for entry in self.made_from]
         return {"sha256": self.sha256, **self.ends(), "made_from": made_from}
 
@@ -67,9 +68,9 @@ class Artefact:
         """The record of the artefact, just made.
 
         Args:
-            packages: Those that took part in making it, by the names of their distributions.
-            options: That it was made with.
-            **details: What its kind has to say beside what all have.
+            packages: Distributions that took part in making it, by name.
+            options: The options that it was made with, defaults included.
+            **details: What its kind has to say beside `ends`.
         """
         return Record(
             kind=self.kind,
@@ -82,11 +83,14 @@ class Artefact:
 
 
 def ends_from(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an `Artefact` that `Artefact.ends` wrote into a record.
+    """The fields of an `Artefact` that its `ends` gave to a record, read back.
+
+    Args:
+        details: Those of the record.
 
     Raises:
         KeyError, TypeError: The record is of something else.
-        OptionError: Its batch sizes make no profile.
+        OptionError: The batch sizes make no profile.
     """
     return {
         "form": details["form"],

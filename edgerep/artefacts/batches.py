@@ -13,7 +13,11 @@ from edgerep.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class BatchProfile:
-    """Smallest, best-tuned and largest batch; all equal for a static batch."""
+    """Smallest, best-tuned and largest batch size; all equal for a static batch.
+
+    Raises:
+        OptionError: A size is below 1, or the sizes fall.
+    """
 
     smallest: int
     optimum: int
@@ -37,16 +41,16 @@ class BatchProfile:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes to check, without repeats, rising."""
+        """The three sizes without repeats, rising: those at which an artefact is compared."""
         return tuple(sorted({self.smallest, self.optimum, self.largest}))
 
     def to_json(self) -> list[int]:
-        """Smallest, best-tuned and largest, as records and results have them."""
+        """[smallest, best-tuned, largest], also where all are equal."""
         return [self.smallest, self.optimum, self.largest]
 
 
 def batches_of(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """Which of `count` samples make up each batch; the last is filled up from the beginning."""
+    """Indices below `count`, batch [size] after batch; the last is filled up from the beginning."""
     for start in range(0, count, size):
         yield np.arange(start, start + size) % count
 
@@ -55,7 +59,7 @@ def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfi
     """A profile from `8`, `"8"`, `"1:8:32"` or `(1, 8, 32)`.
 
     Raises:
-        OptionError: It is none of these.
+        OptionError: `batch` is none of these, or a size is below 1, or the sizes fall.
     """
     if isinstance(batch, BatchProfile):
         return batch

@@ -45,7 +45,7 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
 
     Raises:
         OptionError: `path` is a folder where a file is wanted, or a file where a folder is wanted.
-        OutputError: Its parent cannot be created or written to.
+        OutputError: The folder of `path` cannot be created or written to.
     """
     if folder and path.is_file():
         raise OptionError(f"{path} is a file, and a folder is to be written there")
@@ -68,7 +68,9 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     there is an instant in which neither stands at `path`.
 
     Raises:
-        OptionError, OutputError: As `require_writable`, and when writing fails (a full disk).
+        OptionError: `path` is a folder where a file is wanted, or a file where a folder is wanted.
+        OutputError: The folder of `path` cannot be created or written to, or any OSError came out
+            of the block: a full disk, for example.
     """
     require_writable(path, folder=folder)
     # Named before it is made, inside the `try`: Ctrl-C can come between any two calls.
@@ -93,7 +95,12 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        OptionError: `path` is a folder.
+        OutputError: The file cannot be written.
+    """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

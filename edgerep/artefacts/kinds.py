@@ -1,4 +1,4 @@
-"""The kinds of files by suffix, the precisions, runtimes and systems by name; imports nothing."""
+"""Files' kinds by suffix; precisions, runtimes and systems by name. Imports nothing of edgerep."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 ONNX_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 PACKAGE_SUFFIX = ".mlpackage"
-WEIGHTS_SUFFIX = ".safetensors"  # which edgerep writes; the others it reads
+WEIGHTS_SUFFIX = ".safetensors"  # of the weights that edgerep writes; it reads the others too
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", WEIGHTS_SUFFIX)
 
-PRECISIONS = ("fp32", "fp16")
-RUNTIMES = ("tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp32", "fp16")  # that edgerep writes
+RUNTIMES = ("tensorrt", "tensorrt-rtx")  # of engines
+# The oldest system that a package has to run on, as `coremltools.target` calls it; rising.
 COREML_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 
 _KINDS: Mapping[str, str] = {
@@ -29,5 +30,5 @@ def kind_of(path: str | Path) -> str | None:
 
 
 def suffixes_of(*kinds: str) -> str:
-    """The suffixes of some kinds of files, for a message."""
+    """The suffixes of these kinds of files, separated by commas, for a message."""
     return ", ".join(suffix for suffix, kind in _KINDS.items() if kind in kinds)

@@ -1,4 +1,4 @@
-"""The birth certificate that lies beside every artefact: `model.engine` and `model.engine.json`."""
+"""The record that lies beside every artefact: `model.engine.json` beside `model.engine`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgerep import __version__
 from edgerep.artefacts.files import replacing, sha256_of, write_text
 from edgerep.errors import EdgerepError
 
-SCHEMA = 1
+SCHEMA = 1  # of records and of every JSON that a command prints
 
 Made = TypeVar("Made")
 
@@ -28,11 +28,11 @@ class Record:
     Attributes:
         kind: "onnx", "engine", "coreml" or "weights".
         sha256: Of the artefact itself.
-        made_from: The inputs, nearest first: each has `kind`, `name` and `sha256`, down to the
-            checkpoint.
+        made_from: The sources, nearest first, down to the checkpoint: each has `kind`, `name` and
+            `sha256`.
         versions: Of edgerep, Python and every package that took part.
         options: The options used, defaults included.
-        details: What this kind has to say: inputs, outputs, precision, profile, ...
+        details: What this kind has to say: inputs, outputs, precision, batch, ...
         created: UTC, ISO 8601.
         parity: The comparison with the reference, once there is one.
     """
@@ -57,7 +57,11 @@ def record_path(artefact: Path) -> Path:
 
 
 def write_record(artefact: Path, record: Record) -> None:
-    """Write the record beside its artefact, whole or not at all."""
+    """Write the record beside its artefact, whole or not at all.
+
+    Raises:
+        OptionError, OutputError: The record cannot be written.
+    """
     write_text(record_path(artefact), json.dumps(asdict(record), indent=2) + "\n")
 
 
@@ -73,16 +77,19 @@ def write_and_certify(
 
     Args:
         path: Where the artefact goes.
-        write: Writes the artefact to the place that it is given.
-        describe: What there is to say of the artefact, asked once it is at `path`.
-        record: What was said, as a record.
+        write: Called first, with a temporary path, to write the artefact there.
+        describe: Called once the artefact is at `path`; describes it.
+        record: Called with what `describe` gave; makes a record of it.
         folder: The artefact is a folder, not a file.
 
     Returns:
         What `describe` gave.
 
     Raises:
-        OptionError, OutputError: The artefact cannot be written; what was there before stays.
+        OptionError, OutputError: The artefact cannot be written, and what was there before stays;
+            or the record cannot be.
+        EdgerepError: Whatever the three callables raise; what `write` raises leaves what was there
+            before.
     """
     with replacing(path, folder=folder) as partial:
         write(partial)
@@ -92,7 +99,12 @@ def write_and_certify(
 
 
 def add_parity(artefact: Path, parity: Mapping[str, Any]) -> None:
-    """Put the comparison with the reference into an artefact's record."""
+    """Put the comparison with the reference into an artefact's record, where there is a record.
+
+    Raises:
+        EdgerepError: The record is malformed, of another schema, or of another file.
+        OptionError, OutputError: The record cannot be written.
+    """
     record = read_record(artefact)
     if record is not None:
         write_record(artefact, replace(record, parity=parity))
@@ -102,7 +114,7 @@ def read_record(artefact: Path) -> Record | None:
     """The record beside an artefact; None where there is none.
 
     Raises:
-        EdgerepError: The record is malformed, of a newer schema, or of another file than the one
+        EdgerepError: The record is malformed, of another schema, or of another file than the one
             it lies beside.
     """
     path = record_path(artefact)
@@ -142,7 +154,7 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 
 def finite_json(value: Any) -> Any:
-    """The same structure with NaN and infinities as None, which JSON has no word for."""
+    """`value` with None for NaN and infinities, which JSON has no word for; tuples become lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

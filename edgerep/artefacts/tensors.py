@@ -1,4 +1,4 @@
-"""What goes into an artefact and comes out of it: its tensors by name, type and shape."""
+"""The tensors that go into an artefact and come out of it: their names, types and shapes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name, element type and shape of an input or output; None is the dynamic batch."""
+    """Name, element type ("float32") and shape of an input or output; None is the dynamic batch."""
 
     name: str
     dtype: str
@@ -23,5 +23,5 @@ class TensorSpec:
         return tuple(batch if size is None else size for size in self.shape)
 
     def sized(self, batch: int) -> TensorSpec:
-        """The same input or output for so many samples, its shape without None."""
+        """This input or output at one batch size: its shape is `concrete(batch)`."""
         return replace(self, shape=self.concrete(batch))

@@ -28,7 +28,7 @@ class Recognised:
 
     @property
     def form(self) -> str:
-        """Which of its forms the checkpoint holds: "train", "fused" or "partly fused"."""
+        """The form of the network in the checkpoint: "train", "fused" or "partly fused"."""
         if not self.plain:
             return "train"
         blocks = len(list(self.architecture.blocks()))
@@ -43,11 +43,12 @@ def recognise(found: Identified, source: str) -> Recognised:
 
     Args:
         found: The table, under canonical names.
-        source: Named in errors.
+        source: The file's name, for errors.
 
     Raises:
         CheckpointError: Stages, blocks or the classifier are missing, a block is there both fused
-            and unfused, or shapes contradict each other.
+            and unfused, what should be a kernel or a matrix is none, or shapes contradict each
+            other.
     """
     tensors = found.tensors
     linear = tensors.get("linear.weight")

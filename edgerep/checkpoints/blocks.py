@@ -1,4 +1,4 @@
-"""The blocks that a table of tensors has: their kernels, and that none is missing."""
+"""The blocks in a table of tensors: their kernels, and a check that none is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from edgerep.checkpoints.spelling import NUMBER
 from edgerep.errors import CheckpointError
 
-Spell = Callable[[str], str]  # the name of a block as the file has it
+Spell = Callable[[str], str]  # from the canonical name of a block to the file's
 _BLOCK = rf"(stage0|stage{NUMBER}(?:_first|_second)?(?:\.blocks)?\.{NUMBER})"
 _IN_A_BLOCK = re.compile(rf"{_BLOCK}\.(?:rbr_|reparam_conv\.|se\.|post_se\.)")
 _SHOWN = 20  # blocks in an error; a file can lack hundreds
@@ -19,10 +19,10 @@ _SHOWN = 20  # blocks in an error; a file can lack hundreds
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Kernels [C_out, C_in / groups, k, k] by name of their block.
+    """One kernel [C_out, C_in / groups, k, k] of every block, by the block's canonical name.
 
     Attributes:
-        kernels: Of the first branch, or of the fused convolution.
+        kernels: That of the first branch, or of the fused convolution.
         plain: Names of the blocks that are fused.
     """
 
@@ -41,14 +41,15 @@ def find_blocks(
 
     Args:
         tensors: By canonical name.
-        kernel: Of a branch that every unfused block has, behind the block's name.
-        fused: The fused kernel, behind the block's name.
-        source: Named in errors.
-        spell: The name of a block as the file has it.
+        kernel: What follows the block's name in the kernel of a branch that every unfused block
+            has: "rbr_dense.conv.weight".
+        fused: What follows the block's name in the fused kernel: "rbr_reparam.weight".
+        source: The file's name, for errors.
+        spell: From the canonical name of a block to the file's, for errors.
 
     Raises:
-        CheckpointError: A block is there in both forms, has other tensors but no kernel, or what
-            should be a kernel is none.
+        CheckpointError: A block is there both fused and unfused, has other tensors but no kernel,
+            or what should be a kernel is none.
     """
     kernels: dict[str, Tensor] = {}
     plain, both, bad = set(), [], []
@@ -83,7 +84,7 @@ def find_blocks(
 def count_blocks(
     blocks: Blocks, paths: Sequence[str], source: str, spell: Spell
 ) -> tuple[int, ...]:
-    """How many blocks each of these stages has.
+    """How many blocks stand under each of `paths`, in their order.
 
     Raises:
         CheckpointError: The stem, a stage or a block in the middle is missing; all are listed.
@@ -107,7 +108,7 @@ def count_blocks(
 
 
 def numbered_stages(blocks: Blocks) -> tuple[str, ...]:
-    """`stage1`, `stage2`, ... up to the highest number there is."""
+    """`stage1`, `stage2`, ... up to the highest number that a block has."""
     numbers = [
         int(match[1]) for name in blocks.kernels if (match := re.match(r"stage([1-9]\d*)\b", name))
     ]

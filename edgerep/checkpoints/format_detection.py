@@ -1,16 +1,18 @@
-"""Find out which code base wrote a table of tensors, and give them their canonical names.
+"""Find out which code base wrote a table of tensors, and give the tensors their canonical names.
 
 Rules, in this order:
 
 1. The format that has a name for the most tensors is taken. RepVGG and MobileOne have the same
    names in timm once they are fused: a 1x1 kernel says MobileOne.
-2. The network may stand under a prefix. Tensors outside the prefix are left aside, and said.
-3. Two networks under two prefixes: the averaged one (`ema` in its prefix) is taken, and said; where
-   that does not decide, the file is refused.
+2. The network may stand under a prefix. Tensors outside the prefix are left aside.
+3. Of networks under several prefixes the averaged one (`ema` in its prefix) is taken; where that
+   does not decide, the file is refused.
 4. PaddleClas keeps fused convolutions beside the branches they were computed from: the branches are
    taken.
 5. PaddleClas stores the classifier's weight as [inputs, classes], everyone else as [classes,
    inputs]. The bias says which it is; where the weight is square, the format's convention holds.
+
+What was decided is put into `Identified.notes`.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ class Identified:
 
     Attributes:
         written_by: The format it was written in.
+        prefix: What stands in front of every name of the network in the file; empty for none.
         tensors: By canonical name; tensors that have none keep the name in the file.
-        names: The name in the file, by the name in `tensors`.
+        names: From a name in `tensors` to the name in the file.
         notes: What was decided, in words.
     """
 
@@ -57,7 +60,7 @@ def identify(tensors: Mapping[str, Tensor], source: str) -> Identified:
 
     Args:
         tensors: As the file names them, wrappers removed.
-        source: Named in errors.
+        source: The file's name, for errors.
 
     Raises:
         CheckpointError: The names are of no format that edgerep knows, or of two networks.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 Names = tuple[tuple[str, str], ...]
 
+# The tensors of convolutions, linear layers and BatchNorms, as torch names them.
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -25,9 +26,9 @@ class Format:
             written, and both are read.
         parts: What stands in a block, down to the module that holds tensors.
         head: The classifier, `linear` in every canonical naming.
-        leaves: Names of tensors that differ from torch's.
-        first_stage: Number that the format gives to the canonical stage 1.
-        extras: Beginnings of names that only training uses.
+        leaves: Of the tensors that torch names otherwise: torch's name, and the format's.
+        first_stage: The number that the format gives to the canonical stage 1.
+        extras: Beginnings of the names of tensors that only training uses.
         linear_in_out: The classifier's weight is stored as [inputs, classes].
     """
 
@@ -147,4 +148,4 @@ FORMATS = (
     ),
 )  # fmt: skip
 
-WRITERS = ("official", "timm", "mmpretrain")  # whose deploy names fused weights can be given
+WRITERS = ("official", "timm", "mmpretrain")  # code bases whose names fused weights can be given

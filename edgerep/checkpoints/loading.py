@@ -47,25 +47,25 @@ def load(
 
     Args:
         source: A checkpoint (`.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`) of a RepVGG,
-            RepVGGplus or MobileOne in a format of `formats.py`, in train form, fused form or
-            partly fused; or the name of a published variant (`repvgg_a0`, `mobileone_s1`), which
-            gives random weights. With `model`, any checkpoint of that network, or "-" for its
-            weights as they were built.
+            RepVGGplus or MobileOne in a format of `edgerep.checkpoints.formats.FORMATS`, in train
+            form, fused form or partly fused; or the name of a published variant (`repvgg_a0`,
+            `mobileone_s1`), which gives random weights. With `model`, any checkpoint of that
+            network, or "-" for its weights as they were built.
         model: Your own network: what builds it, called without arguments, or its name as
             "package.module:callable", which is imported: that runs the module's code.
-        bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; None is 1e-5, the
-            format's, and with `model` whatever each BatchNorm has.
+        bn_eps: eps of every BatchNorm. A `state_dict` does not carry it; None is 1e-5, and with
+            `model` whatever each BatchNorm has.
 
     Returns:
-        The network in eval mode on the CPU, with the origin that `origin_of`
-        gives; without `model`, in float32 and with a `title`.
+        The network in eval mode on the CPU; `origin_of` knows where it came from. Without
+        `model` it is in float32 and has a `title`.
 
     Raises:
         CheckpointError: The file is unreadable, unsafe, or not a complete network (or not the
             one that `model` builds): every missing, unexpected and misshapen tensor is listed,
             and every tensor with NaN or infinity.
         NetworkError: `model` cannot be imported, or does not build a network.
-        OptionError: `bn_eps` is negative, or `model` is malformed.
+        OptionError: `bn_eps` is negative, `model` is malformed, or `source` is "-" without `model`.
     """
     if bn_eps is not None and not bn_eps >= 0:
         raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
@@ -86,7 +86,17 @@ def load(
 
 
 def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Network:
-    """The network whose weights a checkpoint holds; errors as `load`."""
+    """The network whose weights a checkpoint holds, in eval mode, in float32 and on the CPU.
+
+    Args:
+        checkpoint: Of a RepVGG, RepVGGplus or MobileOne.
+        bn_eps: eps of every BatchNorm.
+
+    Raises:
+        CheckpointError: The tensors are in no format that edgerep knows, or are not a complete
+            network: every missing, unexpected and misshapen tensor is listed, and every tensor
+            with NaN or infinity.
+    """
     name = checkpoint.path.name
     found = identify(checkpoint.tensors, name)
     recognised = recognise(found, name)

@@ -18,10 +18,20 @@ _BRANCH = re.compile(rf"(stage\w+(?:\.\d+)?)\.rbr_conv\.({NUMBER})\.")
 def mobileone_of(
     tensors: Mapping[str, Tensor], source: str, spell: Spell
 ) -> tuple[MobileOneArchitecture, frozenset[str]]:
-    """The architecture, and the names of its fused blocks; errors as `recognise`.
+    """The architecture, and the canonical names of its fused blocks.
 
-    The blocks of one stage have equally many branches, and once a block of a stage is squeezed all
-    later ones are: so that a block that lacks its share is found out, not taken for another plan.
+    Within a stage all unfused blocks have equally many branches, and all blocks behind a squeezed
+    one are squeezed. So a block that lacks some of its tensors is found out, and is not taken for
+    another plan.
+
+    Args:
+        tensors: By canonical name, the classifier's matrix among them.
+        source: The file's name, for errors.
+        spell: From the canonical name of a block to the file's, for errors.
+
+    Raises:
+        CheckpointError: Stages or blocks are missing, a block is there both fused and unfused, or
+            what should be a kernel is none.
     """
     blocks = find_blocks(tensors, "rbr_conv.0.conv.weight", "reparam_conv.weight", source, spell)
     paths = numbered_stages(blocks)

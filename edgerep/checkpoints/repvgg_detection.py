@@ -19,7 +19,17 @@ _PLUS_PATHS = tuple(
 def repvgg_of(
     tensors: Mapping[str, Tensor], source: str, spell: Spell
 ) -> tuple[Architecture, frozenset[str]]:
-    """The architecture, and the names of its fused blocks; errors as `recognise`."""
+    """The architecture, and the canonical names of its fused blocks.
+
+    Args:
+        tensors: By canonical name, the classifier's matrix among them.
+        source: The file's name, for errors.
+        spell: From the canonical name of a block to the file's, for errors.
+
+    Raises:
+        CheckpointError: Stages or blocks are missing, a block is there both fused and unfused,
+            what should be a kernel is none, or shapes contradict each other.
+    """
     blocks = find_blocks(tensors, "rbr_dense.conv.weight", "rbr_reparam.weight", source, spell)
     plus = any(re.match(r"stage\w+\.blocks\.", name) for name in blocks.kernels)
     if plus:

@@ -16,7 +16,7 @@ _NUMBER = re.compile(rf"(?<=\.){NUMBER}(?=\.)")
 
 
 def canonical_name(written_by: Format, name: str) -> str | None:
-    """The canonical name of the tensor that the format calls `name`; None if it has no such one.
+    """The canonical name of the tensor that the format calls `name`; None if it calls none so.
 
     In timm, `stages.0.1.conv_kxk.bn.bias` is what is canonically `stage1.1.rbr_dense.bn.bias`.
     """
@@ -24,22 +24,23 @@ def canonical_name(written_by: Format, name: str) -> str | None:
 
 
 def format_name(written_by: Format, name: str) -> str | None:
-    """What the format calls the tensor with a canonical name; None if it has no such one."""
+    """The format's name of the tensor with the canonical name `name`; None if it has none."""
     return _translate(_dictionary(written_by, to_canonical=False), name)
 
 
 def block_name(written_by: Format, name: str) -> str:
-    """What the format calls the block with a canonical name."""
+    """The format's name of the block with the canonical name `name`; `name` if it has none."""
     ours, theirs = (part.replace("#", "0") for part in written_by.parts[0])
     whole = format_name(written_by, f"{name}.{ours}.weight")
     return name if whole is None else whole.removesuffix(f".{theirs}.weight")
 
 
 def format_of(writer: str, names: Collection[str]) -> Format:
-    """The format in which a code base has a name for every one of these canonical names.
+    """The format of the code base `writer` for the network with these canonical names.
 
     Raises:
-        OptionError: edgerep does not know the code base, or it has no such network.
+        OptionError: `writer` is none of `WRITERS`, it has no network of this family, or the names
+            are of no family that edgerep knows.
     """
     if writer not in WRITERS:
         raise OptionError(f"{writer!r} is no code base that edgerep knows: {', '.join(WRITERS)}")

@@ -1,4 +1,7 @@
-"""Missing, unexpected, misshapen and unsound tensors, all listed: for known and own networks."""
+"""Refuse a checkpoint's tensors that are missing, unexpected, misshapen or unsound: all listed.
+
+For the networks that edgerep knows and for those of the user's own.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,15 @@ def require_same_tensors(
 
     Args:
         wanted: The network's own tensors by name; only their shapes and types are looked at.
-        given: Those of the checkpoint, under the network's names.
+        given: The checkpoint's tensors, under the network's names.
         refusal: How the message begins.
-        strangers: Those of the checkpoint that the network has no name for; if omitted, what is in
-            `given` and not in `wanted`.
-        spell: A name as the checkpoint's own code base writes it.
+        strangers: The checkpoint's tensors that the network has no name for; if omitted, what is
+            in `given` and not in `wanted`.
+        spell: From a name of `wanted` or `given` to the one in the checkpoint, for the message.
 
     Raises:
-        CheckpointError: Naming every missing, unexpected and misshapen tensor, and every integer
-            in the place of weights.
+        CheckpointError: A tensor is missing, unexpected or misshapen, or has integers in the place
+            of weights, or weights in the place of integers; all are named.
     """
     if strangers is None:
         strangers = {key: tensor for key, tensor in given.items() if key not in wanted}
@@ -70,11 +73,11 @@ def require_sound_values(
         refusal: How the message begins.
         eps: What is added to each running variance, by the variance's name.
         may_be_infinite: Names of tensors that may hold infinities, such as masks; never NaN.
-        spell: A name as the checkpoint's own code base writes it.
+        spell: From a name of `tensors` to the one in the checkpoint, for the message.
 
     Raises:
-        CheckpointError: Naming every tensor with NaN or infinities, of a type that weights do not
-            have, and every variance that is not positive with its eps.
+        CheckpointError: A tensor has NaN or infinities, or a floating-point type that weights do
+            not have, or a running variance is not positive with its eps; all are named.
     """
     problems = []
     for key, tensor in tensors.items():

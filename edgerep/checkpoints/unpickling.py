@@ -229,7 +229,7 @@ def read_inertly(path: Path) -> tuple[object, tuple[str, ...]]:
 
     Raises:
         HostileFileError: The file asks for something that only an attack asks for.
-        UnpicklingError: It is no such archive, or malformed.
+        pickle.UnpicklingError: The file is no such archive, or malformed.
     """
     try:
         with zipfile.ZipFile(path) as archive:

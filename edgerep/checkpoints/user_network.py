@@ -32,10 +32,10 @@ def own_network(
     """Build a network by calling `model`, and give it the weights of `source`.
 
     Args:
-        model: What builds it without arguments, or its place, "package.module:callable". The
-            current directory is put on the path of imports for it, as `python -m` does, and stays
-            there: the network may import more when it runs.
-        source: A checkpoint, or "-" for the weights that the callable gave it.
+        model: What builds the network without arguments, or its place, "package.module:callable".
+            For a place the current directory is put on the path of imports, as `python -m` does,
+            and stays there: the network may import more when it runs.
+        source: A checkpoint, or "-" for the weights that the callable gave the network.
         bn_eps: eps of every BatchNorm; None leaves each its own.
 
     Returns:
@@ -43,7 +43,7 @@ def own_network(
 
     Raises:
         CheckpointError: The checkpoint is unreadable, unsafe or of another network: every missing,
-            unexpected and misshapen tensor is listed; or values are NaN.
+            unexpected and misshapen tensor is listed, and every one with NaN or infinity.
         NetworkError: The callable cannot be imported, or does not build a network.
         OptionError: `model` is malformed.
     """
@@ -133,7 +133,7 @@ def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
-    """Copy a checkpoint's tensors into the network; notes for people."""
+    """Copy a checkpoint's tensors into the network; what was converted on the way, for people."""
     wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     bare = _bare_names(wanted, checkpoint.tensors)  # the network's own names to the checkpoint's
     given = {
@@ -163,7 +163,7 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
 
 
 def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> dict[str, str]:
-    """What reading a checkpoint left of each of the network's names.
+    """From each of the network's names to what reading a checkpoint would leave of it.
 
     Reading removes the names of wrappers, and a prefix such as `backbone.` that every key has: a
     network whose every key begins like that has it in its own names too.

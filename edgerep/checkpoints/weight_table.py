@@ -1,7 +1,7 @@
 """Which of the tables in a checkpoint holds the weights, and its tensors under bare names.
 
-Averaged weights (EMA) are taken before raw ones, save from mmengine's files, where `state_dict`
-*is* the average; what was taken and what was left aside is said in the notes.
+Averaged weights (EMA) are taken before raw ones; in mmengine's files `state_dict` *is* the average.
+The notes say what was taken and what was left aside.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _RAW = ("state_dict", "model", "model_state_dict", "network", "net", "params", "
 WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
 # Counters that an average of weights keeps beside them (torch's AveragedModel, mmengine's).
 _AVERAGE_COUNTERS = ("n_averaged", "steps")
-# Added in front of every key by a bigger module that holds the network.
+# In front of every key where a bigger module held the network.
 _PREFIXES = ("model.", "backbone.", "network.", "net.", "encoder.")
-_NESTING = 4  # of tables in tables: {"model": {"state_dict": {...}}}
+_NESTING = 4  # levels of tables in tables: {"model": {"state_dict": {...}}}
 REMEDY = (
     "Where you trust the file, save its weights with the code that wrote it: "
     "torch.save(model.state_dict(), 'weights.pth')"

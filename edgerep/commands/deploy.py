@@ -144,7 +144,7 @@ def _make(
     target: str,
     console: Console,
 ) -> None:
-    """One graph, and from it one engine and one package."""
+    """Make one graph, and one engine and one package from it, where their tools are installed."""
     folder = deployment.folder
     with deployment.stage(f"onnx {precision}"):
         graph = export_onnx(

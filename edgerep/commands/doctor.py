@@ -20,7 +20,14 @@ from edgerep.devices import CudaDevice, first_cuda_device
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """One thing edgerep can do, and what it takes here."""
+    """One thing that edgerep can do.
+
+    Attributes:
+        what: "build TensorRT engines", ...
+        ready: Whether it can be done on this machine.
+        found: What does it here, with its version, or what is missing.
+        fix: What would make it ready; empty where it is.
+    """
 
     what: str
     ready: bool

@@ -125,7 +125,7 @@ def _checkpoint(file: Path) -> dict[str, Any]:
 
 
 def _own_network(file: Path) -> str | None:
-    """What built the network whose fused weights a file holds, by its record."""
+    """What built the network of the user's own whose fused weights a file holds, by its record."""
     record = read_record(file)
     found = (entry.get("network") for entry in record.made_from) if record else iter(())
     return next((str(name) for name in found if name), None)

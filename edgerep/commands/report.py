@@ -40,10 +40,14 @@ def command(results: tuple[Path, ...], output: Path, title: str, console: Consol
 
 
 def sections_of(result: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Which sections of the page a result fills.
+    """The sections of the page that a result fills, by name.
+
+    Args:
+        result: The JSON of a command.
+        path: Its file, for errors.
 
     Raises:
-        DataError: It is none of the results that edgerep prints.
+        DataError: `result` is not the JSON of `deploy`, `fuse`, `verify` or `bench`.
     """
     if "stages" in result:
         return {name: result[name] for name in _SECTIONS if result.get(name)}

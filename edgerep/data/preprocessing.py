@@ -1,4 +1,4 @@
-"""What is done to an image before the network sees it; read back from a record too."""
+"""What is done to an image before the network sees it, and how it is read back from a record."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class Preprocessing:
     """Normalisation in torchvision's terms: `(x / 255 - mean) / std` of uint8 pixels.
 
     Attributes:
-        input: "float": the network is given numbers in 0..1, and `mean` and `std` are applied to
+        input: "float": the model is given numbers in 0..1, and `mean` and `std` are applied to
             them as they are; without `mean` and `std` the input is whatever the network was
-            trained on. "uint8": it is given pixels, 0..255, and the division by 255 is part of
-            the model too.
-        mean: Per channel of the image, in units of 0..1; empty for 0.
-        std: Per channel, in units of 0..1; empty for 1.
+            trained on. "uint8": the model is given pixels, 0..255, and divides them by 255 itself.
+        mean: One number, or one per channel, in units of 0..1; empty for 0.
+        std: One number, or one per channel, in units of 0..1; empty for 1.
+
+    Raises:
+        OptionError: `input` is unknown, a number is not finite, or a `std` is not above 0.
     """
 
     input: str = "float"
@@ -49,15 +51,27 @@ class Preprocessing:
         return "uint8" if self.input == "uint8" else "float32"
 
     def subtrahend(self, channels: int) -> NDArray[np.float64]:
-        """What is subtracted from the input as it comes, [channels], float64."""
+        """What is subtracted from the input, [channels], in the units of the input: 0..1 or 0..255.
+
+        Raises:
+            OptionError: `mean` has neither one number nor one per channel.
+        """
         return self._per_channel(self.mean, 0.0, "mean", channels) * self._scale
 
     def factor(self, channels: int) -> NDArray[np.float64]:
-        """What the difference is multiplied by, [channels], float64."""
+        """What the input less `subtrahend` is multiplied by, [channels].
+
+        Raises:
+            OptionError: `std` has neither one number nor one per channel.
+        """
         return 1 / (self._per_channel(self.std, 1.0, "std", channels) * self._scale)
 
     def apply(self, images: NDArray[Any]) -> NDArray[np.float64]:
-        """The definition, in float64: images [N, C, H, W] to what the network was trained on."""
+        """Images [N, C, H, W] as the network was trained on them: the definition, in float64.
+
+        Raises:
+            OptionError: `mean` or `std` has neither one number nor one per channel.
+        """
         channels = images.shape[1]
         shape = (1, channels, 1, 1)
         difference = images.astype(np.float64) - self.subtrahend(channels).reshape(shape)
@@ -85,7 +99,14 @@ NO_PREPROCESSING = Preprocessing()
 
 
 def preprocessing_of(made_from: Sequence[Mapping[str, Any]]) -> Preprocessing:
-    """The preprocessing of the nearest ONNX graph in a chain of sources."""
+    """The preprocessing inside whatever has these sources: that of its nearest ONNX graph.
+
+    Args:
+        made_from: The sources, nearest first; without a graph there is no preprocessing.
+
+    Raises:
+        OptionError: The recorded preprocessing is out of range.
+    """
     for entry in made_from:
         if entry.get("kind") == "onnx":
             return preprocessing_from(entry.get("options", {}))
@@ -93,7 +114,11 @@ def preprocessing_of(made_from: Sequence[Mapping[str, Any]]) -> Preprocessing:
 
 
 def preprocessing_from(options: Mapping[str, Any]) -> Preprocessing:
-    """The preprocessing in an export's recorded options."""
+    """The preprocessing in the recorded options of an ONNX graph; none where they state none.
+
+    Raises:
+        OptionError: The recorded preprocessing is out of range.
+    """
     fields = options.get("preprocessing")
     if not fields:
         return NO_PREPROCESSING

@@ -1,4 +1,4 @@
-"""Images and labels of the user, from .npz or .npy: for parity, accuracy and calibration."""
+"""Images and labels of the user, from .npz or .npy: for parity and accuracy."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Images:
 
 
 def require_fitting(images: Array, spec: TensorSpec) -> None:
-    """Refuse images whose shape or type is not that of a model's input.
+    """Refuse images [N, C, H, W] whose C, H, W or type is not that of a model's input.
 
     Raises:
-        DataError: Naming both.
+        DataError: They differ; both are named.
     """
     wanted = spec.concrete(1)[1:]
     if images.shape[1:] != wanted or images.dtype != np.dtype(spec.dtype):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgerep.errors import OptionError, first_line
 from edgerep.networks.network import Network
 
-_SIZES = (64, 96, 128, 224, 256, 384)  # tried in turn
+_SIZES = (64, 96, 128, 224, 256, 384)  # pixels along each side of an image, tried in turn
 IMAGES = 2  # more than one, so that a network that mixes images up is found out
 
 
@@ -54,12 +54,19 @@ def example_inputs(
 
 
 def small_image(network: Network, by: int) -> tuple[int, int]:
-    """Height and width, unlike each other, at which hardly anything but the kernels is to read."""
+    """Height and width of so small an image that a run costs hardly more than reading the weights.
+
+    The two differ, so that a network that mixes them up is found out.
+
+    Args:
+        network: The network that is to run.
+        by: About how many times smaller than `network.stride` the width is.
+    """
     return network.stride // (2 * by) + 1, network.stride // by + 1
 
 
 def image_channels(module: nn.Module) -> int:
-    """Channels of the images a network takes: as it says, or those of its first convolution."""
+    """Channels of the images a network takes: those of its first convolution; 3 without one."""
     if isinstance(module, Network):
         return module.image_channels
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)

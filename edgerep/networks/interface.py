@@ -18,7 +18,7 @@ InputShapes: TypeAlias = Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class InputShape:
-    """One input of a network: the name of the parameter of `forward`, its shape less the batch."""
+    """One input of a network: its name in the signature of `forward`, its shape less the batch."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,12 +46,14 @@ def interface_of(
             convolution.
         shapes: One per input, without the batch, in the order of `forward` or by the name of its
             parameter; None for one image.
-        known: Inputs that the network was run on, the batch first. Of one image only the channels
-            count; anything else is taken for what the network takes, unless `shapes` says.
+        known: Inputs that the network was run on, the batch first; only used where `shapes` is
+            None. Of one image [N, C, H, W] only the channels count; any other inputs have the
+            shapes that the network takes.
 
     Raises:
-        OptionError: A shape is not positive, a name is no parameter of `forward`, or there are
-            more or fewer shapes than `forward` takes.
+        OptionError: A shape is not positive, a name is no parameter of `forward`, there are more
+            or fewer shapes than `forward` takes, both `channels` and `shapes` are given, or
+            `forward` has a keyword that must be given.
     """
     if shapes is None:
         if known and (len(known) > 1 or known[0].ndim != 4):
@@ -86,7 +88,7 @@ def interface_of(
 
 
 def starred_place(module: nn.Module) -> int | None:
-    """Which of `forward`'s parameters is the `*parameter` that takes any number of inputs."""
+    """The place among `forward`'s parameters of the `*parameter`; None where there is none."""
     kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
     starred = inspect.Parameter.VAR_POSITIONAL
     return kinds.index(starred) if starred in kinds else None
@@ -115,7 +117,8 @@ def flat_outputs(outputs: object) -> tuple[Tensor, ...]:
 def output_names(outputs: Sequence[int], inputs: Sequence[InputShape]) -> tuple[str, ...]:
     """Names for the outputs, given how many dimensions each has.
 
-    A classifier, one image [N, C, H, W] to one [N, classes], gives `logits`.
+    A classifier, one image [N, C, H, W] to one [N, classes], gives `logits`; any other network
+    `output_0`, `output_1`, ..., or another stem where an input is named like that.
     """
     if is_classifier(outputs, inputs):
         return ("logits",)
@@ -127,7 +130,12 @@ def output_names(outputs: Sequence[int], inputs: Sequence[InputShape]) -> tuple[
 
 
 def is_classifier(outputs: Sequence[int], inputs: Sequence[InputShape]) -> bool:
-    """Whether a network takes one image and gives one row of numbers for it."""
+    """Whether a network takes one image and gives one row of numbers for it.
+
+    Args:
+        outputs: How many dimensions each output has, the batch included.
+        inputs: What the network takes.
+    """
     return len(inputs) == 1 and inputs[0].is_image and list(outputs) == [2]
 
 

@@ -39,8 +39,8 @@ class StagedNetwork(Network):
     """A classifier of blocks in stages: images [N, C, H, W] to logits [N, classes].
 
     Args:
-        architecture: Its name, and what it takes.
-        blocks: By their paths in the network, in order of execution; `stage0` is the first.
+        architecture: The network's name, and what it takes.
+        blocks: Paths in the network and modules, in order of execution; the first is `stage0`.
         features: Channels of the last block.
         classes: Of the classifier, which sees the mean over all positions.
         eps: Of every BatchNorm; a `state_dict` does not carry it.
@@ -76,9 +76,8 @@ class StagedNetwork(Network):
 def randomised(build: Callable[[], _AnyNetwork], *, seed: int = 0) -> _AnyNetwork:
     """A network as `build` makes it, with random weights and statistics, in eval mode.
 
-    Statistics are drawn away from 0 and 1, because fresh ones make wrong folds pass: gamma from
-    U(0.5, 1.5), beta and mean from N(0, 0.5), variance from U(0.25, 2). The global random state
-    is left as it was.
+    BatchNorms are drawn by `randomise_batchnorm`, because with fresh ones, all 0 and 1, wrong
+    folds pass. The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
@@ -91,7 +90,11 @@ def randomised(build: Callable[[], _AnyNetwork], *, seed: int = 0) -> _AnyNetwor
 
 @torch.no_grad()
 def randomise_batchnorm(bn: nn.BatchNorm2d) -> None:
-    """Draw a BatchNorm's parameters and statistics from the distributions of `randomised`."""
+    """Draw a BatchNorm's parameters and statistics anew, in place, from torch's global generator.
+
+    gamma from U(0.5, 1.5), beta and mean from a normal distribution of mean 0 and standard
+    deviation 0.5, variance from U(0.25, 2).
+    """
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("a BatchNorm without running statistics has nothing to randomise")
     bn.weight.uniform_(0.5, 1.5)

@@ -18,7 +18,7 @@ from edgerep.networks.mobileone_architecture import MobileOneArchitecture, Mobil
 
 
 class MobileOneSqueezeExcite(nn.Module):
-    """Scale every channel by a gate computed from its mean over the whole image."""
+    """Scale every channel by a gate, computed from all channels' means (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -33,7 +33,8 @@ class MobileOneSqueezeExcite(nn.Module):
 class MobileOneBlock(nn.Module):
     """Convolutions of one size, a 1x1 one beside larger ones, a skip where shapes allow; summed.
 
-    Each of these has a BatchNorm. A squeeze-and-excitation may follow, then ReLU.
+    Each of these branches has a BatchNorm; the skip is nothing else. A squeeze-and-excitation may
+    follow the sum, then comes ReLU.
     """
 
     fused_name: ClassVar[str] = "reparam_conv"  # of the convolution that the branches become
@@ -62,7 +63,10 @@ class MobileOneBlock(nn.Module):
 
 
 class PlainMobileOneBlock(nn.Module):
-    """One convolution with bias, then ReLU: what a `MobileOneBlock` becomes."""
+    """One convolution with bias, then ReLU: what a `MobileOneBlock` becomes.
+
+    A squeeze-and-excitation may stand between the two.
+    """
 
     def __init__(self, plan: MobileOnePlan) -> None:
         super().__init__()
@@ -120,5 +124,5 @@ class MobileOne(StagedNetwork):
 def random_mobileone(
     architecture: MobileOneArchitecture, *, seed: int = 0, eps: float = BATCHNORM_EPS
 ) -> MobileOne:
-    """A train-form network with random weights and BatchNorm statistics, as `randomised`."""
+    """A network in train form and eval mode, its weights and BatchNorm statistics random."""
     return randomised(lambda: MobileOne(architecture, eps=eps), seed=seed)

@@ -14,7 +14,10 @@ SQUEEZE_RATIO = 16  # hidden channels of the published squeeze-and-excitation: C
 
 @dataclass(frozen=True, slots=True)
 class MobileOnePlan:
-    """One block: one convolution after fusing, `branches` of them and two more branches before."""
+    """One block: one convolution after fusing, and several branches before.
+
+    The branches are `branches` convolutions, a 1x1 one (`has_scale`) and a skip (`has_skip`).
+    """
 
     name: str
     in_channels: int
@@ -45,9 +48,9 @@ class MobileOneArchitecture:
         depths: Pairs of a depthwise 3x3 and a pointwise block in stage 1, 2, ...; the first
             depthwise block of each stage has stride 2.
         branches: Convolution branches of every block before fusing, `stage0` first, in order of
-            execution; 0 for a block that is fused already, whose number is not known.
-        squeeze: Hidden channels of every block's squeeze-and-excitation, in the same order; 0
-            where there is none.
+            execution; 0 for a block that is fused already, whose branches are not known.
+        squeeze: Hidden channels of every block's squeeze-and-excitation, `stage0` first, in order
+            of execution; 0 where there is none.
         classes: Outputs of the classifier.
     """
 
@@ -72,14 +75,14 @@ class MobileOneArchitecture:
 
     @property
     def stride(self) -> int:
-        """Pixels of the input image for one position before the global pool."""
+        """Pixels of the input image, along one axis, for one position before the global pool."""
         return int(2 ** (1 + len(self.depths)))
 
     @property
     def name(self) -> str:
         """The published variant this is (`MobileOne-S1`), or `MobileOne` and its numbers.
 
-        The number of classes and of image channels do not matter for the name, nor do the
+        The numbers of classes and of image channels do not matter for the name, nor do the
         branches of blocks that are fused already.
         """
         for name, variant in VARIANTS.items():

@@ -1,4 +1,4 @@
-"""What the rest of edgerep may ask of a network that was loaded."""
+"""What the rest of edgerep may ask of a network: its origin, and its title."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Origin:
     """Where a network came from, carried along to every artefact that is made of it."""
 
     source: str  # file name, name of the architecture, or `package.module:callable`
-    sha256: str | None  # of the file; None for random weights
+    sha256: str | None  # of the file; None for random weights, and for those as built
     format: str  # "official RepVGG, train form", "random weights", ...
     notes: tuple[str, ...] = ()  # what was decided while reading, to be said aloud
     network: str | None = None  # `package.module:callable` that built a user's own network
@@ -40,9 +40,9 @@ class Network(nn.Module):
     Attributes:
         title: "RepVGG-A0", or a description where the network is no published variant.
         image_channels: Of the input.
-        stride: Pixels of the input image for one position before the global pool.
+        stride: Pixels of the input image, along one axis, for one position before the global pool.
         eps: Of every BatchNorm; a `state_dict` does not carry it.
-        origin: Where it came from.
+        origin: Where the network came from.
     """
 
     def __init__(self, architecture: Described, eps: float) -> None:
@@ -64,7 +64,7 @@ def origin_of(module: nn.Module) -> Origin | None:
 
 
 def set_origin(module: nn.Module, origin: Origin) -> None:
-    """Say where a network of the user's own came from; its attributes stay its own."""
+    """Set what `origin_of` says of a network of the user's own; its attributes stay its own."""
     setattr(module, _FOREIGN, origin)
 
 
@@ -74,7 +74,7 @@ def title_of(module: nn.Module) -> str:
 
 
 def origin_entry(module: nn.Module) -> dict[str, object]:
-    """The entry of `Record.made_from` for a network that something is made of."""
+    """A network as one source in the `Record.made_from` of what is made from it."""
     origin = origin_of(module)
     if origin is None:
         return {"kind": "torch module", "name": type(module).__name__, "sha256": None}

@@ -33,7 +33,13 @@ def variant_named(text: str) -> AnyArchitecture | None:
 def build_network(
     architecture: AnyArchitecture, *, plain: Collection[str] = (), eps: float = BATCHNORM_EPS
 ) -> RepVGG | MobileOne:
-    """A network of fresh weights, the blocks named in `plain` as single convolutions."""
+    """A network with torch's fresh weights, in training mode.
+
+    Args:
+        architecture: Of the network.
+        plain: Names of the blocks that are single convolutions; the others have branches.
+        eps: Of every BatchNorm.
+    """
     if isinstance(architecture, MobileOneArchitecture):
         return MobileOne(architecture, plain=plain, eps=eps)
     return RepVGG(architecture, plain=plain, eps=eps)
@@ -42,5 +48,5 @@ def build_network(
 def random_network(
     architecture: AnyArchitecture, *, seed: int = 0, eps: float = BATCHNORM_EPS
 ) -> RepVGG | MobileOne:
-    """A train-form network with random weights and statistics, as `randomised`."""
+    """A network in train form and eval mode, its weights and BatchNorm statistics random."""
     return randomised(lambda: build_network(architecture, eps=eps), seed=seed)

@@ -18,10 +18,10 @@ from edgerep.networks.repvgg_architecture import Architecture, BlockPlan
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by a gate computed from its mean (Hu et al., CVPR 2018).
+    """Scale every channel by a gate, computed from all channels' means (Hu et al., CVPR 2018).
 
-    The official code pools a square of the image's width, which is wrong off square; this takes
-    the mean over the whole image, which is the same on square ones.
+    The official code takes means over a square of the image's width, which is wrong for images
+    that are not square; here they are over the whole image.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -59,7 +59,10 @@ class TrainBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """One 3x3 convolution with bias, then ReLU: what a `TrainBlock` becomes."""
+    """One 3x3 convolution with bias, then ReLU: what a `TrainBlock` becomes.
+
+    A squeeze-and-excitation comes before the ReLU (`se`); in a RepVGGplus after it (`post_se`).
+    """
 
     def __init__(self, plan: BlockPlan) -> None:
         super().__init__()
@@ -122,8 +125,5 @@ class RepVGG(StagedNetwork):
 def random_repvgg(
     architecture: Architecture, *, seed: int = 0, eps: float = BATCHNORM_EPS
 ) -> RepVGG:
-    """A train-form network with random weights and BatchNorm statistics, for benchmarks and tests.
-
-    See `randomised`.
-    """
+    """A network in train form and eval mode, its weights and BatchNorm statistics random."""
     return randomised(lambda: RepVGG(architecture, eps=eps), seed=seed)

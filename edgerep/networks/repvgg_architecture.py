@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 SQUEEZE_RATIO = 16  # hidden channels of the official squeeze-and-excitation: C // 16
-PLUS_SQUEEZE_RATIO = 4  # and of RepVGGplus
+PLUS_SQUEEZE_RATIO = 4  # hidden channels in RepVGGplus: C // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class BlockPlan:
 
     @property
     def squeeze_channels(self) -> int:
-        """Hidden channels of the squeeze-and-excitation, where there is one."""
+        """Hidden channels of the squeeze-and-excitation, if `squeeze` says that there is one."""
         return self.out_channels // (PLUS_SQUEEZE_RATIO if self.plus else SQUEEZE_RATIO)
 
 
@@ -84,14 +84,14 @@ class Architecture:
 
     @property
     def stride(self) -> int:
-        """Pixels of the input image for one position before the global pool."""
+        """Pixels of the input image, along one axis, for one position before the global pool."""
         return int(2 ** (1 + len(self.depths)))
 
     @property
     def name(self) -> str:
         """The published variant this is (`RepVGG-B1g4`), or `RepVGG` and its depths and widths.
 
-        The number of classes and of image channels do not matter for the name.
+        The numbers of classes and of image channels do not matter for the name.
         """
         for name, variant in VARIANTS.items():
             if replace(self, classes=variant.classes, image_channels=3) == variant:

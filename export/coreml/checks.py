@@ -16,12 +16,16 @@ from edgerep.errors import CoremlError, OptionError
 from edgerep.export.coreml.quiet_coremltools import ct
 from edgerep.export.graph.onnx_file import Graph
 
-COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # by channels
+COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # coremltools' names, by number of channels
 _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
 
 
 def deployment_target(target: str) -> Any:
-    """The member of `coremltools.target` that `target` names."""
+    """The member of `coremltools.target` that `target` names.
+
+    Raises:
+        OptionError: `target` is none of `COREML_TARGETS`, or coremltools is too old for it.
+    """
     if target not in COREML_TARGETS:
         raise OptionError(f"target {target!r} is not one of {', '.join(COREML_TARGETS)}")
     if not hasattr(ct.target, target):
@@ -49,7 +53,11 @@ def require_distinct(labels: Sequence[str] | None) -> None:
 
 
 def batch_for(graph: Graph, *, single: bool) -> BatchProfile:
-    """The batch sizes of the package: those of the graph, or 1 where only `single` will do."""
+    """The batch sizes of the package: those of the graph, or 1 with `single`.
+
+    Raises:
+        CoremlError: `single` was asked for, and the graph does not take a batch of 1.
+    """
     if graph.inputs and graph.inputs[0].shape[:1] != (None,):
         size = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
         fixed = BatchProfile(size or 1, size or 1, size or 1)

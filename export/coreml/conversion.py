@@ -63,7 +63,8 @@ def export_coreml(
         license: Of the network.
 
     Raises:
-        CoremlError: The graph holds what Core ML cannot do exactly, or does not fit the options.
+        CoremlError: The graph holds what Core ML cannot do exactly, does not fit the options, or
+            was replaced since it was opened; or coremltools refuses the program.
         OnnxError: The graph cannot be read.
         OptionError: `target`, `path` or `labels` are wrong in themselves.
         OutputError: The package cannot be written.

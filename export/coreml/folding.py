@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from edgerep.export.coreml.node import Array
 from edgerep.export.graph.index import GraphIndex, operator_of
 
-# Beside those that can also be emitted.
+# Operators that can be evaluated and not emitted; those of the operator table can be both.
 FOLDABLE = frozenset({
     "And", "Ceil", "Constant", "ConstantOfShape", "Cos", "CumSum", "Equal", "Floor",
     "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Log", "Max",
@@ -26,7 +26,7 @@ FOLDABLE = frozenset({
 
 
 def constants_of(index: GraphIndex, foldable: Iterable[str]) -> set[str]:
-    """Names of all values that depend on nothing but constants, by way of `foldable` operators."""
+    """Names of all constants, and of what the operators `foldable` make of constants alone."""
     allowed = set(foldable)
     known = {"", *index.initializers}
     for node in index.graph.node:
@@ -36,7 +36,13 @@ def constants_of(index: GraphIndex, foldable: Iterable[str]) -> set[str]:
 
 
 def fold(proto: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> tuple[Array, ...]:
-    """All outputs of a node whose inputs are constants."""
+    """The outputs of a node whose inputs are constants, by onnx's reference evaluator.
+
+    Args:
+        proto: The node.
+        inputs: Its constants, in order; None for an input that is left out.
+        opset: The version of ONNX's own operators that the node is written in.
+    """
     feeds = {
         name: value for name, value in zip(proto.input, inputs, strict=True) if value is not None
     }

@@ -22,14 +22,17 @@ _DATA_TYPES = ("float32", "float16", "int32")  # element types that a MIL operan
 class OnnxNode:
     """A node about to be emitted.
 
+    The methods that read it refuse it, with a CoremlError that names it, where what they read is
+    not what they promise.
+
     Attributes:
-        operator: ONNX operator.
+        operator: The ONNX operator.
         name: For messages: the node's name, or its first output's.
         result: Name that the result takes in the program.
         inputs: A `Var` of the program, an array for a constant, an array of objects for sizes
             that depend on the batch (`edgerep.export.coreml.sizes`), None for an absent input.
-        attributes: As written in the file; defaults are the emitting function's business.
-        outputs: How many it has.
+        attributes: As written in the file; the function that emits the node knows the defaults.
+        outputs: How many outputs it has.
     """
 
     operator: str
@@ -61,27 +64,27 @@ class OnnxNode:
         return value[()] if value.ndim == 0 else value
 
     def constant(self, index: int) -> Array:
-        """Input `index` as an operand that has to be known at conversion."""
+        """Input `index`, which must be a constant, as an operand: of a type that MIL can hold."""
         self.known(index)
         array: Array = self.data(index)
         return array
 
     def known(self, index: int) -> Array:
-        """Input `index` as numpy has it, which has to be known at conversion."""
+        """Input `index`, which must be a constant, as it is in the file: of any type."""
         if not self.is_constant(index):
             self.refuse(f"its input {index} is computed; it must be a constant")
         array: Array = self.inputs[index]
         return array
 
     def sizes(self, index: int) -> Array:
-        """Input `index` as whole numbers, of which some may be expressions of the batch."""
+        """Input `index` as Python numbers, of which some may be expressions of the batch."""
         value = self.inputs[index]
         if not isinstance(value, np.ndarray):
             self.refuse(f"its input {index} is computed from numbers; it must come from shapes")
         return value if value.dtype == object else _as_objects(value)
 
     def number(self, like: Var, attribute: str, default: float) -> Any:
-        """A floating-point attribute in the type of `like`, as MIL wants it."""
+        """A floating-point attribute as a scalar in the element type of `like`, as MIL wants it."""
         value = float(self.get(attribute, default))
         typed = types.nptype_from_builtin(like.dtype)(value)
         if value != 0 and (typed == 0 or not np.isfinite(typed)):
@@ -89,7 +92,7 @@ class OnnxNode:
         return typed
 
     def integers(self, attribute: str, index: int) -> list[int] | None:
-        """A list that is an attribute in older opsets and an input in newer ones."""
+        """A list that is an attribute in older opsets and an input in newer ones, or None."""
         if self.has(index):
             if not self.is_constant(index):
                 self.refuse(f"its `{attribute}` are computed; they must be constants")
@@ -117,7 +120,7 @@ def is_whole(operand: Any) -> bool:
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes as Python values; text as `str`."""
+    """The attributes of a node as Python values; text as `str`."""
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     return {
         name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()

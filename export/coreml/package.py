@@ -41,7 +41,7 @@ class Package(Artefact):
     Attributes:
         target: The oldest system it runs on: "iOS16" also stands for macOS 13.
         image_input: The input is an image, not an array.
-        labels: Names of the classes of a classifier, in the order of the network's outputs.
+        labels: Names of a classifier's classes, in the order of its probabilities; else empty.
         softmax: "appended" (the graph ends in logits, the package in probabilities),
             "in the graph" or "none"; "unknown" for a package edgerep did not write.
         operators: How many operations of MIL there are of each kind, constants not counted.
@@ -69,7 +69,8 @@ def open_package(path: Path | str) -> Package:
     """Check a Core ML package and describe it; works on every system.
 
     Raises:
-        CoremlError: It is no package, is damaged, or is not one ML program of one function.
+        CoremlError: There is no package, it is damaged, it is not one ML program of one function,
+            or it takes images in colours that edgerep does not know.
     """
     path = Path(path)
     spec = read_spec(path)
@@ -103,10 +104,11 @@ def open_package(path: Path | str) -> Package:
 
 
 def read_spec(path: Path) -> Spec:
-    """The package's specification, after a check that its weights are all there.
+    """The specification of a package, after a check that its weights are all there.
 
     Raises:
-        CoremlError: As `open_package`.
+        CoremlError: There is no package, it is damaged, it is not one ML program of one function,
+            or it takes images in colours that edgerep does not know.
     """
     if not path.is_dir():
         found = "it is a file" if path.is_file() else "there is nothing"

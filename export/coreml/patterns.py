@@ -1,8 +1,8 @@
 """What ONNX spells out in steps and MIL has as one operation: GELU, SiLU, a linear layer.
 
 GELU is an ONNX operator only from opset 20 and SiLU only from 24, so exporters write both in
-steps; a linear layer on more than two dimensions is a MatMul and an Add in every opset. Here they
-are found again, by structure and by the value of each constant, and nothing is taken that is not
+steps; a linear layer on more than two dimensions is a MatMul and an Add in every opset. Here all
+three are found, by structure and by the value of each constant, and nothing is taken that is not
 exactly x * Phi(x), its approximation by tanh, x * sigmoid(x) or x @ weight + bias. coremltools'
 PyTorch front end writes the same operations for them.
 
@@ -21,15 +21,15 @@ from onnx import helper
 
 from edgerep.export.graph.index import GraphIndex
 
-SWISH = "Swish"  # the name that the operator has since opset 24
-LINEAR = "MatMul+Add"  # no operator of ONNX
+SWISH = "Swish"  # ONNX's name for SiLU, since opset 24
+LINEAR = "MatMul+Add"  # a linear layer; ONNX has no such operator
 # The x of a curve, and the nodes that make the curve's argument of it.
 Argument: TypeAlias = tuple[str, list[onnx.NodeProto]]
 _CUBIC, _INNER = 0.044715, math.sqrt(2 / math.pi)
 
 
 def recognise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes of a graph in order, with each pattern as one node in the place of its last.
+    """The nodes of a graph in order, each pattern replaced by one node, in the place of its last.
 
     The nodes are for `edgerep.export.coreml.program` only: SWISH and LINEAR mean nothing to ONNX.
     The graph itself stays as it is.
@@ -92,7 +92,7 @@ def _gelu(
     argument: Argument | None,
     approximate: str,
 ) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeProto]]:
-    """0.5 * x * (1 + curve), its product in any order."""
+    """The pattern 0.5 * x * (1 + curve), its factors in any order; nothing if it is not there."""
     if argument is None:
         return
     x, head = argument
@@ -138,13 +138,13 @@ def _linear_bias(index: GraphIndex, product: onnx.NodeProto, total: onnx.NodePro
 
 
 def _only_reader(index: GraphIndex, node: onnx.NodeProto, operator: str) -> onnx.NodeProto | None:
-    """The one node that reads `node`, if it is one and of this operator."""
+    """The node that reads what `node` makes, if there is only one and it is of `operator`."""
     reader = index.only_reader(node.output[0])
     return reader if reader is not None and reader.op_type == operator else None
 
 
 def _holds(index: GraphIndex, name: str, number: float) -> bool:
-    """Whether a value is this one number, as well as its own type can hold it."""
+    """Whether a value is the constant `number`, as well as its own type can hold it."""
     array = index.constant(name)
     if array is None or array.size != 1 or not np.issubdtype(array.dtype, np.floating):
         return False
@@ -152,7 +152,7 @@ def _holds(index: GraphIndex, name: str, number: float) -> bool:
 
 
 def _partner(index: GraphIndex, node: onnx.NodeProto | None, number: float) -> str | None:
-    """The other operand of a node of two, one of which is `number`."""
+    """The other input of a node that has two, one of them the constant `number`; else None."""
     if node is None or len(node.input) != 2:
         return None
     first, second = node.input

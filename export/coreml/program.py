@@ -1,4 +1,4 @@
-"""Build the MIL program an ONNX graph stands for: every node in its place, no weight changed."""
+"""Build the MIL program of an ONNX graph: every node in its place, no weight changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgerep.export.coreml.sizes import compute_sizes, is_symbolic, sizes_of
 from edgerep.export.graph.index import GraphIndex, operator_of, opset_of
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
-_REFUSED = object()  # in place of the value of a node that was refused
+_REFUSED = object()  # stands for the outputs of a node that was refused
 
 Program: TypeAlias = Any  # coremltools is untyped
 
@@ -33,8 +33,8 @@ class BuiltProgram:
 
     Attributes:
         program: coremltools' program, with one function, `main`.
-        inputs: Of the graph, under the names that they have in the program.
-        outputs: Of the graph, under the names that they have in the program.
+        inputs: The graph's inputs, under the names that they have in the program.
+        outputs: The program's outputs; with a softmax appended, the first is its result.
         softmax: "appended", "in the graph" (the first output comes from one) or "none".
     """
 
@@ -71,8 +71,9 @@ def require_expressible(model: onnx.ModelProto) -> None:
     """Refuse, before any work, what the operator table does not hold.
 
     Raises:
-        CoremlError: Operators outside the table, all of them by node; an opset that the table was
-            not written for; an 8-bit input used for anything but a cast.
+        CoremlError: The graph has operators outside the table (all are named by node), is of an
+            opset that the table was not written for, or uses an 8-bit input for anything but a
+            cast.
     """
     opset = opset_of(model)
     if opset not in OPSETS:
@@ -109,13 +110,14 @@ def build_program(
 
     Args:
         model: Checked by `require_expressible`.
-        inputs: Of the graph.
-        batch: What a dynamic first dimension becomes: one size, or a symbol in the program.
+        inputs: The graph's inputs.
+        batch: What a dynamic first dimension becomes: the size of a static batch, else a symbol.
         target: Member of `coremltools.target`; decides the version of the operations.
         softmax: End in a softmax over the last dimension, unless the graph has one there.
 
     Raises:
-        CoremlError: A node means something that MIL cannot do exactly; the message names it.
+        CoremlError: A node means something that MIL cannot do exactly, or an output is a constant;
+            all such nodes are named.
     """
     names, symbol = _Names(), mil.get_new_symbol()
     specs = tuple(TensorSpec(names.of(i.name), i.dtype, _shape(i, batch)) for i in inputs)
@@ -151,7 +153,7 @@ def build_program(
 def _emit_all(
     nodes: Sequence[onnx.NodeProto], values: dict[str, Any], names: _Names, opset: int
 ) -> None:
-    """Put the value of every node's outputs into `values`; refuse all that cannot be had at once.
+    """Put the outputs of every node into `values`; one error names all nodes that are refused.
 
     A node that depends on a refused one is not tried: what is wrong with it is not known.
     """
@@ -171,7 +173,7 @@ def _emit_all(
 def _emit(
     proto: onnx.NodeProto, values: dict[str, Any], names: _Names, opset: int
 ) -> tuple[Any, ...]:
-    """The node's outputs: each a `Var`, or an array where it is constant or made of sizes."""
+    """The outputs of a node: each a `Var`, or an array where it is constant or made of sizes."""
     inputs = [values[name] if name else None for name in proto.input]
     node = OnnxNode(
         operator=proto.op_type,
@@ -193,7 +195,7 @@ def _emit(
 
 
 def _result(name: str, values: dict[str, Any], names: _Names) -> Var:
-    """An output of the graph under its own name, also where it is another value's alias."""
+    """An output of the graph as a `Var` of its own name, also where it is another value's alias."""
     value = values[name]
     if isinstance(value, np.ndarray):
         raise CoremlError(

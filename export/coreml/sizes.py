@@ -1,12 +1,12 @@
-"""Shape arithmetic: what a graph computes from the sizes of its tensors, worked out at conversion.
+"""Shape arithmetic: what a graph computes from its tensors' sizes, worked out at conversion.
 
 With a dynamic batch, exporters write `x.flatten(1)` and the reshapes of attention as nodes that
 read a shape, take it apart and put it together again. Every size but the batch is known here, and
 the batch only has to be carried to where it is used, as coremltools' symbol. So none of this
 arithmetic is left in the program.
 
-Sizes are arrays of Python objects: whole numbers, and expressions of the symbol. Where every one
-of them is known they are int64, a constant like any other.
+Sizes are arrays of Python objects: whole numbers, and expressions of the symbol. An array in which
+all are known is int64, a constant like any other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def compute_sizes(node: OnnxNode) -> Array:
     """The result of a node that reads sizes and constants only.
 
     Raises:
-        CoremlError: It does more with the batch than to carry it.
+        CoremlError: The node does more with the batch than to carry it.
     """
     if node.operator not in RULES:
         node.refuse(
@@ -51,7 +51,7 @@ def is_symbolic(value: Any) -> bool:
 
 
 def as_size(value: Any) -> Any:
-    """A size as `int` where it is known, else as the expression that it is."""
+    """A size as `int` where it is known, else the expression itself."""
     return int(value) if is_known(value) else value
 
 
@@ -69,7 +69,7 @@ def quotient(over: Any, under: Any) -> Any:
 
 
 def _known(sizes: Array) -> Array:
-    """Sizes as int64 where all of them are known."""
+    """The array of sizes as int64 where all of them are known, else as objects."""
     plain = np.array([as_size(size) for size in sizes.reshape(-1)], dtype=object)
     plain = plain.reshape(sizes.shape)
     return plain.astype(np.int64) if all(isinstance(s, int) for s in plain.reshape(-1)) else plain

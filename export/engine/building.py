@@ -59,23 +59,29 @@ def build_engine(
         path: Of the engine; its record lies beside it as `path + ".json"`.
         runtime: "tensorrt", "tensorrt-rtx", or "auto": TensorRT where it is installed and there is
             a GPU, else TensorRT-RTX.
-        workspace_bytes: As in `EngineOptions`, and so the next six.
-        timing_cache: TensorRT only.
-        hardware_compatible: TensorRT only.
-        version_compatible: TensorRT only. Such an engine carries code, and edgerep does not run it.
-        compute_capability: TensorRT-RTX only: "8.6", "SM120", ...; "current" is the GPU here.
-        dla: TensorRT on devices that have a DLA only, with a static batch.
-        optimization_level: TensorRT only.
+        workspace_bytes: Scratch memory that one layer may use; None leaves it to the runtime.
+        timing_cache: TensorRT only: file of measured kernel times, read where it exists and written
+            afterwards.
+        hardware_compatible: TensorRT only: run on every GPU from Ampere on, not only on this kind.
+        version_compatible: TensorRT only: run under later releases too. Such an engine carries
+            code, and edgerep does not run it.
+        compute_capability: TensorRT-RTX only: the GPUs that the engine is for, "8.6", "SM120", ...;
+            "current" is the GPU here. Empty for every GPU that it knows.
+        dla: Number of the DLA core to use, with the GPU for what the DLA cannot do. TensorRT on
+            devices that have one only, for an fp16 or int8 graph with a static batch.
+        optimization_level: TensorRT only: 0 (build fast) to 5 (search long).
         progress: Called with the phase that the build is in, at most five times a second. What it
             raises stops the build.
 
     Raises:
-        EngineError: The parser or the builder refused the graph.
+        EngineError: The parser or the builder refused the graph, or the file of the graph was
+            replaced since it was opened.
         MissingRuntimeError: No runtime that can build is here; MissingDependencyError names the
             extra to install.
         OnnxError: The ONNX file is damaged or unsupported.
-        OptionError: An option contradicts another, or this runtime cannot honour it.
-        OutputError: The engine cannot be written.
+        OptionError: An option contradicts another or the graph, or this runtime cannot honour it;
+            `path` is a folder.
+        OutputError: The engine or the timing cache cannot be written.
     """
     path = Path(path)
     options = EngineOptions(
@@ -161,7 +167,7 @@ def _described(path: Path, graph: Graph, options: EngineOptions, build_seconds: 
 
 
 def _read(source: Graph | str | Path) -> tuple[Graph, onnx.ModelProto]:
-    """The graph and its model; a Graph keeps the batch it was given."""
+    """The graph and its model; a `Graph` that was given is returned itself, with its own batch."""
     if not isinstance(source, Graph):
         model = read_model(Path(source))
         return describe_model(model, Path(source)), model

@@ -19,7 +19,7 @@ _PACKAGES = ("onnx", "tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine(Artefact):
-    """A serialized engine on disk; precision, form and ends are those of its graph.
+    """A serialized engine on disk; its precision, form, inputs and outputs are those of its graph.
 
     Attributes:
         runtime: "tensorrt" or "tensorrt-rtx".
@@ -53,7 +53,7 @@ def open_engine(path: str | Path) -> Engine:
     Raises:
         EngineError: The file is no engine or damaged, or it has no record, and so nothing here
             knows its inputs; `read_plan` reads what such an engine says of itself.
-        EdgerepError: The record is malformed, or of another file.
+        EdgerepError: The record is malformed, of another schema, or of another file.
     """
     path = Path(path)
     plan = read_plan(path)
@@ -83,7 +83,13 @@ def open_engine(path: str | Path) -> Engine:
 
 
 def engine_record(engine: Engine, lines: Sequence[LogLine], notes: Sequence[str]) -> Record:
-    """The record of an engine just built, with what the builder logged and what to know of it."""
+    """The record of an engine just built.
+
+    Args:
+        engine: The engine.
+        lines: What the vendor logged; its warnings and errors are counted.
+        notes: What a reader must know of this engine, in words.
+    """
     device = first_cuda_device() if engine.runtime == "tensorrt" else None
     count = {name: sum(line.severity == name for line in lines) for name in ("WARNING", "ERROR")}
     return engine.record(

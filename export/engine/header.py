@@ -16,7 +16,7 @@ from edgerep.errors import EngineError
 _TAGS = {b"ftrt": "tensorrt", b"vtrt": "tensorrt-rtx"}
 _HEADER_BYTES = 28
 _KNOWN_SERIALIZATION = 0
-_LARGEST_METADATA_BYTES = 1 << 20
+_LARGEST_METADATA_BYTES = 1 << 20  # a longer prefix is not taken for ultralytics'
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Plan:
         runtime: "tensorrt" or "tensorrt-rtx".
         version: Of the library that built it, as major.minor.patch.build.
         size_bytes: Of the whole file.
-        offset: Where the plan begins; not 0 when metadata stands before it.
+        offset: Byte at which the plan, as TensorRT reads it, begins; not 0 behind metadata.
         metadata: The JSON that ultralytics puts before the plan; None in every other engine.
     """
 
@@ -82,7 +82,7 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def _metadata_before(file: BinaryIO, size: int) -> tuple[Mapping[str, Any] | None, int]:
-    """Ultralytics' prefix, a little-endian int32 length and as many bytes of JSON, and its end."""
+    """The JSON of ultralytics' prefix, behind its length in int32, and where the prefix ends."""
     first = file.read(5)
     if len(first) < 5 or first[:4] in _TAGS or first[4:] != b"{":
         return None, 0

@@ -1,4 +1,4 @@
-"""Run a build so that it can be watched and stopped."""
+"""Run a build of an engine so that it can be watched and stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Watch:
 
 
 def monitor_for(trt: Any, watch: Watch) -> Any | None:
-    """An IProgressMonitor of the chosen module; None where it has none (TensorRT before 10)."""
+    """An `IProgressMonitor` of the vendor's module; None where it has none (TensorRT before 10)."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
 
@@ -61,7 +61,7 @@ def run_watched(
 
     Args:
         build: Calls the builder; must end soon once `watch.stop` is set.
-        watch: The one that the build's monitor was made with.
+        watch: What the build's monitor was made with.
         progress: Called in the calling thread with the current phase, at most five times a second.
     """
     outcome: Future[T] = Future()

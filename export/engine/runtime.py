@@ -22,13 +22,13 @@ from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionEr
 logger = logging.getLogger(__name__)
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-RUNTIMES = ("auto", *MODULES)
+RUNTIMES = ("auto", *MODULES)  # that may be asked for
 # Ultralytics' exporter refuses this one as well (ultralytics/engine/exporter.py).
 _BAD_RELEASES = {"10.2.0": "this release is known to be broken: install 10.3 or later"}
 
 _RECENT_LINES = 20
 _SEVERITIES = {"INTERNAL_ERROR": "ERROR"}
-# What fails ends in an exception that carries the vendor's errors: here they are a trace only.
+# The vendor's errors are logged below ERROR: what fails ends in an exception that carries them.
 _LEVELS = {"ERROR": logging.INFO, "WARNING": logging.WARNING}
 
 
@@ -46,8 +46,8 @@ def choose_runtime(runtime: str) -> str:
     TensorRT builds on the GPU that the engine is for; TensorRT-RTX builds without one.
 
     Raises:
-        MissingDependencyError: Neither is installed.
-        OptionError: `runtime` is none of the three.
+        MissingDependencyError: "auto" was asked for, and neither is installed.
+        OptionError: `runtime` is none of `RUNTIMES`.
     """
     if runtime not in RUNTIMES:
         raise OptionError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
@@ -68,11 +68,11 @@ def is_installed(runtime: str) -> bool:
 
 
 def load_runtime(runtime: str) -> Any:
-    """Import "tensorrt" or "tensorrt-rtx".
+    """The vendor's module for the runtime "tensorrt" or "tensorrt-rtx", imported.
 
     Raises:
-        MissingDependencyError: It is not installed.
-        MissingRuntimeError: It is installed and cannot be loaded, or is a release known to be bad.
+        MissingDependencyError: The module is not installed.
+        MissingRuntimeError: The module cannot be loaded, or is a release known to be bad.
     """
     if not is_installed(runtime):
         raise MissingDependencyError(MODULES[runtime], runtime)
@@ -94,7 +94,8 @@ def log_of(trt: Any) -> Any:
     """The one logger of a vendor module, passed to every builder, parser and runtime.
 
     One for the life of the process: the vendor keeps the first logger it sees, complains about
-    another, and may write to it from its own threads. `recent` holds its last errors and warnings.
+    another, and may write to it from its own threads. Its `recent` holds the last errors and
+    warnings.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]  # the base class comes from the chosen module
@@ -116,7 +117,7 @@ def log_of(trt: Any) -> Any:
 
 @contextlib.contextmanager
 def heard(trt: Any) -> Iterator[list[LogLine]]:
-    """Collect what the vendor logs inside the block, from whatever thread."""
+    """Yield a list that fills with what the vendor logs inside the block, from whatever thread."""
     lines: list[LogLine] = []
     listeners = log_of(trt).listeners
     listeners.append(lines)
@@ -128,7 +129,7 @@ def heard(trt: Any) -> Iterator[list[LogLine]]:
 
 
 def last_words(lines: Iterable[LogLine], count: int = 3) -> str:
-    """The last errors, or where there are none the last warnings, for an error message."""
+    """The last `count` errors, or where there are none warnings, a line each, for a message."""
     lines = tuple(lines)
     for severity in ("ERROR", "WARNING"):
         if texts := [line.text for line in lines if line.severity == severity]:

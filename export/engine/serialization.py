@@ -22,10 +22,10 @@ class Job:
     Attributes:
         name: Of the graph's file, for messages.
         model: The ONNX model, serialized with its weights.
-        inputs: Of the graph.
-        batch: The profile of a dynamic batch.
-        settings: The flags.
-        options: Of the user, already found to be honoured by this runtime.
+        inputs: The graph's inputs.
+        batch: The range of a dynamic batch.
+        settings: The flags by which the runtime honours `options`.
+        options: What the user asked for; `build_settings` has checked them.
     """
 
     name: str
@@ -39,18 +39,20 @@ class Job:
 def serialize_engine(
     trt: Any, job: Job, progress: Callable[[str], None] | None = None
 ) -> tuple[bytes, tuple[LogLine, ...]]:
-    """Parse, configure and build; returns the engine and what the vendor logged.
+    """Parse, configure and build; returns the engine's bytes and what the vendor logged.
 
     Args:
         trt: The module `tensorrt` or `tensorrt_rtx`.
         job: What to build.
-        progress: As in `run_watched`.
+        progress: Called in the calling thread with the current phase, at most five times a second;
+            what it raises stops the build.
 
     Raises:
         EngineError: The parser or the builder refused; carries their own words.
         MissingRuntimeError: The builder cannot start here: no GPU, no driver.
-        OptionError: The device has no such DLA core, or the timing cache is another device's.
-        OutputError: The timing cache cannot be written.
+        OptionError: The device has no such DLA core, the runtime does not build for a compute
+            capability, or the timing cache is of another device or release.
+        OutputError: The timing cache cannot be read or written.
     """
     with heard(trt) as lines:
         log = log_of(trt)
@@ -130,7 +132,7 @@ def _apply_options(trt: Any, builder: Any, config: Any, options: EngineOptions) 
 
 
 def _add_profile(builder: Any, config: Any, job: Job, lines: Sequence[LogLine]) -> None:
-    """The range of shapes, where the graph leaves the batch open."""
+    """Tell the builder the range of shapes, where the graph leaves the batch open."""
     if all(None not in spec.shape for spec in job.inputs):
         return
     batch = job.batch

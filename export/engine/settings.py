@@ -1,4 +1,4 @@
-"""What a builder is told: decided from names alone, so that every release's branch can be tested.
+"""What a builder is told. Names alone decide it, so that every release's branch can be tested.
 
 Precision is in the graph. TensorRT-RTX and TensorRT 11 read it from there and know no other way;
 TensorRT 10 does when the network is strongly typed; TensorRT 8 must be allowed each type by a flag.
@@ -13,7 +13,7 @@ from typing import Any
 
 from edgerep.errors import OptionError
 
-OPTIMIZATION_LEVELS = range(6)
+OPTIMIZATION_LEVELS = range(6)  # of TensorRT's builder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,9 @@ class EngineOptions:
         compute_capability: GPUs that a TensorRT-RTX engine is for, as "SM86".
         dla: Number of the DLA core to use, with the GPU for what the DLA cannot do.
         optimization_level: 0 (build fast) to 5 (search long); TensorRT's own choice is 3.
+
+    Raises:
+        OptionError: A number is out of its range, or a compute capability is there twice.
     """
 
     workspace_bytes: int | None = None
@@ -71,7 +74,7 @@ class Symbols:
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Flags by name: of the network, to set and to clear on the builder."""
+    """Flags by name: to create the network with, to set and to clear in the builder's config."""
 
     network_flags: tuple[str, ...]
     set_flags: tuple[str, ...]
@@ -79,7 +82,12 @@ class BuildSettings:
 
 
 def symbols_of(trt: Any, runtime: str) -> Symbols:
-    """Read the names off a loaded module."""
+    """The names that a loaded vendor module has.
+
+    Args:
+        trt: The module `tensorrt` or `tensorrt_rtx`.
+        runtime: "tensorrt" or "tensorrt-rtx".
+    """
     capabilities = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
     return Symbols(
         runtime=runtime,
@@ -96,8 +104,8 @@ def build_settings(
     """The flags that make a release of TensorRT compute what the graph says.
 
     Args:
-        symbols: Of the release.
-        options: Of the user.
+        symbols: The names that the release has.
+        options: What the user asked for.
         half: The graph has float16 tensors.
         quantized: The graph has Q/DQ operators.
 
@@ -125,7 +133,10 @@ def build_settings(
 
 
 def capability_names(names: Sequence[str]) -> tuple[str, ...]:
-    """One way to write them: 8.6, 86, sm86 and SM_86 are all "SM86", and "current" is "CURRENT"."""
+    """Compute capabilities as the vendor names them: 8.6, 86, sm86 and SM_86 all become "SM86".
+
+    "current" becomes "CURRENT". Nothing is checked here.
+    """
     return tuple(_capability_name(name) for name in names)
 
 

@@ -10,13 +10,17 @@ from edgerep.errors import OptionError, OutputError
 
 
 def read_timing_cache(config: Any, path: Path | None) -> Any | None:
-    """Give a build the timings in a file, none where there is no such file yet.
+    """Give a build the timings in a file; where there is no such file yet, it starts with none.
+
+    Args:
+        config: The build's `IBuilderConfig`.
+        path: The file; None for a build without a timing cache.
 
     Returns:
         The cache that the build adds to; None without a path.
 
     Raises:
-        OptionError: The timings are those of another GPU or release.
+        OptionError: The file holds no timings, or those of another GPU or release.
         OutputError: The file cannot be read.
     """
     if path is None:
@@ -34,6 +38,14 @@ def read_timing_cache(config: Any, path: Path | None) -> Any | None:
 
 
 def write_timing_cache(config: Any, path: Path) -> None:
-    """Write the timings of a finished build."""
+    """Write the timings of a finished build, whole or not at all.
+
+    Args:
+        config: The build's `IBuilderConfig`.
+        path: The file.
+
+    Raises:
+        OptionError, OutputError: The file cannot be written.
+    """
     with replacing(path) as partial:
         partial.write_bytes(bytes(config.get_timing_cache().serialize()))

@@ -1,4 +1,4 @@
-"""What an exported graph must hold, by the network it was made from."""
+"""Checks of an exported graph against the network that it was made from."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BATCHNORM = re.compile(r"aten\..*batch_norm")
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How many convolutions, transposed ones among them, and BatchNorms one inference calls."""
+    """How many convolutions (transposed ones too) and BatchNorms one inference calls."""
 
     convolutions: int
     batchnorms: int
 
 
 def calls_of(module: nn.Module, inputs: Sequence[Tensor]) -> Calls:
-    """Run a module once and count, whether a layer or a function of torch is called."""
+    """Run a module once and count its convolutions and BatchNorms, layers and functions alike."""
     counter = _Counter()
     with torch.no_grad(), counter:  # inference mode would hide what composite operators call
         module(*inputs)
@@ -45,11 +45,11 @@ def require_same_calls(model: onnx.ModelProto, program: Any, called: Calls) -> N
 
     Args:
         model: The graph.
-        program: The exported program that it was translated from.
+        program: The `torch.export.ExportedProgram` that the graph was translated from.
         called: What one inference of the module calls.
 
     Raises:
-        OnnxError: Naming both counts.
+        OnnxError: The graph has fewer or more; both counts are named.
     """
     operators = count_operators(model)
     convolutions = operators.get("Conv", 0) + operators.get("ConvTranspose", 0)
@@ -64,10 +64,18 @@ def require_same_calls(model: onnx.ModelProto, program: Any, called: Calls) -> N
 
 
 def require_operators(model: onnx.ModelProto, network: RepVGG, form: str) -> None:
-    """Check that a RepVGG's graph has exactly its convolutions, and what its form has besides.
+    """Check that a RepVGG's graph has the convolutions of its form, and no more BatchNorms or adds.
+
+    A fused graph has one convolution per block and two per squeeze-and-excitation, no BatchNorm
+    and no add; an unfused one every convolution of the network and, unless folded, every BatchNorm.
+
+    Args:
+        model: The graph.
+        network: What was exported.
+        form: "fused", "unfused" or "unfused-folded".
 
     Raises:
-        OnnxError: Naming both counts.
+        OnnxError: The graph has others; both counts are named.
     """
     blocks = list(network.architecture.blocks())
     gates = 2 * sum(block.squeeze for block in blocks)
@@ -106,7 +114,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
 
 def _distinct_convolutions(program: Any) -> int:
-    """Convolutions of a traced program whose results are used, those that are the same once."""
+    """How many convolutions of a program have a result that is used; the same call counts once."""
     calls = {
         (node.target, str(node.args), str(node.kwargs))
         for node in program.graph.nodes

@@ -26,8 +26,8 @@ from edgerep.errors import OnnxError
 from edgerep.export.from_torch.refusal import refusal_of
 from edgerep.networks.interface import InputShape, is_classifier, output_names, starred_place
 
-EXPORTER_LOWEST_OPSET = 18
-_TIDY_RULES = [
+EXPORTER_LOWEST_OPSET = 18  # that torch's exporter writes; others are converted from it
+_TIDY_RULES = [  # rewrites that change no number and fold no BatchNorm
     remove_optional_bias_from_conv_rule,
     remove_optional_bias_from_gemm_rule,
     materialize_reshape_shape_rule,
@@ -55,18 +55,19 @@ def exported(
     dynamic: bool,
     keep_batchnorm: bool,
 ) -> Traced:
-    """Trace a module and translate it, its inputs and outputs named.
+    """Trace a module and translate it to an ONNX model, with names for its inputs and outputs.
 
     Args:
         module: In eval mode.
         examples: One tensor for each input, the batch first; the values do not matter.
-        interface: Names of the inputs.
+        interface: The inputs, in the order of `examples`.
         dynamic: Leave the batch open.
         keep_batchnorm: Keep the exporter from folding BatchNorm into the layer before it.
 
     Raises:
-        OnnxError: The module cannot be traced, or has an operator that the exporter does not
-            know; the message names the module and the operator, or the line.
+        OnnxError: The module cannot be traced, has an operator that the exporter does not know
+            (the message names the part of the module and the operator, or the line), or gives
+            outputs without the batch first.
     """
     try:
         with quiet_exporter():
@@ -124,7 +125,7 @@ def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: boo
 
 
 def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
-    """Name the inputs and outputs of the exporter's model, whose outputs are only counted now."""
+    """Name the inputs and outputs of the exporter's model, whose number of outputs is known now."""
     initializers = model.graph.initializers
     for value, spec in zip(model.graph.inputs, interface, strict=True):
         if value.name != spec.name and spec.name in initializers:
@@ -142,7 +143,7 @@ def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Silence the exporter for this call: no torchvision, its deprecations, listings of graphs."""
+    """Silence what torch's exporter says of torchvision, deprecations and graphs, in the block."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")

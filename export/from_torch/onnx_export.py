@@ -27,7 +27,7 @@ from edgerep.networks.network import Network, origin_entry
 from edgerep.networks.repvgg import RepVGG
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
-OPSETS = (17, 18, 19, 20)
+OPSETS = (17, 18, 19, 20)  # that `convert_opset` was tried with
 
 
 def export_onnx(
@@ -66,13 +66,15 @@ def export_onnx(
         fold_batchnorm: Let the exporter fold each BatchNorm of an unfused network into its
             convolution, as exporters do by default. Without it the graph is the network as
             trained, so that a comparison is with that.
-        opset: Of the default operator set.
+        opset: Version of ONNX's own operators, one of `OPSETS`.
 
     Raises:
-        OnnxError: The exporter failed, or what it wrote is not what was promised: a fused RepVGG
-            has one Conv per block and no BatchNormalization, any other fused network as many
-            convolutions as it calls.
-        OptionError: An option is out of its range, or the shapes do not fit `forward`.
+        OnnxError: The network cannot be exported; float16 cannot hold a weight; the graph is larger
+            than 2 GiB; or the graph is not what was promised: a fused RepVGG has one Conv per
+            block and no BatchNormalization, any other fused network as many convolutions as it
+            calls.
+        OptionError: An option is out of its range, the shapes do not fit `forward`, the network
+            is in training mode, or `path` is a folder.
         OutputError: The file cannot be written.
     """
     path = Path(path)

@@ -19,13 +19,13 @@ _LONGEST = 300  # characters of somebody else's message
 
 
 def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) -> str:
-    """What stands in the way, and where in the module.
+    """What keeps a module from being exported, and where in the module, in one sentence.
 
     Args:
         error: What `torch.onnx.export` raised.
-        module: What was exported.
-        examples: On which inputs. The module is traced on them once more, to find which of its
-            parts has the operator, or run, to find whether it can be.
+        module: The module that was to be exported.
+        examples: The inputs it was to be exported with. It is traced on them once more, to find
+            the part that has the operator, or run, to find whether it runs at all.
     """
     name = type(module).__name__
     for cause in _causes(error):
@@ -85,7 +85,7 @@ def _said(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Where outside torch the error came from."""
+    """The file and line outside torch that the error came from, for a message; empty if unknown."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith((_TORCH, str(Path(__file__).parent), "<"))

@@ -17,10 +17,11 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
 
     Args:
         model: Changed in place.
-        path: Of its file; the others must lie in the same folder or below.
+        path: The model's file; the others must lie in its folder or below.
 
     Raises:
-        OnnxError: Naming every tensor whose file is missing, too short or elsewhere.
+        OnnxError: The file of a tensor is missing, too short or elsewhere (the first ten are
+            named), or cannot be read.
     """
     folder = path.parent.resolve()
     broken = []

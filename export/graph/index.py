@@ -1,4 +1,4 @@
-"""Who makes, who reads and what is constant in a graph: for every pass that looks."""
+"""An index of an ONNX graph: which node makes a value, which read it, what is constant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from onnx import helper, numpy_helper
 
 from edgerep.artefacts.tensors import Array
 
-_SCALARS = ("value", "value_float", "value_floats")  # of `Constant`, in opsets 13 to 21
+# The attributes of `Constant` that hold numbers, in opsets 13 to 21.
+_SCALARS = ("value", "value_float", "value_floats")
 
 
 class GraphIndex:
@@ -24,10 +25,10 @@ class GraphIndex:
     Attributes:
         graph: The graph.
         initializers: Constants that are stored with the graph, by name.
-        inputs: Those that are no constants.
+        inputs: The graph's inputs without those that are initializers too.
         outputs: Names of the graph's outputs.
-        makers: By the name of a value, the node that makes it.
-        reads: By the name of a value, how often it is read; to be an output counts.
+        makers: From the name of a value to the node that makes it.
+        reads: From the name of a value to how often it is read; being an output counts as once.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -51,17 +52,20 @@ class GraphIndex:
         return self._readers.get(name, ())
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The node that reads a value, where nothing else does and it is no output."""
+        """The node that reads a value, if nothing else does and it is no output; else None."""
         readers = self.readers(name)
         return readers[0] if self.reads[name] == 1 and len(readers) == 1 else None
 
     def maker(self, name: str, operator: str) -> onnx.NodeProto | None:
-        """The node that makes a value, if it is of this operator."""
+        """The node that makes the value `name`, if it is of `operator`; else None."""
         node = self.makers.get(name)
         return node if node is not None and node.op_type == operator else None
 
     def constant(self, name: str) -> Array | None:
-        """A value that is stored in the graph, as an initializer or a `Constant`."""
+        """The value `name` if an initializer or a `Constant` of numbers holds it; else None.
+
+        The array is kept and given out again: it must not be changed.
+        """
         if name not in self._constants:
             found = self._stored(name)
             if found is None:

@@ -23,6 +23,10 @@ def fold_factor_in_place(model: onnx.ModelProto, preprocessing: Preprocessing) -
 
     It is possible where the image feeds nothing but one ungrouped convolution with constant,
     float32 weights that nothing else uses.
+
+    Raises:
+        OnnxError: The graph does not take one float32 image [N, C, H, W].
+        OptionError: `std` has neither one number nor one per channel.
     """
     index = GraphIndex(model.graph)
     image = _image(index)
@@ -43,9 +47,18 @@ def fold_factor_in_place(model: onnx.ModelProto, preprocessing: Preprocessing) -
 def prepend_normalisation_in_place(
     model: onnx.ModelProto, preprocessing: Preprocessing, *, with_factor: bool
 ) -> None:
-    """Put the cast, the subtraction and (unless folded) the factor in front of the graph.
+    """Put a cast of uint8 pixels, the subtraction of the mean and the factor in front of a graph.
 
-    They stay in float32 whatever the precision of the network behind them.
+    They compute in float32, whatever the precision of the network behind them.
+
+    Args:
+        model: Changed in place.
+        preprocessing: What the graph shall do to its image.
+        with_factor: Multiply by `1 / std`; False where it was folded into the convolution.
+
+    Raises:
+        OnnxError: The graph does not take one float32 image [N, C, H, W].
+        OptionError: `mean` or `std` has neither one number nor one per channel.
     """
     index = GraphIndex(model.graph)
     image = _image(index)

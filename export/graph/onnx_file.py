@@ -22,7 +22,7 @@ from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.external_data import load_external_data_in_place
 from edgerep.export.graph.index import GraphIndex, opset_of
 
-METADATA_KEY = "edgerep"
+METADATA_KEY = "edgerep"  # of the metadata in which edgerep notes where a graph came from
 _DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
@@ -39,8 +39,8 @@ class Graph(Artefact):
 
     Attributes:
         options: The options of the export; empty for a file edgerep did not write.
-        opset: Of the default operator set.
-        operators: How many nodes there are of each operator.
+        opset: The version of ONNX's own operators.
+        operators: How many nodes there are of each operator, most frequent first.
     """
 
     kind: ClassVar[str] = "onnx"
@@ -50,7 +50,10 @@ class Graph(Artefact):
     operators: Mapping[str, int]
 
     def entry(self) -> dict[str, Any]:
-        """Has the form and the options too: they say which preprocessing is in the graph."""
+        """This graph as one source in the `made_from` of anything made from it.
+
+        Its form and options are there too: they say which preprocessing is in the graph.
+        """
         return {**Artefact.entry(self), "form": self.form, "options": self.options}
 
     def to_json(self) -> dict[str, Any]:
@@ -89,14 +92,20 @@ def open_graph(path: Path) -> Graph:
     """Check an ONNX file and describe it.
 
     Raises:
-        OnnxError: As `read_model`, or it has a shape edgerep cannot serve (only the first
-            dimension of inputs may be dynamic).
+        OnnxError: The file is missing, truncated, not ONNX or invalid; its external data is
+            missing, too short, or outside its folder; a dimension other than the first is dynamic,
+            or an element type is not supported; edgerep's metadata in it are damaged.
     """
     return describe_model(read_model(path), path)
 
 
 def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
-    """What `open_graph` returns, for a model already read from `path`."""
+    """What `open_graph` returns, for a model already read from `path`.
+
+    Raises:
+        OnnxError: A dimension other than the first is dynamic, or an element type is not
+            supported; edgerep's metadata in the model are damaged.
+    """
     inputs = tuple(_spec(value, path) for value in GraphIndex(model.graph).inputs)
     outputs = tuple(_spec(o, path) for o in model.graph.output)
     note = _provenance(model, path)
@@ -132,7 +141,12 @@ def precision_of(model: onnx.ModelProto) -> str:
 
 
 def set_metadata_in_place(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:
-    """Put edgerep's provenance into the model's metadata, replacing what was there."""
+    """Put where a graph came from into the model's metadata, in place of what edgerep put there.
+
+    Args:
+        model: Changed in place.
+        note: `form`, `batch`, `made_from` and `options` of the graph.
+    """
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

@@ -8,13 +8,13 @@ from onnx import helper, numpy_helper, version_converter
 
 from edgerep.errors import OnnxError
 
-# onnx has no way down for these two, though nothing in them has to change but what is done here.
+# onnx's converter does not take these two below opset 18; `_hide` does what they need.
 _BY_HAND = ("Split", "Pad")
-_HIDDEN = "edgerep.hidden"  # a domain, which the converter passes by
+_HIDDEN = "edgerep.hidden"  # a domain whose operators the converter passes by
 
 
 def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """A graph of opset 18 in another opset; below 18, 17 is what was tried.
+    """A model of opset 18 in another opset. Below 18, only 17 has been tried.
 
     Raises:
         OnnxError: An operator of the graph does not exist in that opset, or not as it is used.

@@ -26,8 +26,17 @@ def write_graph(
 ) -> Graph:
     """Check a model, write it as one file with its provenance inside, and its record beside it.
 
+    Args:
+        model: Its metadata and its producer are set in place.
+        path: Of the file.
+        form: "fused", "unfused", "unfused-folded" or "unknown".
+        batch: The batch sizes it is made for.
+        made_from: The sources, nearest first.
+        options: The options of the export, defaults included.
+
     Raises:
-        OnnxError: The model is not valid, or larger than the 2 GiB that one file can hold.
+        OnnxError: The model is not valid, or larger than the 2 GiB that one file can hold; a
+            dimension other than the first is dynamic.
         OptionError, OutputError: The file cannot be written.
     """
     note = {

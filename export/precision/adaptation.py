@@ -1,4 +1,4 @@
-"""A graph in the wanted precision with its preprocessing: the order of the steps."""
+"""Put a graph into a precision and its preprocessing into the graph: the order of the steps."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def apply_precision(
 
     The factor goes into the float32 weights first, so that they are rounded to float16 once. The
     model that was given stays as it is; it is returned itself where nothing is to be done.
+
+    Raises:
+        OnnxError: float16 cannot hold a weight, or the preprocessing finds no float32 image.
+        OptionError: `mean` or `std` has neither one number nor one per channel.
     """
     folded = False
     if not preprocessing.is_identity:
@@ -49,9 +53,10 @@ def adapt_onnx(
     """Write another ONNX file from one that is there: in float16, with preprocessing, or both.
 
     Raises:
-        OptionError: The precision is unknown, or the graph is float16 and float32 was asked for.
-        OnnxError: The graph cannot be read, has its preprocessing already, or has no float32
-            image input for it.
+        OptionError: The precision is unknown, the graph is float16 and float32 was asked for,
+            `mean` or `std` has neither one number nor one per channel, or `path` is a folder.
+        OnnxError: The graph cannot be read, has its preprocessing already, has no float32 image
+            input for it, or has a weight that float16 cannot hold.
         OutputError: The file cannot be written.
     """
     if precision not in PRECISIONS:

@@ -17,8 +17,8 @@ from edgerep.errors import OnnxError
 from edgerep.export.graph.index import GraphIndex
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-_TYPED_ATTRIBUTES = {"Cast": "to"}
-_FLOAT32_INPUTS = {"Resize": (2,)}  # its scales
+_TYPED_ATTRIBUTES = {"Cast": "to"}  # attributes that name a type, by operator
+_FLOAT32_INPUTS = {"Resize": (2,)}  # inputs that must stay float32, by operator: the scales
 _NORMALISING = ("Cast", "Sub", "Add", "Mul", "Div")
 
 
@@ -29,9 +29,9 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     float32, and so do their constants; the cast comes behind them.
 
     Raises:
-        OnnxError: A constant is beyond what float16 holds (65504), or a single number so small
-            that it would become zero, listed by name; the largest activations are not checked
-            here but by parity.
+        OnnxError: A constant is beyond what float16 holds (65504), or is a single number so small
+            that it would become zero; all are named. Activations are not checked here, but by
+            parity.
     """
     half = onnx.ModelProto()
     half.CopyFrom(model)
@@ -59,7 +59,7 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _normalisation(index: GraphIndex, name: str) -> list[onnx.NodeProto]:
-    """The operators behind an input that shift and scale it by constants of their own, in order."""
+    """The nodes, in order, that shift and scale the input `name` by constants of their own."""
     found: list[onnx.NodeProto] = []
     while (node := index.only_reader(name)) is not None:
         others = [read for read in node.input if read != name]
@@ -72,7 +72,7 @@ def _normalisation(index: GraphIndex, name: str) -> list[onnx.NodeProto]:
 
 
 def _always_wide(graph: onnx.GraphProto) -> set[str]:
-    """Values that an operator takes in float32 only, whatever the type of its tensors."""
+    """Names of values that an operator takes in float32 only, whatever the type of its tensors."""
     return {
         node.input[index]
         for node in graph.node

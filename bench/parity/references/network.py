@@ -1,4 +1,4 @@
-"""What every artefact is compared with: the unfused network in float64, or else an ONNX file."""
+"""The unfused network in float64, with which artefacts are compared; or else an ONNX file."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from edgerep.networks.network import origin_of
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import Float64Arithmetic
 
-_SAMPLES_AT_ONCE = 8  # bounds the memory of the float64 activations
+_SAMPLES_AT_ONCE = 8  # of the batch; bounds the memory of the float64 activations
 
 
 class Reference:
     """The network as it was trained, evaluated by PyTorch on the CPU.
 
     Attributes:
-        kind: "network"; an ONNX file says "onnx".
+        kind: "network"; that of an `OnnxReference` is "onnx".
         name: For reports: the file, the architecture, or the module's class.
 
     Raises:
-        CheckpointError: As `edgerep.load`.
-        OptionError: The module is in training mode.
+        CheckpointError: The checkpoint is unreadable, unsafe, or not a complete network.
+        OptionError: The module is in training mode, or `bn_eps` is negative.
     """
 
     kind = "network"
@@ -64,13 +64,20 @@ class Reference:
         Raises:
             NetworkError: The network fails on these inputs, or an output is no tensor with the
                 batch first.
+            OptionError: `mean` or `std` has neither one number nor one per channel.
         """
         return self._run(inputs, preprocessing, np.dtype(np.float64))
 
     def outputs32(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
     ) -> tuple[Array, ...]:
-        """The same in float32: the error that the network has anyway."""
+        """The outputs of `outputs64` computed in float32, with the rounding errors of float32.
+
+        Raises:
+            NetworkError: The network fails on these inputs, or an output is no tensor with the
+                batch first.
+            OptionError: `mean` or `std` has neither one number nor one per channel.
+        """
         return self._run(inputs, preprocessing, np.dtype(np.float32))
 
     def _run(
@@ -117,9 +124,15 @@ def open_reference(
 ) -> Reference | OnnxReference:
     """A reference of whichever kind `source` is: an ONNX file by its suffix, else a network.
 
+    Args:
+        source: What to compare with; of a `Fused` its unfused network is taken.
+        bn_eps: eps of every BatchNorm of a checkpoint; None is 1e-5.
+
     Raises:
-        CheckpointError, OnnxError: It cannot be read, or not be evaluated.
-        OptionError: `bn_eps` was set for an ONNX file, or a module is in training mode.
+        CheckpointError: The checkpoint is unreadable, unsafe, or not a complete network.
+        OnnxError: The ONNX file cannot be read, or cannot be evaluated exactly.
+        OptionError: `bn_eps` was set for an ONNX file or is negative, or a module is in training
+            mode.
     """
     if isinstance(source, OnnxReference):
         return source

@@ -29,12 +29,12 @@ class OnnxReference:
     """An ONNX file evaluated on the CPU in float64, and in float32 for its own rounding error.
 
     Attributes:
-        kind: "onnx": what the reference is; a network as trained says "network".
+        kind: "onnx"; that of a `Reference`, a network as trained, is "network".
         name: Of the file, for reports.
 
     Raises:
-        OnnxError: The file cannot be read, has several inputs or outputs, rounds or draws inside,
-            or has operators that onnx's reference evaluator does not know.
+        OnnxError: The file cannot be read, has several inputs or outputs, quantises or draws random
+            numbers inside, or has operators that onnx's reference evaluator does not know.
     """
 
     kind = "onnx"
@@ -65,16 +65,22 @@ class OnnxReference:
                 is inside either, both take the same images.
 
         Raises:
-            EdgerepError: The file has preprocessing of its own that the artefact has not, or takes
-                other images.
-            OnnxError: The evaluator broke down.
+            EdgerepError: The file has preprocessing that the artefact has not, or takes other
+                images; or there are several inputs.
+            OnnxError: The evaluator broke down, or computed in a narrower type.
         """
         return (self._run(self._evaluator64, _single(inputs), preprocessing, "float64"),)
 
     def outputs32(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
     ) -> tuple[Array, ...]:
-        """The same in float32: the error that the network has anyway."""
+        """The outputs of `outputs64` computed in float32, with the rounding errors of float32.
+
+        Raises:
+            EdgerepError: The file has preprocessing that the artefact has not, or takes other
+                images; or there are several inputs.
+            OnnxError: The evaluator broke down, or computed in another type.
+        """
         evaluator = self._evaluator("float32")
         return (self._run(evaluator, _single(inputs), preprocessing, "float32"),)
 
@@ -103,7 +109,7 @@ class OnnxReference:
                     )
                 except MemoryError:
                     raise
-                except Exception as error:  # as above, when they run
+                except Exception as error:  # it raises whatever its operators raise
                     raise self._broken_down(error) from error
                 self._require_type(found, dtype)
                 parts.append(found[evaluator.output_names[0]])
@@ -133,7 +139,7 @@ class OnnxReference:
         return images
 
     def _require_type(self, found: dict[str, Array], dtype: str) -> None:
-        """Refuse an answer that passed through a narrower type on its way."""
+        """Refuse an answer that passed through another floating-point type on its way."""
         narrow = [
             name
             for name, value in found.items()

@@ -92,7 +92,10 @@ def _each(values: Sequence[int] | None, dims: int) -> tuple[int, ...]:
 
 
 def _padded(x: Array, pads: Sequence[int] | None, value: float) -> Tensor:
-    """ONNX's pads are all beginnings, then all ends; torch's are pairs, last dimension first."""
+    """`x` with ONNX's pads around it, of `value`.
+
+    ONNX lists all beginnings, then all ends; torch a pair for each dimension, the last one first.
+    """
     tensor = _tensor(x)
     if not pads or not any(pads):
         return tensor

@@ -20,7 +20,7 @@ _INEXACT = ("Quantize", "Dequantize", "QLinear", "Integer", "Random", "Bernoulli
 
 
 def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
-    """A copy of a model in which every real number is of `dtype`: weights, constants, casts, ends.
+    """A copy of a model in which every real number is of `dtype`, from its inputs to its outputs.
 
     Stored weights keep their values: widening float16 or float32 to float64 is exact. A cast from
     one floating-point type to another becomes a cast to `dtype`, that is, nothing; casts between
@@ -32,7 +32,8 @@ def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
         dtype: "float32" or "float64".
 
     Raises:
-        OnnxError: It has operators that round or draw, or sparse weights; all are named.
+        OnnxError: The model has operators that quantise or draw random numbers, or sparse weights;
+            all are named.
     """
     _refuse_inexact(model)
     element = _ELEMENTS[dtype]
@@ -44,7 +45,7 @@ def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
             value.type.tensor_type.elem_type = element
     parts: list[Any] = [graph, *bodies_in(graph.node), *wide.functions]
     for part in parts:
-        # Annotations of the types before; nothing needs them.
+        # They state the types as they were; nothing needs them.
         del part.value_info[:]
         for node in part.node:
             _widen_node(node, element)
@@ -88,7 +89,7 @@ def _widen_node(node: onnx.NodeProto, element: int) -> None:
     if node.op_type == "Constant":
         _widen_constant(node, element)
     elif node.op_type == "ConstantOfShape" and not node.attribute:
-        zero = helper.make_tensor("value", element, [1], [0.0])  # float32 where it is not said
+        zero = helper.make_tensor("value", element, [1], [0.0])  # float32 where no value is given
         node.attribute.append(helper.make_attribute("value", zero))
 
 

@@ -13,11 +13,11 @@ class Markup(str):
 
 
 Child: TypeAlias = object  # str is escaped, Markup is not, None is left out, others become str
-_VOID = frozenset({"meta", "br", "line", "rect", "circle"})  # no content, in HTML or by our use
+_VOID = frozenset({"meta", "br", "line", "rect", "circle"})  # no content, in HTML or as used here
 
 
 def tag(name: str, /, *children: Child, **attributes: object) -> Markup:
-    """One element; attribute names may end in `_` (`class_`), and `_` inside becomes `-`.
+    """One HTML element; attribute names may end in `_` (`class_`), and `_` inside becomes `-`.
 
     An attribute that is None is left out.
     """

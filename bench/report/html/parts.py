@@ -29,7 +29,7 @@ def html_table(headers: Sequence[str], rows: Sequence[Sequence[Child]]) -> Marku
 
 
 def badge(text: str, kind: str = "") -> Markup:
-    """`kind` is "good", "bad", "wait" or empty."""
+    """A word on a coloured ground; `kind` is "good", "bad", "wait" or empty."""
     return tag("span", text, class_=f"badge {kind}".strip())
 
 
@@ -44,14 +44,14 @@ def tile(name: str, value: str, detail: str, kind: str = "") -> Markup:
 
 
 def facts(pairs: Mapping[str, Child]) -> Markup:
-    """Names and values, one a line."""
+    """A table of names and values, one pair a line."""
     return html_table(
         ("", "*"), [(tag("span", name, class_="note"), pairs[name]) for name in pairs]
     )
 
 
 def folded(title: str, *children: Child) -> Markup:
-    """Behind a line to click on."""
+    """Children that show once the line `title` is clicked on."""
     return tag("details", tag("summary", title), *children)
 
 
@@ -65,7 +65,7 @@ def number(value: object, form: str = ".3g") -> str:
 
 
 def size_text(count: object) -> str:
-    """Bytes in KiB, MiB or GiB."""
+    """A number of bytes in B, KiB, MiB or GiB; anything else as `number` has it."""
     if not isinstance(count, (int, float)):
         return number(count)
     if count < 1024:
@@ -87,7 +87,7 @@ def plain(value: object) -> str:
 
 
 def words(name: object) -> str:
-    """The name of a JSON field for people: `memory_bytes` has its unit beside its value."""
+    """The name of a JSON field for people, without a unit in bytes: its value shows the unit."""
     plain_name = str(name).removesuffix("_bytes").replace("temperatures_c", "temperatures °C")
     return plain_name.replace("_", " ")
 

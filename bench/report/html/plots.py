@@ -9,14 +9,14 @@ from typing import Any
 
 from edgerep.bench.report.html.markup import Markup, tag
 
-_WIDTH = 880.0
+_WIDTH = 880.0  # of the whole plot, in SVG units, like all lengths here
 _LABELS = 300.0  # left of the axis
 _RIGHT = 64.0  # for the numbers right of the axis
 _ROW = 34.0
 _TALL_ROW = 44.0  # holds two lines
 _TOP = 10.0
 _AXIS = 34.0  # below the rows
-_MAX_DOTS = 400  # of one case; the quantiles are computed from all samples
+_MAX_DOTS = 400  # drawn for one case; the quantiles are computed from all its samples
 
 
 def strip_plot(cases: Sequence[Mapping[str, Any]]) -> Markup:
@@ -156,6 +156,6 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _order_statistic(samples: Sequence[float], q: float) -> float:
-    """The sample that a share `q` of the others does not exceed; close enough to draw."""
+    """The sample that a share `q` of all does not exceed: close enough to the quantile to draw."""
     rising = sorted(samples)
     return rising[min(int(q * len(rising)), len(rising) - 1)]

@@ -1,4 +1,4 @@
-"""Accuracy as plain text."""
+"""Accuracy as a plain-text table."""
 
 from __future__ import annotations
 

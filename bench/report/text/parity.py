@@ -1,4 +1,4 @@
-"""Parity in words and tables."""
+"""Parity as plain text: one line for an artefact, and the table of a report."""
 
 from __future__ import annotations
 

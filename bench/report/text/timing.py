@@ -9,7 +9,7 @@ _MIB = 1024 * 1024
 
 
 def bench_tables(result: BenchResult) -> str:
-    """Everything in a bench result except the raw samples, for people."""
+    """Tables of everything in a bench result but the raw samples, and its warnings."""
     parts = []
     if result.cases:
         parts.append(table(_CASE_HEADERS, [_case_row(case) for case in result.cases]))
@@ -56,5 +56,5 @@ def _mib(count: int | None) -> str:
 
 
 def _shown(text: str) -> str:
-    """Control characters are shown, not obeyed: names come from files that others made."""
+    """`text` with control characters shown, not obeyed: names come from files that others made."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

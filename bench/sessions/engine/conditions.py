@@ -1,4 +1,4 @@
-"""Whether an engine can run on this machine, found out without opening it."""
+"""Whether an engine can run on this machine, found out without loading the engine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 def why_not(path: str | Path) -> str | None:
     """Why an engine cannot run on this machine, in one sentence; None where nothing speaks against.
 
-    Looks at files and asks the driver. Where that leaves an engine of TensorRT-RTX, its runtime is
-    loaded and shown the engine's header; TensorRT and pycuda are never loaded.
+    Looks at files and asks the driver. Where neither speaks against an engine of TensorRT-RTX, its
+    runtime is loaded and shown the engine's header; TensorRT and pycuda are never loaded.
 
     Raises:
         EngineError: The file is no engine, or damaged.
-        EdgerepError: Its record is malformed, or of another file.
+        EdgerepError: The record is malformed, of another schema, or of another file.
     """
     path = Path(path)
     plan = read_plan(path)

@@ -56,10 +56,13 @@ def free_bytes() -> int:
 class Buffer:
     """Device memory and page-locked host memory of one tensor, for its largest shape.
 
-    Every method needs the current context.
+    Creating it and every method need the current context.
+
+    Args:
+        nbytes: How much of each memory.
 
     Attributes:
-        nbytes: Of each of the two.
+        nbytes: How many bytes there are of each memory.
         address: Of the device memory.
     """
 
@@ -74,18 +77,23 @@ class Buffer:
         self.address = int(self._device)
 
     def upload(self, array: Array, stream: Any) -> None:
-        """Copy an array to the device, by way of the page-locked memory."""
+        """Start copying an array to the device; the array itself may be changed at once."""
         np.copyto(self._view(array.shape, array.dtype), array)
         cuda.memcpy_htod_async(self._device, self._host[: array.nbytes], stream)
 
     def download(self, shape: tuple[int, ...], dtype: DTypeLike, stream: Any) -> Array:
-        """Start copying a tensor back, into the buffer's own array: valid once synchronised."""
+        """Start copying a tensor back.
+
+        Returns:
+            A view of the page-locked memory: valid once `stream` is synchronised, until the next
+            copy.
+        """
         view = self._view(shape, np.dtype(dtype))
         cuda.memcpy_dtoh_async(self._host[: view.nbytes], self._device, stream)
         return view
 
     def free(self) -> None:
-        """Give both back; nothing may still be copying, and no view may be used any more."""
+        """Give both memories back; nothing may still be copying, and no view may be used after."""
         self._device.free()
         self._host.base.free()
 

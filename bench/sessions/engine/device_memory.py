@@ -1,11 +1,11 @@
-"""What an engine says of the device memory that it needs, and how that was asked."""
+"""What an engine states about the device memory that it needs, by which names of the runtime."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-# By the release that brought each: 10.3 and later, and what 11 removed.
+# The newer name first: TensorRT 10.3 and later have it, and 11 has removed the older one.
 _SCRATCH = ("device_memory_size_v2", "device_memory_size")
 _WEIGHTS = "get_engine_stat"  # 10.16 and later
 _WEIGHTS_ARGUMENT = "TOTAL_WEIGHTS_SIZE"
@@ -13,15 +13,15 @@ _WEIGHTS_ARGUMENT = "TOTAL_WEIGHTS_SIZE"
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
-    """Device memory by the engine's own account; None is what its release cannot say.
+    """Device memory by an engine's own account; None is what its release cannot say.
 
     Attributes:
         weights_bytes: Of the weights.
         activations_bytes: Scratch memory of one execution context, enough for the largest batch
             of the profile.
         io_bytes: Of the inputs and outputs at the largest batch, which edgerep allocates.
-        asked: The names under which the runtime was asked for the first two, in their order; ""
-            where this release has none.
+        asked: The names under which the runtime was asked for `weights_bytes` and
+            `activations_bytes`; "" where this release has none.
     """
 
     weights_bytes: int | None
@@ -31,12 +31,12 @@ class EngineMemory:
 
 
 def engine_memory(trt: Any, engine: Any, io_bytes: int) -> EngineMemory:
-    """Ask a deserialized engine, whatever release of TensorRT or TensorRT-RTX it is of.
+    """What a deserialized engine states, whatever release of TensorRT or TensorRT-RTX runs it.
 
     Args:
         trt: The runtime's module.
         engine: Its `ICudaEngine`.
-        io_bytes: Of the buffers for inputs and outputs.
+        io_bytes: What edgerep allocates for inputs and outputs, passed through.
     """
     weights, weights_asked = None, ""
     if hasattr(engine, _WEIGHTS):

@@ -1,4 +1,4 @@
-"""Turn the bytes of an engine into one that runs."""
+"""From the file of an engine to an `ICudaEngine`, its tensors in the order of its graph."""
 
 from __future__ import annotations
 
@@ -44,10 +44,16 @@ def cuda_memory() -> Any:
 
 
 def deserialize(trt: Any, path: Path, plan: Plan, record: Record | None) -> Any:
-    """The engine, ready for a context.
+    """The `ICudaEngine` in a file, ready for an execution context.
+
+    Args:
+        trt: The module `tensorrt` or `tensorrt_rtx`.
+        path: The file.
+        plan: Its header.
+        record: Its record, where there is one: says which DLA core to use.
 
     Raises:
-        EngineError: The runtime refuses it; carries its own words.
+        EngineError: The runtime refuses the engine; carries the runtime's own words.
         MissingRuntimeError: The runtime itself cannot start.
     """
     with path.open("rb") as file:
@@ -72,13 +78,19 @@ def deserialize(trt: Any, path: Path, plan: Plan, record: Record | None) -> Any:
 
 
 def ordered(names: Sequence[str], record: Record | None, what: str) -> list[str]:
-    """An engine's tensors in the order of the graph it was built from, where that is known."""
+    """The names of an engine's tensors in the order of its graph, where its record says that.
+
+    Args:
+        names: In the order of the engine.
+        record: The engine's record, where there is one.
+        what: "inputs" or "outputs".
+    """
     known = [spec["name"] for spec in record.details.get(what, ())] if record else []
     return known if sorted(known) == sorted(names) else list(names)
 
 
 def tensor_spec(engine: Any, name: str) -> TensorSpec:
-    """An input or output of a deserialized engine.
+    """The type and shape of the input or output `name` of a deserialized engine.
 
     Raises:
         EngineError: NumPy has no such element type.

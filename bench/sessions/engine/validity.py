@@ -1,4 +1,4 @@
-"""What TensorRT-RTX says of an engine by its header alone, in words."""
+"""What TensorRT-RTX says about an engine from its header alone, in words."""
 
 from __future__ import annotations
 
@@ -38,11 +38,15 @@ class Validity:
 
 
 def validity_of(path: Path, plan: Plan) -> Validity | None:
-    """Ask an installed TensorRT-RTX; None for TensorRT, which only tells by loading an engine.
+    """TensorRT-RTX's verdict on a file; None for TensorRT, which only tells by loading an engine.
+
+    Args:
+        path: The engine.
+        plan: Its header.
 
     Raises:
         MissingDependencyError: TensorRT-RTX is not installed.
-        MissingRuntimeError: It cannot be loaded or started.
+        MissingRuntimeError: TensorRT-RTX cannot be loaded or started.
         OSError: The file cannot be read.
     """
     if plan.runtime != "tensorrt-rtx":

@@ -41,12 +41,12 @@ _TORCH_TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class SavedProgram:
-    """The operations of a package's one function, ready to be evaluated.
+    """The one function of a package, ready to be evaluated.
 
     Attributes:
         operations: coremltools' own, in order, constants left out.
-        constants: Values by `Var`; numbers as float32 tensors, parameters as numpy or Python.
-        inputs: Names of the function's inputs.
+        constants: Values by `Var`: floating-point ones as float32 tensors, others as they are.
+        inputs: The `Var` of each of the function's inputs, by name.
         outputs: The `Var`s that the function returns.
         uses: How often each `Var` is read, to free it after the last time.
     """
@@ -62,8 +62,8 @@ def load_program(path: Path) -> SavedProgram:
     """Read a package back from disk.
 
     Raises:
-        CoremlError: It is damaged, or has operations that this interpreter does not know; all of
-            them are named.
+        CoremlError: The package is damaged, or has operations that this interpreter does not know;
+            all of them are named.
     """
     spec = read_spec(path)
     try:
@@ -92,11 +92,14 @@ def load_program(path: Path) -> SavedProgram:
 
 
 def evaluate(program: SavedProgram, feeds: Mapping[str, Array]) -> dict[str, Any]:
-    """Outputs by name: tensors as arrays; of a classifier, a label and a dictionary.
+    """Outputs by name: tensors as arrays; of a classifier, a label, and probabilities by label.
 
     Args:
-        program: As loaded.
+        program: What `load_program` gave.
         feeds: Every input by name, in any type that converts to the program's own.
+
+    Raises:
+        CoremlError: An operation is used in a way that this interpreter does not know.
     """
     values: dict[Any, Any] = {
         var: _rounded(torch.from_numpy(np.ascontiguousarray(feeds[name])).float(), var)

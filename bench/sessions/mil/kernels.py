@@ -90,7 +90,7 @@ def _cast(a: Arguments) -> Tensor:
 
 
 def _classify(a: Arguments) -> tuple[str, dict[str, float]]:
-    """The label, and the probability of each label."""
+    """The most probable label, and the probability of each label."""
     probabilities = a["probabilities"].reshape(-1)
     names = [str(name) for name in a["classes"]]
     best = names[int(probabilities.argmax())]

@@ -25,7 +25,7 @@ def expand_dims(a: Arguments) -> Tensor:
 
 
 def slice_by_index(a: Arguments) -> Tensor:
-    """From `begin` to `end` by `stride`; a mask says where they mean the whole dimension."""
+    """What lies from `begin` to `end` by `stride`; a mask says from the start, or to the end."""
     x = tensor(a["x"])
     begin, end = ints(a["begin"]), ints(a["end"])
     stride = [1] * x.ndim if a.get("stride") is None else ints(a["stride"])
@@ -56,7 +56,7 @@ def split(a: Arguments) -> tuple[Tensor, ...]:
 def pad(a: Arguments) -> Tensor:
     if a["mode"] != "constant":
         raise CoremlError(f"the reference interpreter does not know padding mode {a['mode']!r}")
-    pads = ints(a["pad"])  # of the last dimensions, the first of them first
+    pads = ints(a["pad"])  # a beginning and an end for each of the last dimensions, in order
     pairs = [pads[i : i + 2] for i in range(0, len(pads), 2)]
     turned = [size for pair in reversed(pairs) for size in pair]
     return functional.pad(tensor(a["x"]), turned, value=float(a["constant_val"]))

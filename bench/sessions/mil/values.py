@@ -21,6 +21,6 @@ def ints(value: Any) -> list[int]:
 
 
 def flags(value: Any, count: int) -> list[bool]:
-    """One per dimension; an absent mask is all False."""
+    """A mask as one flag for each of `count` dimensions; an absent one is all False."""
     found = [] if value is None else [bool(flag) for flag in np.asarray(value).reshape(-1)]
     return found or [False] * count

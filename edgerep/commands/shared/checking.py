@@ -1,4 +1,4 @@
-"""Artefacts compared with their reference, the result put into their records."""
+"""Compare artefacts with their reference, and put the result into their records."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def check(
 
     An ONNX file that cannot be a reference is no failure of the artefact made from it: that is
     said, and the result is None.
+
+    Args:
+        reference: The network, or the path of an ONNX file.
+        artefacts: At their paths, with their records.
+        calibration: File of images to compare on too.
+        console: Told the result of each artefact.
+
+    Raises:
+        DataError: The images cannot be read, or do not fit.
+        EdgerepError: An artefact or a record cannot be read, or a runtime breaks down.
     """
     images = read_images(calibration).pixels if calibration else None
     truth: nn.Module | OnnxReference
@@ -57,7 +67,7 @@ def check(
 
 
 def parity_code(report: ParityReport | None) -> int:
-    """Exit code of a command that made something: 1 if anything that ran disagrees."""
+    """Exit code of a command that made something: 1 if an artefact that ran disagrees, else 0."""
     return 1 if report is not None and report.ran and not report.passed else 0
 
 

@@ -24,6 +24,7 @@ class Console:
         as_json: Print one JSON object on stdout, and nothing else there.
         quiet: Say nothing on the way.
         verbose: Say more on the way.
+        started: When the command began, by `time.monotonic`, in seconds.
     """
 
     as_json: bool
@@ -32,19 +33,23 @@ class Console:
     started: float = field(default_factory=time.monotonic)
 
     def progress(self, stage: str, text: str) -> None:
-        """One line about a stage, as it happens, on stderr."""
+        """Print one line about a stage on stderr, unless the console is quiet.
+
+        Raises:
+            KeyboardInterrupt: The user asked for it before, and Python dropped it.
+        """
         require_uninterrupted()
         if not self.quiet:
             seconds = time.monotonic() - self.started
             click.echo(f"{seconds:6.1f}s  {stage:<8} {text}", err=True)
 
     def detail(self, stage: str, text: str) -> None:
-        """A line for those who asked for more."""
+        """Print one line about a stage on stderr where `--verbose` asked for more."""
         if self.verbose:
             self.progress(stage, text)
 
     def finish(self, result: Mapping[str, Any], text: str) -> None:
-        """The command's result: `text` for people, or `result` as JSON."""
+        """Print the command's result on stdout: `text` for people, or `result` as JSON."""
         if self.as_json:
             click.echo(json.dumps(result, indent=2, allow_nan=False))
         elif text:
@@ -52,7 +57,7 @@ class Console:
 
 
 def console_options(command: F) -> F:
-    """`--json`, `--quiet` and `--verbose`; the command gets them as one `console`."""
+    """Add `--json`, `--quiet` and `--verbose`; the command is given them as one `console`."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON result on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")

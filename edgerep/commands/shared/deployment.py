@@ -25,7 +25,14 @@ from edgerep.fusion.fused import Fused
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """What has been made so far, in the order it was made."""
+    """What `deploy` has made so far, in the order of making; its lists grow.
+
+    Attributes:
+        folder: Where everything is written.
+        artefacts: What was made.
+        skipped: What was not made, `what`, and `why`.
+        stages: `name` of each stage that has ended, and its `seconds`.
+    """
 
     folder: Path
     artefacts: list[Artefact] = field(default_factory=list)
@@ -34,7 +41,7 @@ class Deployment:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, so that the report can say where the time went."""
+        """Time what is done inside the block; a stage that fails is not listed."""
         started = time.perf_counter()
         yield
         self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})

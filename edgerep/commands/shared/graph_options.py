@@ -21,10 +21,14 @@ class GraphOptions:
     """The options by which a source becomes a graph.
 
     Attributes:
-        model: Place of what builds a network of the user's own; None for those edgerep knows.
-        size: Of the image, where `input_shapes` is None.
-        input_shapes: As for `edgerep.export_onnx`.
-        bn_eps: As for `edgerep.load`.
+        model: "package.module:callable" that builds a network of the user's own; None for the
+            networks that edgerep knows.
+        size: Height and width of the image, where `input_shapes` is None.
+        input_shapes: Without the batch, in the order of `forward` or by the names of its
+            parameters; None for one image.
+        batch: The batch sizes of the graph.
+        preprocessing: What is put into the graph.
+        bn_eps: eps of every BatchNorm; None is 1e-5, with `model` the network's own.
     """
 
     model: str | None
@@ -36,7 +40,7 @@ class GraphOptions:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the image; None where the network takes something else than one."""
+        """Height and width of the image; None where the network takes anything but one image."""
         if self.input_shapes is None:
             return self.size
         given = self.input_shapes
@@ -48,7 +52,15 @@ class GraphOptions:
 
 
 def graph_options(options: dict[str, Any]) -> GraphOptions:
-    """Take the values of `network_options` out of a command's keyword arguments."""
+    """Take the values of `network_options` out of a command's keyword arguments.
+
+    Args:
+        options: The keyword arguments; what is taken is removed.
+
+    Raises:
+        OptionError: Both `--input-shape` and `--size` were given, an input has two shapes, or the
+            preprocessing is out of range.
+    """
     shapes = shapes_from(options.pop("input_shapes"))
     context = click.get_current_context(silent=True)
     asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE

@@ -1,9 +1,9 @@
 """Ctrl-C that is not lost.
 
 Python drops an exception that is raised in a finalizer or in a weak reference's callback, of which
-the garbage of a large network runs many; code in C may drop one too. So it is kept in mind that the
-user asked: what Python reports as dropped is raised again, and so is, at the next line of progress,
-what nobody reported.
+the garbage of a large network runs many; code in C may drop one too. So it is remembered that the
+user asked. What Python reports as dropped is raised again soon; what nobody reports is raised again
+at the next line of progress.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
-_AGAIN_SECONDS = 0.02
-_asked = False
+_AGAIN_SECONDS = 0.02  # after an interrupt that was dropped, until the next
+_asked = False  # whether the user has interrupted the command
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside the block, Ctrl-C and a polite kill raise KeyboardInterrupt until one gets through."""
+    """Inside the block, Ctrl-C and SIGTERM raise KeyboardInterrupt until one gets through."""
     global _asked
     _asked = False
     numbers = [signal.SIGTERM]
@@ -39,7 +39,7 @@ def interruptible() -> Iterator[None]:
 
 
 def require_uninterrupted() -> None:
-    """Raise KeyboardInterrupt if the user asked for it before, and it was dropped."""
+    """Raise KeyboardInterrupt if the user has asked for it: an earlier one was dropped."""
     if _asked:
         raise KeyboardInterrupt
 

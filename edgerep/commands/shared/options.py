@@ -71,7 +71,11 @@ class InputShapeType(click.ParamType[tuple[str | None, tuple[int, ...]]]):
 
 
 def shapes_from(given: Sequence[tuple[str | None, tuple[int, ...]]]) -> InputShapes | None:
-    """The values of `--input-shape` as the Python verbs take them; None where there are none."""
+    """The values of `--input-shape` as `input_shapes` of the Python functions; None for none.
+
+    Raises:
+        OptionError: Some have a name and some have none, or a name is there twice.
+    """
     if not given:
         return None
     named = {name: shape for name, shape in given if name is not None}
@@ -99,7 +103,16 @@ class NumbersType(click.ParamType[tuple[float, ...]]):
 
 
 def require_suffix(output: Path, suffix: str, what: str) -> None:
-    """Refuse an output whose name would say that it is something else."""
+    """Refuse an output whose name would say that it is something else.
+
+    Args:
+        output: The path that was given.
+        suffix: What it must end in.
+        what: What is to be written, for the message: "an ONNX file".
+
+    Raises:
+        OptionError: The suffix is another one.
+    """
     if output.suffix != suffix:
         raise OptionError(f"{output}: {what} is written as {suffix}")
 
@@ -118,7 +131,7 @@ def runtime_option(help: str) -> Callable[[F], F]:
 
 
 def network_options(command: F) -> F:
-    """How the source is read and what is put into its graph."""
+    """Add the options that say how the source is read and what is put into its graph."""
     for option in reversed(_NETWORK_OPTIONS):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""Source to network to fused to graph, said aloud: what the commands have in common."""
+"""The steps that commands share, each said aloud: source to network, to fused network, to graph."""
 
 from __future__ import annotations
 
@@ -42,7 +42,17 @@ class MadeGraph:
 def read_network(
     source: str, console: Console, *, model: str | None, bn_eps: float | None
 ) -> nn.Module:
-    """Load a network, and say what was read and what was decided on the way."""
+    """Load a network, and say what was read and what was decided on the way.
+
+    Args:
+        source: A checkpoint or the name of an architecture; with `model`, "-" for its own weights.
+        console: Told what happens.
+        model: "package.module:callable" that builds a network of the user's own.
+        bn_eps: eps of every BatchNorm; None is 1e-5, with `model` the network's own.
+
+    Raises:
+        CheckpointError, NetworkError, OptionError: The network cannot be loaded.
+    """
     network = load(source, model=model, bn_eps=bn_eps)
     if origin := origin_of(network):
         for note in origin.notes:
@@ -52,7 +62,12 @@ def read_network(
 
 
 def fuse_network(model: nn.Module, wanted: GraphOptions, console: Console) -> Fused:
-    """Fuse a network; one of the user's own is run on the inputs that it will be exported for."""
+    """Fuse a network; one of the user's own is run on the inputs that it will be exported for.
+
+    Raises:
+        FusionError: What was fused differs from the network.
+        OptionError: The shapes do not fit `forward`.
+    """
     inputs = None
     if wanted.input_shapes is not None or not isinstance(model, Network):
         specs = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)
@@ -72,15 +87,19 @@ def make_graph(
     console: Console,
     unfused: bool = False,
 ) -> MadeGraph:
-    """The ONNX graph of a source: fused unless asked otherwise; an ONNX file that fits, as it is.
+    """The ONNX graph of a source, fused unless `unfused`; an ONNX file that fits is taken as it is.
 
     Args:
         source: A checkpoint, the name of an architecture, "-", or an ONNX file.
         path: Where a graph that has to be made is written.
         wanted: Whose network, shapes, batch and preprocessing.
-        precision: None for float32, and for what an ONNX file has already.
+        precision: "fp32" or "fp16"; None for float32, or for what an ONNX file has already.
         console: Told what happens.
         unfused: Export the network with its branches and BatchNorms.
+
+    Raises:
+        EdgerepError: The source cannot be read, fused or exported; OptionError where an option is
+            not for an ONNX file.
     """
     if kind_of(source) == "onnx":
         file = Path(source)
@@ -129,7 +148,11 @@ def describe_graph(graph: Graph) -> str:
 
 @contextlib.contextmanager
 def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
-    """Where the ONNX file on the way to an engine or a package is written: kept, or temporary."""
+    """The path for the ONNX file from which `output` is made: `keep`, or a temporary one.
+
+    Raises:
+        OptionError: `keep` does not end in ".onnx".
+    """
     if keep is not None:
         require_suffix(keep, ONNX_SUFFIX, "an ONNX file")
         yield keep
@@ -139,7 +162,14 @@ def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
 
 
 def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: GraphOptions) -> list[Any]:
-    """A network in every form that is worth timing, its ONNX files written into `folder`."""
+    """What is worth timing: a network, what it was fused to, and a graph of each form.
+
+    Args:
+        model: The unfused network.
+        fused: What it was fused to.
+        folder: Where the ONNX files are written; it must outlive their use.
+        wanted: Shapes and batch of the graphs, which are float32 and without preprocessing.
+    """
     origin = origin_of(model)
     random = isinstance(model, Network) and origin is not None and origin.sha256 is None
     stem = title_of(model).replace(" ", "_") if random else "network"

@@ -32,7 +32,7 @@ def leaky_relu(node: OnnxNode) -> Var:
 
 
 def prelu(node: OnnxNode) -> Var:
-    """One slope per channel, [C]; [N, C] gets two positions for the time being.
+    """Emit `PRelu` with one slope per channel; an input [N, C] becomes [N, C, 1, 1] for it.
 
     Core ML has different slopes only for images, [N, C, H, W]; the builder refuses the rest.
     """
@@ -64,7 +64,7 @@ def hard_sigmoid(node: OnnxNode) -> Var:
 def hard_swish(node: OnnxNode) -> Var:
     """Emit x * clip(x / 6 + 1 / 2, 0, 1) in the three operations of coremltools' PyTorch front end.
 
-    The first of them changes no result: it keeps an x of minus infinity from meeting a factor 0.
+    `thresholded_relu` changes no result: it keeps an x of minus infinity from meeting a factor 0.
     """
     x = node.data(0)
     number = types.nptype_from_builtin(x.dtype)

@@ -58,12 +58,12 @@ def cast(node: OnnxNode) -> Var:
         name = TensorProto.DataType.Name(to)
         node.refuse(f"it casts to {name}; Core ML has FLOAT, FLOAT16 and INT32")
     if types.builtin_to_string(x.dtype) == _CASTS[to]:
-        return x  # an image input: uint8 in ONNX, float32 in Core ML from the start
+        return x  # pixels, for one: uint8 in ONNX, float32 in Core ML from the start
     return mb.cast(x=x, dtype=_CASTS[to], name=node.result)
 
 
 def cast_like(node: OnnxNode) -> Var | Array:
-    """A cast to the type of another tensor, which has it from the start here."""
+    """Emit a cast to the type of another tensor; a constant is cast at once."""
     like = node.inputs[1]
     computed = not isinstance(like, np.ndarray)
     kind = np.dtype(types.nptype_from_builtin(like.dtype)) if computed else like.dtype

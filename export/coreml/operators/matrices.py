@@ -11,7 +11,7 @@ _LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
 
 
 def matmul(node: OnnxNode) -> Var:
-    """A product of matrices or of stacks of them; a vector is a matrix for the time being."""
+    """Emit a product of matrices or of stacks of them; a vector becomes a row or a column."""
     x, y = node.data(0), node.data(1)
     if node.is_constant(1) and y.ndim == 2 and x.rank in _LINEAR_RANKS:
         return mb.linear(x=x, weight=y.T.copy(), name=node.result)  # its bias is 0
@@ -35,7 +35,10 @@ def _as_matrix(value: Var | Array, axis: int, name: str) -> Var | Array:
 
 
 def _untransposed(value: Var | Array) -> tuple[Var | Array, bool]:
-    """What a matrix is the transpose of, and whether it is one: `matmul` turns it by itself."""
+    """The matrix that `value` is the transpose of, and True; else `value`, and False.
+
+    MIL's `matmul` transposes by itself.
+    """
     if isinstance(value, np.ndarray) or value.op is None or value.op.op_type != "transpose":
         return value, False
     op = value.op
@@ -45,7 +48,7 @@ def _untransposed(value: Var | Array) -> tuple[Var | Array, bool]:
 
 
 def matmul_add(node: OnnxNode) -> Var:
-    """A linear layer: x [..., in], a constant weight [in, out] and its bias [out]."""
+    """Emit a linear layer: x [..., in], a constant weight [in, out] and its bias [out]."""
     x, weight, bias = node.data(0), node.constant(1), node.constant(2)
     if x.rank in _LINEAR_RANKS:
         return mb.linear(x=x, weight=weight.T.copy(), bias=bias, name=node.result)

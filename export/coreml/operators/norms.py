@@ -9,7 +9,7 @@ from edgerep.export.coreml.quiet_coremltools import mb
 
 
 def batch_norm(node: OnnxNode) -> Var:
-    """[N, C, ...] with up to three positions; [N, C] gets one for the time being."""
+    """Emit a BatchNorm of [N, C, ...] with rank 2 to 5; [N, C] becomes [N, C, 1] for it."""
     node.require("training_mode", 0)
     x = node.data(0)
     if not 2 <= x.rank <= 5:  # the builder does not look
@@ -27,7 +27,7 @@ def batch_norm(node: OnnxNode) -> Var:
 
 
 def layer_norm(node: OnnxNode) -> Var:
-    """`stash_type` says in which type ONNX computes the statistics; Core ML decides by itself."""
+    """Emit a layer norm; `stash_type`, the type of ONNX's statistics, is Core ML's own affair."""
     x = node.data(0)
     axis = node.get("axis", -1) % x.rank
     shape = x.shape[axis:]

@@ -9,12 +9,14 @@ from edgerep.export.coreml.operators.arithmetic import Emit
 
 
 def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:
-    """An ONNX `Reduce...`: axes as attribute or as input; without any, all or none of them.
+    """What emits an ONNX `Reduce...`, whose axes are an attribute or an input.
+
+    Without axes it reduces over all, or with `noop_with_empty_axes` over none.
 
     Args:
-        builder: Of the operation.
-        of_none: Builder for what it does to each number by itself; None if that is nothing.
-        whole: The result of whole numbers is exact, too.
+        builder: MIL's builder of the operation.
+        of_none: Builder of what reducing over no axis does to each number; None if nothing.
+        whole: The operation is exact for whole numbers too; if not, they are refused.
     """
 
     def emit(node: OnnxNode) -> Var:
@@ -31,7 +33,7 @@ def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:
 
 
 def over_positions(builder: Any) -> Emit:
-    """An ONNX `Global...Pool`: every dimension behind the channels, kept with size 1."""
+    """What emits an ONNX `Global...Pool`: all dimensions behind the channels, kept with size 1."""
     return lambda node: builder(
         x=node.data(0), axes=list(range(2, node.data(0).rank)), keep_dims=True, name=node.result
     )

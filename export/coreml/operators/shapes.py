@@ -1,8 +1,7 @@
 """Operators that move or regroup numbers and compute none.
 
-Shapes are fixed except for the batch, which may be a symbol. A reshape can then leave one
-dimension open, and that has to be the one with the batch: whatever else ONNX left open is filled
-in here.
+Shapes are fixed except for the batch, which may be a symbol. MIL's reshape can leave one dimension
+open, and that has to be the one with the batch: what else ONNX left open (-1) is worked out here.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 from edgerep.export.coreml.sizes import as_size, is_known, quotient
 
-_HIGHEST_RANK = 5
+_HIGHEST_RANK = 5  # of a tensor in Core ML
 
 
 def reshape(node: OnnxNode) -> Var:
@@ -58,7 +57,7 @@ def concat(node: OnnxNode) -> Var:
 
 
 def _reshaped(node: OnnxNode, x: Var, target: list[Any]) -> Var:
-    """Reshape to sizes of which one may be -1, and some may be expressions of the batch."""
+    """Emit a reshape to sizes of which one may be -1, and some may be expressions of the batch."""
     if len(target) > _HIGHEST_RANK:
         node.refuse(f"its target has {len(target)} dimensions; Core ML has {_HIGHEST_RANK}")
     volume = math.prod(map(as_size, x.shape))

@@ -75,7 +75,7 @@ def pad(node: OnnxNode) -> Var:
 
 
 def expand(node: OnnxNode) -> Var:
-    """Repeat what has size 1 as often as the target shape says."""
+    """Emit what repeats each dimension of size 1 as often as the target shape says."""
     if node.is_constant(0):
         node.refuse("it repeats a constant for every image; export the graph with one batch size")
     x, target = node.data(0), list(node.sizes(1))
@@ -135,7 +135,7 @@ def _sliced(
 
 
 def _even_parts(size: int, node: OnnxNode) -> list[int]:
-    """Parts of equal size, but for a smaller last one; opset 18 says how many, 13 one by output."""
+    """Sizes of equal parts, the last perhaps smaller; opset 13 has one part per output."""
     count = node.get("num_outputs", node.outputs)
     part = -(-size // count)
     return [part] * (count - 1) + [size - part * (count - 1)]

@@ -4,8 +4,8 @@ Closed on purpose. It holds what convolutional classifiers are made of, fused or
 gates and attention; any other operator, and any attribute that is not listed beside its operator,
 is refused by name. Nothing is approximated: one ONNX node becomes one MIL operation wherever MIL
 has one that means the same. Three things never get here: nodes that depend on constants only
-(`folding`), nodes that only compute shapes (`sizes`), and activations spelt out in steps,
-which come as one node (`patterns`).
+(`edgerep.export.coreml.folding`), nodes that only compute shapes (`sizes` beside it), and
+activations spelt out in steps, which come as one node (`patterns` beside it).
 
 Sources: the ONNX operator reference (opsets 13 to 21) and the MIL operator reference.
 """
@@ -46,6 +46,9 @@ class Operator:
 
 def emit(node: OnnxNode) -> Any:
     """Emit one node into the program being built.
+
+    Returns:
+        A `Var`; an array where the value is known after all; or a tuple of either, one per output.
 
     Raises:
         CoremlError: MIL cannot do exactly what the node says.
