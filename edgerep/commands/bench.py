@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.kinds import kind_of
 from edgerep.bench.report.text.timing import bench_tables
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import MIN_ROUNDS
@@ -19,7 +20,7 @@ from edgerep.commands.shared.options import network_options
 from edgerep.commands.shared.stages import forms_of, fuse_network, read_network
 from edgerep.errors import MissingRuntimeError
 
-_ARTEFACTS = (".onnx", ".engine", ".plan", ".trt", ".mlpackage")
+_TIMED_AS_THEY_ARE = ("onnx", "engine", "coreml")
 
 
 @click.command("bench")
@@ -78,7 +79,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
         given: list[Any] = []
         for index, subject in enumerate(subjects):
-            if Path(subject).suffix in _ARTEFACTS:
+            if kind_of(subject) in _TIMED_AS_THEY_ARE:
                 given.append(Path(subject))
                 continue
             model = read_network(subject, console, model=wanted.model, bn_eps=wanted.bn_eps)

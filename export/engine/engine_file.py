@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from edgerep.artefacts.artefact import Artefact, ends_from
 from edgerep.artefacts.records import Record, read_record
 from edgerep.devices import first_cuda_device
-from edgerep.errors import EngineError
+from edgerep.errors import EngineError, OptionError
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.runtime import LogLine
 
@@ -76,7 +76,7 @@ def open_engine(path: str | Path) -> Engine:
             size_bytes=plan.size_bytes,
             **ends_from(details),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OptionError) as error:
         raise EngineError(
             f"{path.name}.json is not the record of an engine ({error!r}): build the engine again"
         ) from error

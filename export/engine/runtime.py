@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from edgerep.artefacts.kinds import RUNTIMES
 from edgerep.devices import cuda_device_present
 from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionError
 
 logger = logging.getLogger(__name__)
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-RUNTIMES = ("auto", *MODULES)  # that may be asked for
 # Ultralytics' exporter refuses this one as well (ultralytics/engine/exporter.py).
 _BAD_RELEASES = {"10.2.0": "this release is known to be broken: install 10.3 or later"}
 
@@ -47,12 +47,12 @@ def choose_runtime(runtime: str) -> str:
 
     Raises:
         MissingDependencyError: "auto" was asked for, and neither is installed.
-        OptionError: `runtime` is none of `RUNTIMES`.
+        OptionError: `runtime` is neither "auto" nor one of `RUNTIMES`.
     """
-    if runtime not in RUNTIMES:
-        raise OptionError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
-    if runtime != "auto":
+    if runtime in RUNTIMES:
         return runtime
+    if runtime != "auto":
+        raise OptionError(f"runtime {runtime!r} is none of auto, {', '.join(RUNTIMES)}")
     gpu = cuda_device_present()
     if gpu and is_installed("tensorrt"):
         return "tensorrt"
