@@ -11,8 +11,8 @@ from edgerep.fusion.regions.placement import Placed, within
 from edgerep.fusion.regions.sites import Site
 from edgerep.fusion.regions.unit import Unit
 from edgerep.fusion.rewriting import Classes, as_layer, opened_paths, rewrite
+from edgerep.fusion.trace.calls import UntraceableError
 from edgerep.fusion.trace.extraction import Extract, extract
-from edgerep.fusion.trace.tracing import UntraceableError
 from edgerep.torch_modules.arguments import Arguments, arguments_of
 from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
 

@@ -24,7 +24,8 @@ from edgerep.errors import FusionError
 from edgerep.fusion.algebra import sequence as map_sequence
 from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.fused import fuse
-from edgerep.fusion.regions import search as regions
+from edgerep.fusion.operators import composition
+from edgerep.fusion.regions import readers, search
 from edgerep.fusion.trace import graph_run
 from zoo.counting import CONVOLUTIONS
 from zoo.fuzzing import fuzz, record
@@ -167,12 +168,12 @@ def careless(word: str) -> Callable[..., str | None]:
 # Two rules have tests of their own: `test_a_module_that_also_writes_is_not_replaced` and, for
 # the padding of a padded result, `test_fuzz_algebra`.
 FAULTS: Mapping[str, tuple[object, str, object]] = {
-    "readers of inner values": (regions._Reading, "is_closed", lambda *_: True),
-    "writes between two reads": (regions._Reading, "is_steady", lambda *_: True),
-    "writes at all": (graph_run, "_version", lambda tensor: 0),
-    "copies of what is written to": (regions, "_parts", lambda *_: False),
-    "what folding costs": (regions, "_multiply_adds", lambda *_: 1 << 40),
-    "the constant before a padding": (regions, "inexact", careless("another value")),
+    "readers of inner values": (readers.Readers, "is_closed", lambda *_: True),
+    "writes between two reads": (readers.Readers, "is_steady", lambda *_: True),
+    "writes at all": (graph_run, "version_of", lambda tensor: 0),
+    "copies of what is written to": (search, "_is_written_copy", lambda *_: False),
+    "what folding costs": (search, "_multiply_adds", lambda *_: 1 << 40),
+    "the constant before a padding": (composition, "inexact", careless("another value")),
 }
 
 

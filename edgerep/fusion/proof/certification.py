@@ -19,9 +19,9 @@ from edgerep.fusion.proof.exact_layer import ExactLayer
 from edgerep.fusion.proof.probes import first_probes, probe
 from edgerep.fusion.regions.placement import Placed
 from edgerep.networks.network import origin_of, title_of
-from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.runs import Run, observe
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import parent_of
 
 
@@ -47,7 +47,7 @@ def certify_fusion(
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
     """
-    inputs, beside = unfused.inputs, Beside()
+    inputs, beside = unfused.inputs, SharedPasses()
     first = {p.site.name: first_probes(p, beside) for p in placed}
     truth = float64_outputs(model, inputs, beside)
     sites = {p.site.name: probe(p, first[p.site.name], beside) for p in placed}

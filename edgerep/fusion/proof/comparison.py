@@ -17,8 +17,9 @@ from edgerep.fusion.proof.exact_layer import ExactLayer, Probed
 from edgerep.fusion.regions.sites import Site
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.copies import state_kept
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, relative_l2
+from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
 from edgerep.torch_modules.runs import Run
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import tensors_of
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
@@ -70,7 +71,7 @@ def certify_site(site: Site, truth: Sequence[Tensor], probed: Probed) -> BlockCe
 
 @torch.no_grad()
 def float64_outputs(
-    network: nn.Module, inputs: Sequence[Tensor], beside: Beside | None = None
+    network: nn.Module, inputs: Sequence[Tensor], beside: SharedPasses | None = None
 ) -> Tensor:
     """All outputs of a network, computed in float64, as one vector; `beside`, other images too."""
     with state_kept(network), Float64Arithmetic(beside):

@@ -15,7 +15,8 @@ from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.operators.operation import View, source_of
 from edgerep.fusion.regions.placement import Placed
 from edgerep.fusion.trace.graph_run import called
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, float64_device
+from edgerep.torch_modules.float64 import Float64Arithmetic, float64_device
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import part_at
 
 _LARGE = 1e3  # magnitude of an impulse
@@ -30,7 +31,7 @@ class Truth:
     outputs: tuple[Tensor, ...]
 
 
-def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
+def first_probes(placed: Placed, beside: SharedPasses) -> tuple[Tensor, ...]:
     """Probe images of a site, the smallest there are: at a border all goes wrong that can.
 
     `beside` is told which large kernels of the site will read them.
@@ -48,7 +49,7 @@ def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def probe(placed: Placed, first: tuple[Tensor, ...], beside: Beside) -> Truth:
+def probe(placed: Placed, first: tuple[Tensor, ...], beside: SharedPasses) -> Truth:
     """Probe images of a site, and what its own modules and functions make of them.
 
     This side shares nothing with the fold but the weights.
@@ -109,7 +110,7 @@ def _probes(placed: Placed, image: Sequence[int], small: Sequence[int]) -> tuple
     return random_image(0, channels, image).to(device), impulse.to(device)
 
 
-def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
+def _unfused(placed: Placed, x: Tensor, beside: SharedPasses) -> Tensor:
     """What a region's nodes make of a value of its base, run one by one in float64."""
     region, view = placed.region, placed.unit.view
     values: dict[fx.Node, Any] = {region.base: x}

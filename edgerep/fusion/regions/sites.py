@@ -19,8 +19,8 @@ from torch import fx, nn
 from edgerep.fusion.algebra.layer import Settled
 from edgerep.fusion.operators.operation import Step, View, source_of
 from edgerep.fusion.regions.search import Findings, Region
+from edgerep.fusion.trace.calls import Place, Trace, place_of
 from edgerep.fusion.trace.graph_run import Fact
-from edgerep.fusion.trace.tracing import Place, Trace, place_of
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import joined, parent_of, part_at
 

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError
 from edgerep.fusion.trace.graph_run import attribute
-from edgerep.fusion.trace.tracing import Call, Trace, UntraceableError
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.tree import part_at
 

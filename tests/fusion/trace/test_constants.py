@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from edgerep.fusion.operators.functions import named_arguments
+from edgerep.fusion.operators.node_arguments import named_arguments
 from edgerep.fusion.trace.constants import Constants
 from edgerep.fusion.trace.graph_run import Recorder
 from edgerep.fusion.trace.guards import guards
 from edgerep.fusion.trace.tracing import trace
 from edgerep.torch_modules.arguments import arguments_of
-from edgerep.torch_modules.convolution_cache import Recall
+from edgerep.torch_modules.convolution_cache import ConvolutionCache
 
 
 class Held(nn.Module):
@@ -49,7 +49,7 @@ def recorded(code: Callable[[Held, Tensor], Any], **parts: nn.Module) -> tuple[R
         module.add_module(name, part)
     image = torch.randn(2, 3, 4, 4)
     graph = trace(module, arguments_of(module, (image,), {}), [image]).graph
-    recorder = Recorder(module, graph, Recall())
+    recorder = Recorder(module, graph, ConvolutionCache())
     with torch.no_grad():
         recorder.run(image)
     return recorder, graph
