@@ -1,7 +1,8 @@
 """Convolve an image by a large kernel once, however many runs of one network ask for it.
 
 Fusing runs a network and its recordings on the same small images. Reading the kernels is most of
-what that takes, and without the cache fusing RepVGG takes an eighth to a quarter more time.
+what that takes: without the cache, fusing RepVGG takes a seventh to a third more time, and one
+block of 2048 channels three quarters more.
 """
 
 from __future__ import annotations

@@ -34,10 +34,17 @@ from edgerep.torch_modules.convolution_cache import ConvolutionCache
 
 aten = torch.ops.aten
 _WHOLE: tuple[Any, ...] = (0, None, None, 1)  # axis, start, end and step, where a slice has none
+_SIZES = (Tensor.shape.__get__,)  # type: ignore[attr-defined]
+_SIZE_METHODS = ("size", "__len__", "numel", "nelement")
 
 
 def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
-    """The map that a module of one tensor argument is; None where it is none that can be read."""
+    """The linear map that a module is; None where it is none that can be read.
+
+    Args:
+        module: In eval mode; its code is run.
+        args: Of one call: one image, [N, C, ...].
+    """
     if len(args) != 1:
         return None
     try:
@@ -87,10 +94,6 @@ class _Watching(CallMode):
             self.asked = self.asked or func in _SIZES or func.__name__ in _SIZE_METHODS
             self._made |= {id(tensor): tensor for tensor in tensors_in(result)}
         return result
-
-
-_SIZES = (Tensor.shape.__get__,)  # type: ignore[attr-defined]
-_SIZE_METHODS = ("size", "__len__", "numel", "nelement")
 
 
 def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, LinearMap]:

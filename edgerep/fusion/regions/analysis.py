@@ -2,7 +2,7 @@
 
 The network is traced as a whole. Where its own code cannot be recorded, or a recording gives other
 answers than the code (run on two inputs of different sizes), its children are analysed by
-themselves; the same goes for a sub-module inside an otherwise good trace.
+themselves. So are those of a sub-module that cannot be recorded inside an otherwise good trace.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ class Readers:
                 self.readers.setdefault(source_of(operations, source), set()).add(node)
 
     def is_closed(self, nodes: Iterable[Node], last: Node) -> bool:
+        """Whether nothing outside reads what the nodes give, that of the last apart."""
         inside = set(nodes)
         return all(self.readers.get(node, set()) <= inside for node in inside if node is not last)
 

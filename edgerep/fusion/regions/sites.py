@@ -35,10 +35,10 @@ class Site:
         name: Path of the fused layer.
         settled: The map, as a layer.
         like: Type and device of the fused layer.
-        places: Of the region's nodes, in order; paths are those of the whole network.
+        places: Where the region's nodes were made, in order; paths are those of the whole network.
         identities: For a chain, paths of the modules that become `nn.Identity`.
         reader: Index into `places` of a node that reads the base, and which of its inputs that is.
-        batchnorms: How many are folded.
+        batchnorms: How many BatchNorms are folded.
         layers: How many layers and pools are folded.
     """
 
@@ -67,9 +67,9 @@ def locate(
     Args:
         root: The whole network.
         prefix: Path of the module that was traced.
-        trace: Of that module.
-        view: Of the same graph.
-        findings: Its regions.
+        trace: The recording of that module.
+        view: Its graph, with what a run showed.
+        findings: The regions of that graph.
         taken: Names of fused layers given so far; added to.
     """
     return [

@@ -45,10 +45,10 @@ def extract(
     """The graph of a module in a trace; of the traced module itself where `path` is empty.
 
     Args:
-        trace: Of the module around.
-        root: That module.
-        path: Of the module, within that.
-        arguments: Of its first call.
+        trace: The recording of the module around.
+        root: The module around.
+        path: Path of the module, within `root`.
+        arguments: Of the module's first call.
         opened: Whether a sub-module, by its path in the trace, is written out.
 
     Raises:

@@ -30,12 +30,12 @@ class Recorder:
     """Runs a graph and keeps what it shows of every tensor in it.
 
     Args:
-        module: That the graph was recorded of.
-        graph: To run.
+        module: The module that the graph was recorded of.
+        graph: The graph to run.
         cache: What was convolved before, by the module or by another recording of it.
 
     Attributes:
-        facts: Shape and type.
+        facts: Shape, type and device of every tensor, by its node.
         memory: The node that made the memory which a tensor shows: another one for a view.
         writes: The memories that a node writes to, each by the node that made it, whatever the
             spelling: torch counts the writes to a tensor.
@@ -52,7 +52,12 @@ class Recorder:
         self._makers: dict[fx.Node, dict[int, fx.Node]] = {}  # of each storage in a node's value
 
     def run(self, *inputs: Any) -> Any:
-        """What the graph gives for values of its placeholders, in order."""
+        """What the graph gives for values of its placeholders, in order.
+
+        Raises:
+            ValueError: The graph has no output.
+            Exception: Whatever the module's own code raises.
+        """
         waiting = iter(inputs)
         readers_left = {node: len(node.users) for node in self._graph.nodes}
         for node in self._graph.nodes:
