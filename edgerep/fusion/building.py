@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from edgerep.fusion.algebra.layer import empty_layer, write_numbers
 from edgerep.fusion.regions.placement import Placed, within
 from edgerep.fusion.regions.sites import Site
 from edgerep.fusion.regions.unit import Unit
 from edgerep.fusion.rewriting import Classes, as_layer, opened_paths, rewrite
+from edgerep.fusion.trace.calls import UntraceableError
 from edgerep.fusion.trace.extraction import Extract, extract
-from edgerep.fusion.trace.tracing import UntraceableError
+from edgerep.fusion.trace.graph_run import Fact
 from edgerep.torch_modules.arguments import Arguments, arguments_of
 from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
 
 
-def build(
-    tree: nn.Module, placed: Sequence[Placed], layers: Mapping[str, nn.Module]
-) -> tuple[nn.Module, dict[str, str]]:
-    """Fold every site into a network.
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A fused network.
+
+    Attributes:
+        module: The network.
+        placed: The sites that are folded in it.
+        layers: The fused layer of each of those sites, by the site's name.
+        failed: By name, why other sites could not be folded.
+    """
+
+    module: nn.Module
+    placed: Sequence[Placed]
+    layers: Mapping[str, nn.Module]
+    failed: Mapping[str, str]
+
+
+def build(tree: nn.Module, placed: Sequence[Placed]) -> Built:
+    """Fold every site into a network, and write the numbers of the fused layers.
 
     Args:
         tree: A copy of the network that may be taken apart.
         placed: The sites.
-        layers: Of each site, by name.
-
-    Returns:
-        The fused network, and by name why sites could not be folded.
     """
+    layers = {p.site.name: empty_layer(p.site.settled, _like(p.site.like)) for p in placed}
+    module, failed = _folded(tree, placed, layers)
+    done = [one for one in placed if one.site.name not in failed]
+    for one in done:
+        write_numbers(one.site.settled, layers[one.site.name])
+    return Built(module, done, {p.site.name: layers[p.site.name] for p in done}, failed)
+
+
+def _like(fact: Fact) -> Tensor:
+    return torch.empty(0, dtype=fact.dtype, device=fact.device)
+
+
+def _folded(
+    tree: nn.Module, placed: Sequence[Placed], layers: Mapping[str, nn.Module]
+) -> tuple[nn.Module, dict[str, str]]:
+    """The fused network, and by name why sites could not be folded."""
     failed: dict[str, str] = {}
     done: set[str] = set()
     classes: Classes = {}

@@ -33,7 +33,14 @@ def fused_class(
     names: Mapping[str, Any],
     arguments: Arguments | None,
 ) -> type[nn.Module]:
-    """A subclass of `base` whose forward is `source`."""
+    """A subclass of `base` with recorded code.
+
+    Args:
+        base: The class of the module as it was.
+        source: Python code that defines `forward`.
+        names: What that code refers to, by name.
+        arguments: Of the one kind of call that the code is for; None where any call will do.
+    """
     space: dict[str, Any] = {
         name: import_module(value.name) if isinstance(value, _ModuleName) else value
         for name, value in names.items()
@@ -51,9 +58,8 @@ def fused_class(
         return _revived, (base, source, kept, arguments, vars(self))
 
     def deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
-        twin: nn.Module = made.__new__(made)
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(vars(self), memo))
+        twin = memo[id(self)] = instance(made, {})
+        vars(twin).update(copy.deepcopy(vars(self), memo))
         return twin
 
     made: type[nn.Module] = type(
@@ -71,6 +77,7 @@ def fused_class(
 
 
 def instance(made: type[nn.Module], state: Mapping[str, Any]) -> nn.Module:
+    """An instance of a class with the attributes of another module; its `__init__` is not run."""
     module: nn.Module = made.__new__(made)
     module.__dict__.update(state)
     return module

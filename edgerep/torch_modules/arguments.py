@@ -134,6 +134,11 @@ def tensors_in(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
 
 
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor or a view of it was written to; 0 where torch does not count that."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def detached(value: Any) -> Any:
     """The same structure with tensors that in-place operations on the original do not reach."""
     return tree_map_only(Tensor, lambda t: t.detach().clone(), value)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.call_mode import CallMode
-from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, Recall
+from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, ConvolutionCache
 from edgerep.torch_modules.copies import state_kept
 
 
@@ -32,37 +32,37 @@ class Run:
         inputs: As they were before it.
         outputs: Its tensors, in order, whatever held them.
         calls: Of its layers, whether they are modules or functions.
-        recall: What it convolved: another run of the same layers need not do it again.
+        cache: What it convolved: another run of the same layers need not do it again.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     calls: LayerCalls
-    recall: Recall
+    cache: ConvolutionCache
 
 
 @torch.no_grad()
 def observe(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     """Run a network once and keep what it gave; the network is as it was before."""
     given = [x.clone() for x in inputs]  # it may write to them
-    recall = Recall()
-    with state_kept(module), _Counting(recall) as mode:
+    cache = ConvolutionCache()
+    with state_kept(module), _Counting(cache) as mode:
         outputs = module(*given)
-    return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls, recall)
+    return Run(tuple(inputs), tuple(tensors_in(outputs)), mode.calls, cache)
 
 
 class _Counting(CallMode):
-    def __init__(self, recall: Recall) -> None:
+    def __init__(self, cache: ConvolutionCache) -> None:
         super().__init__()
         self.calls = LayerCalls()
-        self._recall = recall
+        self._cache = cache
 
     def called(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         if func in CONVOLUTIONS:
             self.calls.convolutions += 1
-            return self._recall.called(func, args, kwargs)
+            return self._cache.called(func, args, kwargs)
         if func is functional.batch_norm:
             self.calls.batchnorms += 1
         return func(*args, **kwargs)

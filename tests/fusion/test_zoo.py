@@ -18,7 +18,12 @@ from zoo.limits import SHAPES as LIMIT_SHAPES
 from zoo.randomising import randomise
 from zoo.zoo import BLOCKS, NETWORKS
 
-ZOO = {**NETWORKS, **{f"block: {name}": entry for name, entry in BLOCKS.items()}}
+# The code of `mobileone_s1` at other widths: nothing is found in them that is not found in that.
+WIDER = ("mobileone_s2", "mobileone_s3")
+FUSED_NETWORKS = {name: entry for name, entry in NETWORKS.items() if name not in WIDER}
+ZOO = {**FUSED_NETWORKS, **{f"block: {name}": entry for name, entry in BLOCKS.items()}}
+# A kernel of 31 taps reads beyond every border of these, at a tenth of the work.
+SMALL_SHAPES = {"block: replk block": ((2, 16, 20, 20), (3, 16, 23, 17))}
 FLOAT64_REL = 1e-12  # of the largest output; the prototype measured at most 1.6e-14
 # Of half types: a few roundings (2^-11, 2^-8) of weights and activations each.
 HALF_REL = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -48,7 +53,7 @@ def assert_agree(fused: nn.Module, model: nn.Module, *inputs: Tensor) -> None:
 @pytest.mark.parametrize("name", ZOO)
 def test_a_fused_network_agrees_at_other_sizes_and_has_nothing_left(name: str) -> None:
     entry = ZOO[name]
-    traced, other = double_images(*entry.shapes())
+    traced, other = double_images(*SMALL_SHAPES.get(name, entry.shapes()))
     model = randomise(entry.build(), 0, (traced.float(),)).double()
     fused = edgerep.fuse(model, inputs=traced)
     assert_agree(fused.module, model, traced, other)
@@ -56,7 +61,7 @@ def test_a_fused_network_agrees_at_other_sizes_and_has_nothing_left(name: str) -
     assert count_calls(model, traced) == entry.before  # and the model was left as it was
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FUSED_NETWORKS)
 def test_a_fused_network_multiplies_no_more_than_before(name: str) -> None:
     entry = NETWORKS[name]
     (traced,) = double_images(entry.shapes()[0])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgerep.torch_modules.call_mode import CallMode
-from edgerep.torch_modules.convolution_cache import Recall
+from edgerep.torch_modules.convolution_cache import ConvolutionCache
 
 
 class Computed(CallMode):
@@ -29,7 +29,7 @@ class Computed(CallMode):
 
 
 def computed(*calls: Callable[[], Tensor]) -> tuple[int, list[Tensor]]:
-    with torch.no_grad(), Computed() as mode, Recall():
+    with torch.no_grad(), Computed() as mode, ConvolutionCache():
         results = [call() for call in calls]
     return mode.count, results
 
@@ -75,7 +75,7 @@ def test_a_kernel_that_is_written_to_is_another_one(part: str) -> None:
     assert torch.equal(second, layer(IMAGE))
 
 
-def test_where_writes_are_not_counted_nothing_is_recalled() -> None:
+def test_where_writes_are_not_counted_nothing_is_kept() -> None:
     with torch.inference_mode():
         image = torch.randn(1, 64, 3, 3)
         count, _ = computed(lambda: LAYER(image), lambda: LAYER(image))

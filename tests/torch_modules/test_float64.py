@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic
+from edgerep.torch_modules.float64 import Float64Arithmetic
 
 
 class Mixed(nn.Module):
@@ -71,23 +71,3 @@ def test_narrow_results_of_constants_are_widened_before_use() -> None:
     with Float64Arithmetic():
         assert (third * 3).dtype == torch.float64
         assert (torch.ones(2, dtype=torch.int64) + 1).dtype == torch.int64
-
-
-def test_an_image_beside_is_convolved_with_the_network_s_own() -> None:
-    layer = nn.Conv2d(256, 256, 3, padding=1)
-    mine, beside_it = torch.randn(2, 256, 3, 3), torch.randn(3, 256, 2, 2, dtype=torch.float64)
-    beside = Beside()
-    beside.expect(layer.weight, beside_it)
-    with torch.no_grad(), Float64Arithmetic(beside):
-        layer(mine)
-    wanted = copy.deepcopy(layer).double()(beside_it)
-    with torch.no_grad(), Float64Arithmetic(beside):
-        found = layer(beside_it)
-        again = layer(beside_it)
-    assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
-    found.zero_()  # what was given is the caller's
-    assert torch.allclose(again, wanted, rtol=1e-12, atol=1e-12)
-    beside_it.mul_(2)  # another image since it was written to
-    with torch.no_grad(), Float64Arithmetic(beside):
-        twice = layer(beside_it)
-    assert not torch.allclose(twice, wanted)

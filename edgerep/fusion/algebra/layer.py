@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgerep.fusion.algebra.linear_map import Axes, LinearMap
+from edgerep.torch_modules.call_mode import CallMode
 
 _LAYERS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -105,33 +105,32 @@ def empty_layer(settled: Settled, like: Tensor) -> nn.Module:
     if source.size:
         sizes = {"kernel_size": settled.size, "stride": source.stride, "padding": settled.padding,
                  "dilation": settled.dilation, "groups": source.groups}  # fmt: skip
-    layer: nn.Module = _without_values(kind)(
-        source.inputs, source.outputs, **sizes, device=like.device, dtype=like.dtype
-    )
-    layer.__class__ = kind
+    with _WithoutValues():
+        layer: nn.Module = kind(
+            source.inputs, source.outputs, **sizes, device=like.device, dtype=like.dtype
+        )
     return layer.eval()
 
 
-@functools.cache
-def _without_values(kind: Any) -> Any:
-    """The class, less the time that it spends on initial values."""
-    return type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+class _WithoutValues(CallMode):
+    """Within this context, `torch.nn.init` does nothing: layers are made in no time.
+
+    Torch's own way, `skip_init`, imports sympy when it is first used, which takes a second.
+    """
+
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @torch.no_grad()
 def write_numbers(settled: Settled, layer: nn.Module) -> None:
-    """Write kernel and bias into a layer, each number rounded once."""
-    write = number_writer(settled, layer)
+    """Write kernel and bias into a layer of that map, each number rounded once."""
+    # The bias first: what is kept of it would stand behind the slices in memory, and hold theirs.
+    layer.get_parameter("bias").copy_(settled.bias())
+    weight = layer.get_parameter("weight")
     for rows in settled.source.slices():
-        write(rows, settled.rows(rows))
-
-
-def number_writer(settled: Settled, layer: nn.Module) -> Callable[[slice, Tensor], None]:
-    """Write the bias into a layer; what writes some rows of the kernel, float64, too."""
-    weight, bias = layer.get_parameter("weight").detach(), layer.get_parameter("bias").detach()
-    bias.copy_(settled.bias())
-
-    def write(rows: slice, kernel: Tensor) -> None:
-        weight[rows].copy_(kernel)
-
-    return write
+        weight[rows].copy_(settled.rows(rows))

@@ -30,6 +30,11 @@ def convolved(
     dilation: Any,
     groups: int,
 ) -> Step | None:
+    """A convolution; arguments as in torch, `source` the node that it reads.
+
+    Raises:
+        ValueError: Stride, padding or dilation are not whole numbers.
+    """
     axes = weight.ndim - 2
     if view.axes(source) != axes or not 1 <= axes <= 3 or not isinstance(groups, int):
         return None
@@ -49,12 +54,14 @@ def convolved(
 
 
 def linear_step(view: View, source: Node, weight: Tensor, bias: Tensor | None) -> Step | None:
+    """A linear layer on vectors [N, C]; weight [outputs, inputs], bias [outputs] or None."""
     if view.axes(source) != 0:
         return None
     return Step(source, linear_map(weight, bias), is_layer=True)
 
 
 def linear_map(weight: Tensor, bias: Tensor | None) -> LinearMap:
+    """A linear layer as a map of vectors; weight [outputs, inputs], bias [outputs] or None."""
     return convolution_map(weight, bias, stride=(), before=(), after=(), dilation=(), groups=1)
 
 
@@ -67,6 +74,7 @@ def normalised(
     bias: Tensor | None,
     eps: float,
 ) -> Step | None:
+    """A BatchNorm in eval mode; every tensor [channels], weight and bias None where it has none."""
     if mean is None or variance is None:
         return None  # it takes the statistics of the batch: no fixed map
     made = normalising_map(
@@ -84,6 +92,8 @@ def normalising_map(
     channels: int,
     axes: int,
 ) -> LinearMap:
+    """What a BatchNorm in eval mode does to values of `axes` spatial axes; tensors [channels]."""
+
     @functools.cache
     def scale() -> Tensor:
         plain = (widened(variance) + eps).rsqrt()
@@ -107,6 +117,11 @@ def averaged(
     count_include_pad: bool,
     divisor: Any,
 ) -> Step | None:
+    """Average pooling; arguments as in torch.
+
+    Raises:
+        ValueError: Size, stride or padding are not whole numbers.
+    """
     axes = view.axes(source)
     size = each_axis(kernel_size, axes)
     strides = size if stride in (None, ()) or stride == [] else each_axis(stride, axes)
@@ -122,6 +137,7 @@ def averaged(
 
 
 def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
+    """Padding with a constant, or where negative a crop; arguments as in `functional.pad`."""
     axes = view.axes(source)
     flat = list(padding) if isinstance(padding, list | tuple) else [padding] * (2 * axes)
     if not all(isinstance(number, int) for number in flat):
@@ -139,6 +155,11 @@ def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
 
 
 def each_axis(value: Any, axes: int) -> tuple[int, ...]:
+    """An option of torch's layers, one number or one for each axis, as one for each axis.
+
+    Raises:
+        ValueError: It is neither.
+    """
     if not isinstance(value, int | list | tuple):  # a size that is known when the network runs
         raise ValueError(f"{value} is not one number, or {axes} of them")
     numbers = (value,) * axes if isinstance(value, int) else tuple(value)

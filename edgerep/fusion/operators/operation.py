@@ -33,6 +33,10 @@ class Step:
     is_batchnorm: bool = False
     is_layer: bool = False
 
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.source,)
+
 
 @dataclass(frozen=True, eq=False)
 class Sum:
@@ -41,6 +45,10 @@ class Sum:
     terms: tuple[tuple[float, Node], ...]
     shift: Tensor | None = None
 
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return tuple(source for _, source in self.terms)
+
 
 @dataclass(frozen=True, eq=False)
 class Same:
@@ -48,21 +56,25 @@ class Same:
 
     source: Node
 
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.source,)
+
 
 Operation: TypeAlias = Step | Sum | Same
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A graph as this module reads it.
+    """A graph with what a run showed of its values: all that reading its nodes needs.
 
     Attributes:
         module: Whose graph it is.
-        constants: Of the graph.
-        facts: Of the tensors, from a run.
-        leaf: The map of a sub-module that could not be traced; None where it is none.
+        constants: The values of the graph that depend on no input.
+        facts: Shape, type and device of each tensor, from a run.
+        leaf: By path, the map of a sub-module that could not be traced; None where it is none.
         memory: The node that made the memory of each tensor, from the same run.
-        writes: The memories that a node writes to.
+        writes: For each node, the memories that it writes to, each by the node that made it.
     """
 
     module: nn.Module
@@ -72,14 +84,18 @@ class View:
     memory: Mapping[Node, Node] = field(default_factory=dict)
     writes: Mapping[Node, frozenset[Node]] = field(default_factory=dict)
 
-    def is_image(self, value: Any) -> bool:
-        """A floating-point tensor that depends on the input, [N, C, ...]."""
+    def is_activation(self, value: Any) -> bool:
+        """Whether a value is a floating-point tensor that depends on the input, [N, C, ...].
+
+        An image, a signal or a volume; a vector [N, C] too.
+        """
         if not isinstance(value, fx.Node) or self.constants.holds(value):
             return False
         fact = self.facts.get(value)
         return fact is not None and len(fact.shape) >= 2 and fact.dtype.is_floating_point
 
     def axes(self, node: Node) -> int:
+        """How many spatial axes a value has; 0 for a vector."""
         return len(self.facts[node].shape) - 2
 
     def channels(self, node: Node) -> int:

@@ -17,8 +17,8 @@ from edgerep.torch_modules.tree import part_at
 
 
 def read_operation(view: View, node: Node) -> Operation | None:
-    """The operation of a node whose result is an image; None if the algebra has none for it."""
-    if not view.is_image(node):
+    """The operation of a node that gives an activation; None if the algebra has none for it."""
+    if not view.is_activation(node):
         return None
     try:
         if node.op == "call_module":
@@ -46,7 +46,12 @@ def _module(view: View, node: Node) -> Operation | None:
     path = str(node.target)
     module: Any = part_at(view.module, path)
     kind = plain_kind(module)
-    if len(node.args) != 1 or node.kwargs or not view.is_image(node.args[0]) or has_hooks(module):
+    if (
+        len(node.args) != 1
+        or node.kwargs
+        or not view.is_activation(node.args[0])
+        or has_hooks(module)
+    ):
         return None
     source: Any = node.args[0]
     if kind == "convolution":

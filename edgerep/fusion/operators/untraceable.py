@@ -14,7 +14,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,43 +22,49 @@ from torch import Tensor, fx, nn
 from torch.export import export
 
 from edgerep.fusion.algebra.linear_map import LinearMap, identity_map, shifted_map
-from edgerep.fusion.algebra.sequence import after, inexact
-from edgerep.fusion.algebra.sums import constant, total
-from edgerep.fusion.operators.operation import Same, Step, Sum, View
+from edgerep.fusion.operators.arithmetic import one_per_channel
+from edgerep.fusion.operators.composition import composed
+from edgerep.fusion.operators.operation import Same, Step, View
 from edgerep.fusion.operators.reading import read_operation
 from edgerep.fusion.trace.constants import Constants
 from edgerep.fusion.trace.graph_run import Recorder
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.call_mode import CallMode
-from edgerep.torch_modules.convolution_cache import Recall
+from edgerep.torch_modules.convolution_cache import ConvolutionCache
 
 aten = torch.ops.aten
 _WHOLE: tuple[Any, ...] = (0, None, None, 1)  # axis, start, end and step, where a slice has none
+_SIZES = (Tensor.shape.__get__,)  # type: ignore[attr-defined]
+_SIZE_METHODS = ("size", "__len__", "numel", "nelement")
 
 
 def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
-    """The map that a module of one tensor argument is; None where it is none that can be read."""
+    """The linear map that a module is; None where it is none that can be read.
+
+    Args:
+        module: In eval mode; its code is run.
+        args: Of one call: one image, [N, C, ...].
+    """
     if len(args) != 1:
         return None
     try:
         if _asks_for_sizes(module, args[0]):
             return None  # torch.export would freeze what follows from this one
-        with warnings.catch_warnings(), _silence(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with _silence():
             program = export(module, tuple(args), strict=False).run_decompositions({})
             graph_module: Any = program.module()
     except Exception:  # whatever torch.export or the module's own code raises: it stays opaque
         return None
     graph = graph_module.graph
     _drop_whole_slices(graph)
-    recorder = Recorder(graph_module, graph, Recall())
+    recorder = Recorder(graph_module, graph, ConvolutionCache())
     with torch.no_grad():
         recorder.run(*args)
     view = View(graph_module, Constants(graph_module, graph), recorder.facts)
     image = next(node for node in graph.nodes if node.op == "placeholder")
     (output,) = next(node for node in graph.nodes if node.op == "output").args
     result = output[0] if isinstance(output, tuple | list) and len(output) == 1 else output
-    if not isinstance(result, fx.Node) or not view.is_image(image):
+    if not isinstance(result, fx.Node) or not view.is_activation(image):
         return None
     return _maps_of(view, graph, image).get(result)
 
@@ -90,30 +96,18 @@ class _Watching(CallMode):
         return result
 
 
-_SIZES = (Tensor.shape.__get__,)  # type: ignore[attr-defined]
-_SIZE_METHODS = ("size", "__len__", "numel", "nelement")
-
-
 def _maps_of(view: View, graph: fx.Graph, image: fx.Node) -> dict[fx.Node, LinearMap]:
-    """Every value that is a map of the image."""
+    """By node, every value of a graph that is a map of the image."""
     found = {image: identity_map(view.channels(image), view.axes(image))}
     for node in graph.nodes:
-        if node is image:
-            continue
         operation = _bordered(view, node) or read_operation(view, node)
-        if isinstance(operation, Same) and operation.source in found:
+        if operation is None or not all(x in found for x in operation.sources):
+            continue
+        if isinstance(operation, Same):
             found[node] = found[operation.source]
-        elif isinstance(operation, Step) and operation.source in found:
-            inner = found[operation.source]
-            if inexact(operation.map, inner, operation.fill) is None:
-                found[node] = after(operation.map, inner)
-        elif isinstance(operation, Sum) and all(source in found for _, source in operation.terms):
-            shift = operation.shift
-            terms = [(by, found[source]) for by, source in operation.terms]
-            try:
-                found[node] = total(terms, constant(shift))
-            except ValueError:
-                continue
+            continue
+        with contextlib.suppress(ValueError):
+            found[node] = composed(operation, found)
     return found
 
 
@@ -156,7 +150,7 @@ def _bordered(view: View, node: fx.Node) -> Step | None:
     padded: Any = node.args[0]
     flat = list(node.args[1])  # type: ignore[arg-type]
     axes = view.axes(node)
-    if len(flat) != 2 * axes or not view.is_image(padded):
+    if len(flat) != 2 * axes or not view.is_activation(padded):
         return None
     before, after_ = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
     for axis in range(axes):
@@ -187,23 +181,21 @@ def _constant_border(view: View, source: Any, channels: int) -> Tensor | None:
         source = source.args[0] if source.target is aten.expand.default else source.args[1]
     if source is None or not view.constants.holds(source):
         return None
-    value = view.constants.value(source)
-    tensor = torch.as_tensor(value, dtype=torch.float64)
-    if tensor.numel() == 1:
-        return tensor.reshape(1).expand(channels)
-    shape = (1,) * (4 - tensor.ndim) + tuple(tensor.shape)
-    return tensor.reshape(channels) if shape == (1, channels, 1, 1) else None
+    value = torch.as_tensor(view.constants.value(source), dtype=torch.float64)
+    return one_per_channel(value, channels, 2)
 
 
-class _silence:  # noqa: N801 (reads as a statement)
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
     """Keep torch.export's remarks about code it cannot take from the user's eyes."""
-
-    def __enter__(self) -> None:
-        self._loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx")]
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.CRITICAL)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

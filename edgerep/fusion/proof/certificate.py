@@ -19,7 +19,7 @@ class BlockCertificate:
         float64_max_abs: Largest difference between the unfused and the fused site, both in
             float64, over the probes: a random image and a large impulse, both hardly larger than
             what the kernel reaches beyond its middle, so that every place is near a border.
-        float64_rel: The same as a relative L2 error, that of the worst probe.
+        float64_rel: That difference as a relative L2 error, of the worst probe.
         float32_rel: Relative L2 error of the fused layer as it will run, in the network's own
             type, against its unrounded numbers in float64: what rounding costs. On a random image
             as large as the kernel, for the first output channels.
@@ -63,12 +63,12 @@ class Certificate:
         architecture: Name of the architecture or of the module's class.
         source_format: Format of the checkpoint the network was read from.
         bn_eps: The distinct eps of the network's BatchNorms; a `state_dict` does not carry them.
-        blocks: Of each fused layer, in order of execution.
-        network: Of the whole.
+        blocks: The error of each fused layer, in order of execution.
+        network: The error of the whole network.
         parameters_before: Parameters of the network (BatchNorm statistics are not parameters).
-        parameters_after: The same of the fused network.
+        parameters_after: Parameters of the fused network.
         convolutions_before: Calls of convolutions and linear layers in one run of the network.
-        convolutions_after: The same of the fused network.
+        convolutions_after: Such calls in one run of the fused network.
         batchnorms_left: Calls of BatchNorms in one run of the fused network.
         left_unfused: BatchNorms, sums and modules that stayed as they were, and why.
         notes: What a user should know: ties and hooks that are gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -15,13 +16,13 @@ from edgerep.fusion.proof.comparison import (
     exact_network,
     float64_outputs,
 )
-from edgerep.fusion.proof.exact_layer import ExactLayer
+from edgerep.fusion.proof.exact_layer import ExactLayer, Probed, probed
 from edgerep.fusion.proof.probes import first_probes, probe
 from edgerep.fusion.regions.placement import Placed
 from edgerep.networks.network import origin_of, title_of
-from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.runs import Run, observe
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import parent_of
 
 
@@ -33,41 +34,43 @@ def certify_fusion(
     left: Sequence[tuple[str, str]],
     unfused: Run,
 ) -> Certificate:
-    """Compare a fused network with the one it was made from, and write the fused layers' numbers.
+    """Compare a fused network with the one it was made from; nothing is written to either.
 
     Args:
         model: The network as it was trained.
         module: The fused one.
-        placed: What was folded.
-        layers: The fused layers by name, their numbers not written yet: making a kernel is most
-            of the work, and it is made once for both.
+        placed: The sites that were folded.
+        layers: The fused layers in it, by their sites' names.
         left: What was not folded, and why.
         unfused: A run of the network as it was trained.
 
     Raises:
         FusionError: A site or the network differs from what it was by more than its bound.
     """
-    inputs, beside = unfused.inputs, Beside()
-    first = {p.site.name: first_probes(p, beside) for p in placed}
-    truth = float64_outputs(model, inputs, beside)
-    sites = {p.site.name: probe(p, first[p.site.name], beside) for p in placed}
-    exact = {
-        p.site.name: ExactLayer(p.site.settled, sites[p.site.name].probes, layers[p.site.name])
-        for p in placed
-    }
-    exchanged = {id(layers[name]): layer for name, layer in exact.items()}
+    inputs, passes = unfused.inputs, SharedPasses()
+    first = {p.site.name: first_probes(p, passes) for p in placed}
+    truth = float64_outputs(model, inputs, passes)
+    unfolded = {p.site.name: probe(p, first[p.site.name], passes) for p in placed}
+    folds: dict[str, Probed] = {}
+    exact: dict[int, nn.Module] = {}
+    for one in placed:
+        name, layer = one.site.name, layers[one.site.name]
+        tell = functools.partial(folds.__setitem__, name)
+        exact[id(layer)] = ExactLayer(one.site.settled, layer, unfolded[name].probes, tell)
     try:
-        folded = float64_outputs(exact_network(module, exchanged), inputs)
+        folded = float64_outputs(exact_network(module, exact), inputs)
     except Exception as error:  # the user's own code, called in another way than it expects
         why = first_line(error)
         raise FusionError(
             f"{type(model).__name__} cannot be run any more once it is fused: {why}; this is a "
             f"fault of edgerep's, and the network is as it was"
         ) from error
-    blocks = [
-        certify_site(p.site, sites[p.site.name].outputs, exact[p.site.name].probed())
-        for p in placed
-    ]
+    blocks = []
+    for one in placed:
+        name, truths = one.site.name, unfolded[one.site.name]
+        if name not in folds:  # a layer that this batch did not need
+            folds[name] = probed(one.site.settled, layers[name], truths.probes)
+        blocks.append(certify_site(one.site, truths.outputs, folds[name]))
     fused = observe(module, inputs)
     network = certify_network(type(model).__name__, truth, folded, unfused, fused)
     origin = origin_of(model)

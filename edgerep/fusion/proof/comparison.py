@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from edgerep.errors import FusionError
 from edgerep.fusion.algebra.layer import Settled
 from edgerep.fusion.proof.certificate import BlockCertificate, NetworkCertificate
-from edgerep.fusion.proof.exact_layer import ExactLayer, Probed
+from edgerep.fusion.proof.exact_layer import Probed
 from edgerep.fusion.regions.sites import Site
 from edgerep.torch_modules.arguments import tensors_in
 from edgerep.torch_modules.copies import state_kept
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, relative_l2
+from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
 from edgerep.torch_modules.runs import Run
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import tensors_of
 
 # Both sides are computed in float64, whose unit roundoff is 1.1e-16; a fold is wrong far above
@@ -70,10 +71,19 @@ def certify_site(site: Site, truth: Sequence[Tensor], probed: Probed) -> BlockCe
 
 @torch.no_grad()
 def float64_outputs(
-    network: nn.Module, inputs: Sequence[Tensor], beside: Beside | None = None
+    network: nn.Module, inputs: Sequence[Tensor], passes: SharedPasses | None = None
 ) -> Tensor:
-    """All outputs of a network, computed in float64, as one vector; `beside`, other images too."""
-    with state_kept(network), Float64Arithmetic(beside):
+    """All outputs of a network, computed in float64, as one vector.
+
+    Args:
+        network: In any floating type; it is as it was afterwards.
+        inputs: Of one call; those of floating type are widened.
+        passes: Other images for the network's kernels, to be convolved on the way.
+
+    Raises:
+        FusionError: The network gives no tensor.
+    """
+    with state_kept(network), Float64Arithmetic(passes):
         # Copies: a network may write to what it is given.
         wide = [(x.double() if x.is_floating_point() else x).clone() for x in inputs]
         return joined_outputs(tensors_in(network(*wide)))
@@ -100,7 +110,7 @@ def certify_network(
         truth: Unfused in float64.
         folded: Fused in float64, its numbers not rounded.
         unfused: In the network's own type.
-        fused: Likewise: what will be deployed.
+        fused: In the network's own type: what will be deployed.
 
     Raises:
         FusionError: Truth and folded differ by more than `NETWORK_BOUND`, and the network's own
@@ -123,10 +133,12 @@ def certify_network(
     )
 
 
-def exact_network(fused: nn.Module, layers: Mapping[int, ExactLayer]) -> nn.Module:
-    """A fused network with its fused layers (by `id`) exchanged for exact ones.
+def exact_network(fused: nn.Module, layers: Mapping[int, nn.Module]) -> nn.Module:
+    """A copy of a fused network with layers exchanged, which shares every other tensor with it.
 
-    It shares every other tensor with the fused network.
+    Args:
+        fused: The network.
+        layers: The new layers, each by the `id` of the one that it stands in for.
     """
     memo: dict[int, Any] = dict(layers)
     memo |= {id(tensor): tensor for tensor in tensors_of(fused)}

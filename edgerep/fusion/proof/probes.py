@@ -15,7 +15,8 @@ from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.operators.operation import View, source_of
 from edgerep.fusion.regions.placement import Placed
 from edgerep.fusion.trace.graph_run import called
-from edgerep.torch_modules.float64 import Beside, Float64Arithmetic, float64_device
+from edgerep.torch_modules.float64 import Float64Arithmetic, float64_device
+from edgerep.torch_modules.shared_passes import SharedPasses
 from edgerep.torch_modules.tree import part_at
 
 _LARGE = 1e3  # magnitude of an impulse
@@ -30,10 +31,10 @@ class Truth:
     outputs: tuple[Tensor, ...]
 
 
-def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
+def first_probes(placed: Placed, passes: SharedPasses) -> tuple[Tensor, ...]:
     """Probe images of a site, the smallest there are: at a border all goes wrong that can.
 
-    `beside` is told which large kernels of the site will read them.
+    `passes` is told which large kernels of the site will read them.
     """
     region, unit = placed.region, placed.unit
     probes = _probes(placed, *next(_sizes(placed)))
@@ -43,12 +44,12 @@ def first_probes(placed: Placed, beside: Beside) -> tuple[Tensor, ...]:
             kernel = getattr(part_at(unit.view.module, str(node.target)), "weight", None)
             if isinstance(kernel, Tensor):
                 for image in probes:
-                    beside.expect(kernel, image)
+                    passes.expect(kernel, image)
     return probes
 
 
 @torch.no_grad()
-def probe(placed: Placed, first: tuple[Tensor, ...], beside: Beside) -> Truth:
+def probe(placed: Placed, first: tuple[Tensor, ...], passes: SharedPasses) -> Truth:
     """Probe images of a site, and what its own modules and functions make of them.
 
     This side shares nothing with the fold but the weights.
@@ -56,7 +57,7 @@ def probe(placed: Placed, first: tuple[Tensor, ...], beside: Beside) -> Truth:
     Args:
         placed: The site.
         first: The images to try first; larger ones follow where they are too small for a layer.
-        beside: What is known of their convolutions.
+        passes: Those that `first_probes` told.
 
     Raises:
         FusionError: The site runs on no size.
@@ -66,7 +67,7 @@ def probe(placed: Placed, first: tuple[Tensor, ...], beside: Beside) -> Truth:
     larger = (_probes(placed, *pair) for pair in sizes)
     for probes in itertools.chain([first], larger):
         try:
-            return Truth(probes, tuple(_unfused(placed, x, beside) for x in probes))
+            return Truth(probes, tuple(_unfused(placed, x, passes) for x in probes))
         except RuntimeError as error:  # an image too small for a layer within
             refusal = error
     raise FusionError(f"{placed.site.name}: the unfused site cannot be run: {refusal}")
@@ -109,7 +110,7 @@ def _probes(placed: Placed, image: Sequence[int], small: Sequence[int]) -> tuple
     return random_image(0, channels, image).to(device), impulse.to(device)
 
 
-def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
+def _unfused(placed: Placed, x: Tensor, passes: SharedPasses) -> Tensor:
     """What a region's nodes make of a value of its base, run one by one in float64."""
     region, view = placed.region, placed.unit.view
     values: dict[fx.Node, Any] = {region.base: x}
@@ -118,7 +119,7 @@ def _unfused(placed: Placed, x: Tensor, beside: Beside) -> Tensor:
         source = source_of(placed.unit.findings.operations, node)
         return values[source] if source in values else view.constants.value(node)
 
-    with Float64Arithmetic(beside):
+    with Float64Arithmetic(passes):
         for node in region.nodes:
             given: Any = fx.map_arg((node.args, node.kwargs), value_of)
             args, kwargs = given

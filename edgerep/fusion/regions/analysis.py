@@ -2,7 +2,7 @@
 
 The network is traced as a whole. Where its own code cannot be recorded, or a recording gives other
 answers than the code (run on two inputs of different sizes), its children are analysed by
-themselves; the same goes for a sub-module inside an otherwise good trace.
+themselves. So are those of a sub-module that cannot be recorded inside an otherwise good trace.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from edgerep.fusion.regions.leftovers import left_in
 from edgerep.fusion.regions.search import find_regions
 from edgerep.fusion.regions.sites import locate
 from edgerep.fusion.regions.unit import Analysis, Unit
+from edgerep.fusion.trace.calls import Trace, UntraceableError
 from edgerep.fusion.trace.constants import Constants
 from edgerep.fusion.trace.graph_run import Recorder
-from edgerep.fusion.trace.tracing import Trace, UntraceableError, trace
+from edgerep.fusion.trace.tracing import trace
 from edgerep.torch_modules.arguments import Arguments, arguments_of, detached, tensors_in
-from edgerep.torch_modules.convolution_cache import Recall
+from edgerep.torch_modules.convolution_cache import ConvolutionCache
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import relative_l2
 from edgerep.torch_modules.runs import Run
@@ -42,7 +43,7 @@ class _Sample:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[Tensor, ...] | None = None
-    recall: Recall = field(default_factory=Recall)
+    cache: ConvolutionCache = field(default_factory=ConvolutionCache)
 
 
 @torch.no_grad()
@@ -61,7 +62,7 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
     units: list[Unit] = []
     left: list[tuple[str, str]] = []
     taken: set[str] = set()
-    whole = [_Sample(run.inputs, {}, run.outputs, run.recall) for run in runs]
+    whole = [_Sample(run.inputs, {}, run.outputs, run.cache) for run in runs]
     waiting: dict[str, list[_Sample]] = {"": whole}
     while waiting:
         pieces: list[str] = []
@@ -123,10 +124,10 @@ def _checked(
     Raises:
         UntraceableError: They disagree.
     """
-    recorders = [Recorder(module, recorded.graph, sample.recall) for sample in samples]
+    recorders = [Recorder(module, recorded.graph, sample.cache) for sample in samples]
     for recorder, sample in zip(recorders, samples, strict=True):
         given, copied = (detached([list(sample.args), dict(sample.kwargs)]) for _ in range(2))
-        with sample.recall:
+        with sample.cache:
             wanted: Sequence[Tensor] = sample.outputs or tensors_in(module(*given[0], **given[1]))
         try:
             found = tensors_in(recorder.run(*arguments.tensors_of(*copied)))

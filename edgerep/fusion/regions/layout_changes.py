@@ -124,7 +124,7 @@ def _steps(view: View, findings: Findings, row: list[Node], norm: Node) -> dict[
     base = source_of(findings.operations, layer.all_input_nodes[0])
     linear: Any = part_at(view.module, str(layer.target))
     module: Any = part_at(view.module, str(norm.target))
-    if module.running_mean is None or not view.is_image(base):
+    if module.running_mean is None or not view.is_activation(base):
         return None
     if view.facts[base].dtype != view.facts[norm].dtype:
         return None

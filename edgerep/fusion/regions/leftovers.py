@@ -7,7 +7,7 @@ from torch import fx
 from edgerep.fusion.operators.operation import Step, Sum
 from edgerep.fusion.operators.reading import has_hooks, is_batchnorm
 from edgerep.fusion.regions.unit import Unit
-from edgerep.fusion.trace.tracing import place_of
+from edgerep.fusion.trace.calls import place_of
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import joined, part_at
 

@@ -60,4 +60,5 @@ def calls_of(unit: Unit, path: str) -> int:
 
 
 def within(unit: Unit, path: str) -> str:
+    """A path of the network as a path of the unit's module."""
     return path[len(unit.prefix) + 1 :] if unit.prefix else path

@@ -16,17 +16,10 @@ from dataclasses import dataclass
 from torch import fx
 
 from edgerep.fusion.algebra.layer import Settled, settle
-from edgerep.fusion.algebra.linear_map import LinearMap, identity_map
-from edgerep.fusion.algebra.sequence import after, inexact
-from edgerep.fusion.algebra.sums import constant, total
-from edgerep.fusion.operators.operation import Operation, Same, Step, Sum, View, source_of
+from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 from edgerep.fusion.operators.reading import read_operation
-from edgerep.fusion.trace.guards import guards
-
-Node = fx.Node
-
-_MOST_BASES = 8  # of one tensor, nearest first; a longer chain of layers is no re-parameterisation
-_MOST_TAPS = 1 << 12  # of one kernel; a 63x63 one
+from edgerep.fusion.regions.forms import Form, forms_of
+from edgerep.fusion.regions.readers import Readers
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +67,6 @@ class Findings:
     refused: Mapping[Node, str]
 
 
-@dataclass(frozen=True, eq=False)
-class _Form:
-    map: LinearMap
-    nodes: frozenset[Node]
-
-
 def find_regions(view: View, graph: fx.Graph) -> Findings:
     """The regions of a graph that are worth folding, and why others are not."""
     written = frozenset().union(*view.writes.values())
@@ -88,129 +75,31 @@ def find_regions(view: View, graph: fx.Graph) -> Findings:
         for node in graph.nodes
         if (operation := read_operation(view, node)) is not None
         and not view.writes.get(node)
-        and not (isinstance(operation, Same) and _parts(view, node, operation.source, written))
+        and not (isinstance(operation, Same) and _is_written_copy(view, node, operation, written))
     }
-    reading = _Reading(view, graph, operations)
+    reading = Readers(view, graph, operations)
     refused: dict[Node, str] = {}
-    forms: dict[Node, dict[Node, _Form]] = {}
-    candidates: list[Region] = []
-    for node, operation in operations.items():
-        if isinstance(operation, Same):
-            continue
-        forms[node] = _forms(view, node, operation, reading, forms, refused)
-        for base, form in forms[node].items():
-            region = _candidate(view, operations, base, form, reading, refused)
-            if region is not None:
-                candidates.append(region)
+    candidates = [
+        region
+        for forms in forms_of(view, operations, refused).values()
+        for base, form in forms.items()
+        if (region := _candidate(view, operations, base, form, reading, refused)) is not None
+    ]
     return Findings(_chosen(candidates, reading), operations, refused)
 
 
-def _parts(view: View, node: Node, source: Node, written: Collection[Node]) -> bool:
+def _is_written_copy(view: View, node: Node, same: Same, written: Collection[Node]) -> bool:
     """Whether a node copies what it hands on, and the copy or the original is written to."""
-    pair = {view.memory.get(node, node), view.memory.get(source, source)}
+    pair = {view.memory.get(node, node), view.memory.get(same.source, same.source)}
     return len(pair) == 2 and not pair.isdisjoint(written)
-
-
-class _Reading:
-    """Who reads what in a graph, nodes that hand their input on and guards left out."""
-
-    def __init__(self, view: View, graph: fx.Graph, operations: Mapping[Node, Operation]) -> None:
-        self.operations = operations
-        self.order = {node: index for index, node in enumerate(graph.nodes)}
-        watching = guards(graph)
-        self.readers: dict[Node, set[Node]] = {}
-        self._memory = view.memory
-        self._changes: dict[Node, list[int]] = {}  # when each memory is written to
-        for node in graph.nodes:
-            for memory in view.writes.get(node, ()):
-                self._changes.setdefault(memory, []).append(self.order[node])
-            if node in watching or isinstance(operations.get(node), Same):
-                continue
-            for source in node.all_input_nodes:
-                self.readers.setdefault(source_of(operations, source), set()).add(node)
-
-    def is_closed(self, nodes: Iterable[Node], last: Node) -> bool:
-        inside = set(nodes)
-        return all(self.readers.get(node, set()) <= inside for node in inside if node is not last)
-
-    def is_steady(self, base: Node, nodes: frozenset[Node]) -> bool:
-        """Nothing changes the base in place between the region's first read of it and its last."""
-        reads = [self.order[node] for node in self.readers.get(base, set()) & nodes]
-        changes = self._changes.get(self._memory.get(base, base), [])
-        return not any(min(reads) < change < max(reads) for change in changes)
-
-
-def _forms(
-    view: View,
-    node: Node,
-    operation: Step | Sum,
-    reading: _Reading,
-    forms: Mapping[Node, Mapping[Node, _Form]],
-    refused: dict[Node, str],
-) -> dict[Node, _Form]:
-    if isinstance(operation, Step):
-        found = _step_forms(node, operation, reading, forms, refused)
-    else:
-        found = _sum_forms(view, node, operation, reading, forms, refused)
-    return dict(list(found.items())[:_MOST_BASES])
-
-
-def _step_forms(
-    node: Node,
-    step: Step,
-    reading: _Reading,
-    forms: Mapping[Node, Mapping[Node, _Form]],
-    refused: dict[Node, str],
-) -> dict[Node, _Form]:
-    source = source_of(reading.operations, step.source)
-    found = {}
-    if step.fill is None:
-        found[source] = _Form(step.map, frozenset({node}))
-    for base, inner in forms.get(source, {}).items():
-        if why := inexact(step.map, inner.map, step.fill):
-            refused.setdefault(node, why)
-        elif len(step.map.taps) * len(inner.map.taps) > _MOST_TAPS:
-            refused.setdefault(node, "the kernel of the whole would be too large")
-        else:
-            found[base] = _Form(after(step.map, inner.map), inner.nodes | {node})
-    return found
-
-
-def _sum_forms(
-    view: View,
-    node: Node,
-    operation: Sum,
-    reading: _Reading,
-    forms: Mapping[Node, Mapping[Node, _Form]],
-    refused: dict[Node, str],
-) -> dict[Node, _Form]:
-    found = {}
-    terms = [(by, source_of(reading.operations, source)) for by, source in operation.terms]
-    bases = [[source, *forms.get(source, {})] for _, source in terms]
-    for base in bases[0]:
-        if any(base not in others for others in bases):
-            continue
-        nodes = frozenset({node})
-        parts = []
-        for by, source in terms:
-            if source is base:
-                parts.append((by, identity_map(view.channels(base), view.axes(base))))
-            else:
-                parts.append((by, forms[source][base].map))
-                nodes |= forms[source][base].nodes
-        try:
-            found[base] = _Form(total(parts, constant(operation.shift)), nodes)
-        except ValueError as why:
-            refused.setdefault(node, str(why))
-    return found
 
 
 def _candidate(
     view: View,
     operations: Mapping[Node, Operation],
     base: Node,
-    form: _Form,
-    reading: _Reading,
+    form: Form,
+    reading: Readers,
     refused: dict[Node, str],
 ) -> Region | None:
     nodes = tuple(sorted(form.nodes, key=reading.order.__getitem__))
@@ -248,7 +137,7 @@ def _candidate(
     )
 
 
-def _chosen(candidates: Iterable[Region], reading: _Reading) -> tuple[Region, ...]:
+def _chosen(candidates: Iterable[Region], reading: Readers) -> tuple[Region, ...]:
     taken: set[Node] = set()
     chosen = []
     for region in sorted(

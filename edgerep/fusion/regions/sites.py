@@ -19,8 +19,8 @@ from torch import fx, nn
 from edgerep.fusion.algebra.layer import Settled
 from edgerep.fusion.operators.operation import Step, View, source_of
 from edgerep.fusion.regions.search import Findings, Region
+from edgerep.fusion.trace.calls import Place, Trace, place_of
 from edgerep.fusion.trace.graph_run import Fact
-from edgerep.fusion.trace.tracing import Place, Trace, place_of
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import joined, parent_of, part_at
 
@@ -35,10 +35,10 @@ class Site:
         name: Path of the fused layer.
         settled: The map, as a layer.
         like: Type and device of the fused layer.
-        places: Of the region's nodes, in order; paths are those of the whole network.
+        places: Where the region's nodes were made, in order; paths are those of the whole network.
         identities: For a chain, paths of the modules that become `nn.Identity`.
         reader: Index into `places` of a node that reads the base, and which of its inputs that is.
-        batchnorms: How many are folded.
+        batchnorms: How many BatchNorms are folded.
         layers: How many layers and pools are folded.
     """
 
@@ -67,9 +67,9 @@ def locate(
     Args:
         root: The whole network.
         prefix: Path of the module that was traced.
-        trace: Of that module.
-        view: Of the same graph.
-        findings: Its regions.
+        trace: The recording of that module.
+        view: Its graph, with what a run showed.
+        findings: The regions of that graph.
         taken: Names of fused layers given so far; added to.
     """
     return [

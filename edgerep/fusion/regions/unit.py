@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgerep.fusion.operators.operation import View
 from edgerep.fusion.regions.search import Findings
 from edgerep.fusion.regions.sites import Site
-from edgerep.fusion.trace.tracing import Trace
+from edgerep.fusion.trace.calls import Trace
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError
 from edgerep.fusion.trace.graph_run import attribute
-from edgerep.fusion.trace.tracing import Call, Trace, UntraceableError
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.tree import part_at
 
@@ -45,10 +45,10 @@ def extract(
     """The graph of a module in a trace; of the traced module itself where `path` is empty.
 
     Args:
-        trace: Of the module around.
-        root: That module.
-        path: Of the module, within that.
-        arguments: Of its first call.
+        trace: The recording of the module around.
+        root: The module around.
+        path: Path of the module, within `root`.
+        arguments: Of the module's first call.
         opened: Whether a sub-module, by its path in the trace, is written out.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgerep.torch_modules.arguments import tensors_in
-from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, Recall
+from edgerep.torch_modules.arguments import tensors_in, version_of
+from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, ConvolutionCache
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import part_at
 
@@ -30,29 +30,34 @@ class Recorder:
     """Runs a graph and keeps what it shows of every tensor in it.
 
     Args:
-        module: That the graph was recorded of.
-        graph: To run.
-        recall: What was convolved before.
+        module: The module that the graph was recorded of.
+        graph: The graph to run.
+        cache: What was convolved before, by the module or by another recording of it.
 
     Attributes:
-        facts: Shape and type.
+        facts: Shape, type and device of every tensor, by its node.
         memory: The node that made the memory which a tensor shows: another one for a view.
         writes: The memories that a node writes to, each by the node that made it, whatever the
             spelling: torch counts the writes to a tensor.
     """
 
-    def __init__(self, module: nn.Module, graph: fx.Graph, recall: Recall) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph, cache: ConvolutionCache) -> None:
         self.facts: dict[fx.Node, Fact] = {}
         self.memory: dict[fx.Node, fx.Node] = {}
         self.writes: dict[fx.Node, frozenset[fx.Node]] = {}
         self._module = module
         self._graph = graph
-        self._recall = recall
+        self._cache = cache
         self._values: dict[fx.Node, Any] = {}
         self._makers: dict[fx.Node, dict[int, fx.Node]] = {}  # of each storage in a node's value
 
     def run(self, *inputs: Any) -> Any:
-        """What the graph gives for values of its placeholders, in order."""
+        """What the graph gives for values of its placeholders, in order.
+
+        Raises:
+            ValueError: The graph has no output.
+            Exception: Whatever the module's own code raises.
+        """
         waiting = iter(inputs)
         readers_left = {node: len(node.users) for node in self._graph.nodes}
         for node in self._graph.nodes:
@@ -74,14 +79,14 @@ class Recorder:
         for source in node.all_input_nodes:
             known |= self._makers[source]
             given += tensors_in(self._values[source])
-        before = [_version(tensor) for tensor in given]
+        before = [version_of(tensor) for tensor in given]
         if node.op == "get_attr":
             value = attribute(self._module, str(node.target))
         else:
             args, kwargs = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
-            with self._recall if _may_convolve(self._module, node) else contextlib.nullcontext():
+            with self._cache if _may_convolve(self._module, node) else contextlib.nullcontext():
                 value = called(self._module, node, args, kwargs)
-        written = [t for t, version in zip(given, before, strict=True) if _version(t) != version]
+        written = [t for t, version in zip(given, before, strict=True) if version_of(t) != version]
         if written:
             self.writes[node] = frozenset(known.get(_storage(tensor), node) for tensor in written)
         self._keep(node, value, known)
@@ -123,8 +128,3 @@ def _storage(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):  # sparse tensors have several
         return 0
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor or a view of it was written to."""
-    return 0 if tensor.is_inference() else tensor._version

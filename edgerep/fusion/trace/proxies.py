@@ -11,16 +11,14 @@ from torch import Tensor, fx
 from torch.fx.proxy import Attribute
 
 
-class Stand(fx.Proxy):
-    """Passes for a tensor in Python's `isinstance`, and knows how many axes it has.
-
-    Only `isinstance` in Python says that it is a tensor. A `__class__` that says so would be
-    believed by torch's C++ code as well, which then reads the stand's memory as that of a tensor.
+class TensorProxy(fx.Proxy):
+    """What stands for a tensor: passes for one in Python's `isinstance`, and knows its axes.
 
     How many axes a tensor has is a number, not recorded: code may decide by it. Sizes along them
     are recorded: what a network does with one size need not be what it does with another.
     """
 
+    # `isinstance(x, nn.Parameter)` and `isinstance(x, nn.Buffer)` look at these.
     _is_param = False
     _is_buffer = False
 
@@ -64,12 +62,29 @@ def _rank_of(tracer: Any, node: fx.Node) -> int | None:
 
 
 @contextlib.contextmanager
-def stands_pass_for_tensors() -> Iterator[None]:
-    """Within this context, `isinstance` takes a stand for a tensor."""
+def proxies_pass_for_tensors() -> Iterator[None]:
+    """Within this context, `isinstance` takes a `TensorProxy` for a tensor.
+
+    Code often takes a tensor or a list of them, and asks which it was given. A proxy that is no
+    tensor is taken for the list there: the recording is refused, because it gives other answers
+    than the code, and a sum of branches in that code stays unfolded.
+
+    For the time of a recording this replaces the `isinstance` of the whole process, in every
+    thread. Its answer is another one for proxies alone, which no other thread has. What is
+    narrower does not do the same:
+
+    - A `__class__` of proxies that says `Tensor` is believed by torch's C++ code too, which then
+      reads a proxy's memory as that of a tensor, and the process dies. So does whatever makes
+      `Tensor` itself recognise proxies: C++ asks by the same way.
+    - An `isinstance` in the globals of the recorded code alone is not asked by what that code
+      calls, `torch.is_tensor` say; and modules are shared by all threads as well.
+
+    It cannot help where code compares `type(x)` with `Tensor`, or took hold of `isinstance` before.
+    """
     plain = builtins.isinstance
 
     def answer(value: object, kinds: Any, /) -> bool:
-        return plain(value, kinds) or (type(value) is Stand and _names_tensor(kinds))
+        return plain(value, kinds) or (type(value) is TensorProxy and _names_tensor(kinds))
 
     builtins.isinstance = answer
     try:
@@ -79,7 +94,7 @@ def stands_pass_for_tensors() -> Iterator[None]:
 
 
 def _names_tensor(kinds: Any) -> bool:
-    """Whether `isinstance(x, kinds)` holds for a tensor: one class, a tuple of them, a union."""
+    """Whether `isinstance(x, kinds)` holds for a tensor; `kinds` as `isinstance` takes them."""
     if kinds is Tensor:
         return True
     parts = kinds if type(kinds) is tuple else get_args(kinds)

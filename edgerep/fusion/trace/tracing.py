@@ -9,119 +9,26 @@ tensors (flags, None, sizes) stay what they were.
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from edgerep.errors import first_line
-from edgerep.fusion.trace.proxies import Stand, stands_pass_for_tensors
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, set_place
+from edgerep.fusion.trace.proxies import TensorProxy, proxies_pass_for_tensors
 from edgerep.fusion.trace.ranks import Ranks
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.layer_kinds import plain_kind
 
-# Where a node was made: path of the innermost module, which call of that module, which node there.
-Place: TypeAlias = tuple[str, int, int]
-
-_PLACE = "edgerep_place"
 _LONGEST_LITERAL = 1 << 12  # numbers of a tensor that are written out in code
-_ONE_AT_A_TIME = threading.RLock()  # a recording changes what is global: fx does, and so do stands
+_ONE_AT_A_TIME = threading.RLock()  # fx, and proxies too, change what is global while they record
 _COUNTED = ("call_function", "call_method", "call_module")
-
-
-class UntraceableError(Exception):
-    """A module's own code cannot be recorded; the message says why."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call of a module that was recorded from the inside.
-
-    Attributes:
-        path: Of the module.
-        args: Positional arguments, proxies where tensors were.
-        kwargs: Likewise.
-        result: Likewise.
-        moment: In the order of all calls.
-        first: The first node that the call made; None if it made none.
-        last: The last.
-    """
-
-    path: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-    moment: int
-    first: fx.Node | None
-    last: fx.Node | None
-
-    def made(self, node: fx.Node) -> bool:
-        """Whether a node was made by this call."""
-        return (
-            self.first is not None
-            and self.last is not None
-            and (not node < self.first and not self.last < node)
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """A module's graph.
-
-    Attributes:
-        graph: Placeholders are the module's tensor arguments, in order.
-        arguments: What it was called with.
-        calls: Of every module recorded from the inside, the root apart.
-        opaque: Paths of sub-modules that had to become leaves, and why.
-        changing: Paths of sub-modules that change a list or dictionary that they are given.
-        by_rank: Paths of modules whose code asked how many axes a tensor has, and may have decided
-            by it; the empty path for the module itself.
-        moments: When each sub-module was called, in the order of all calls.
-    """
-
-    graph: fx.Graph
-    arguments: Arguments
-    calls: tuple[Call, ...]
-    opaque: Mapping[str, str]
-    changing: Collection[str]
-    by_rank: Collection[str]
-    moments: Mapping[str, Sequence[int]]
-
-    @functools.cached_property
-    def _beginnings(self) -> Mapping[fx.Node, Sequence[Call]]:
-        found: dict[fx.Node, list[Call]] = {}
-        for call in sorted(self.calls, key=lambda call: call.moment):
-            if call.first is not None:
-                found.setdefault(call.first, []).append(call)
-        return found
-
-    @functools.cached_property
-    def _first_calls(self) -> Mapping[str, Call]:
-        return {call.path: call for call in sorted(self.calls, key=lambda c: -c.moment)}
-
-    def beginning_with(self, node: fx.Node) -> Sequence[Call]:
-        """The calls whose first node this is, outermost first."""
-        return self._beginnings.get(node, ())
-
-    def first_call(self, path: str) -> Call:
-        """Of a sub-module that was recorded from the inside."""
-        return self._first_calls[path]
-
-    def count(self, path: str) -> int:
-        """How often a sub-module was called."""
-        return len(self.moments.get(path, ()))
-
-
-def place_of(node: fx.Node) -> Place | None:
-    """Where a call was made; None for a placeholder, an attribute or the output."""
-    found: Place | None = node.meta.get(_PLACE)
-    return found
 
 
 def trace(module: nn.Module, arguments: Arguments, samples: Sequence[Any]) -> Trace:
@@ -129,7 +36,7 @@ def trace(module: nn.Module, arguments: Arguments, samples: Sequence[Any]) -> Tr
 
     Args:
         module: In eval mode.
-        arguments: Of a call of it.
+        arguments: Of a call of the module.
         samples: The tensors of that call, in order; only their shapes and types are looked at.
 
     Raises:
@@ -159,7 +66,7 @@ def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
     try:
         with state_kept(module), _ONE_AT_A_TIME:
             graph = tracer.trace(module)
-    except Exception as error:  # a user's own code, run on stand-ins, may raise anything
+    except Exception as error:  # a user's own code, run on proxies, may raise anything
         raise UntraceableError(first_line(error).rstrip(".")) from error
     if not torch.equal(torch.get_rng_state(), before):
         torch.set_rng_state(before)
@@ -193,7 +100,7 @@ class _Tracer(fx.Tracer):
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return Stand(node, self)
+        return TensorProxy(node, self)
 
     def rank_of(self, node: fx.Node) -> int | None:
         """How many axes a value has, for code that may decide by it; None if that is not known."""
@@ -237,7 +144,7 @@ class _Tracer(fx.Tracer):
         root = self.root
 
         def forward(*given: Any) -> Any:
-            with stands_pass_for_tensors():
+            with proxies_pass_for_tensors():
                 return root_fn(root, *given, **kwargs)
 
         return forward, args
@@ -246,7 +153,7 @@ class _Tracer(fx.Tracer):
         node = super().create_node(kind, *args, **kwargs)
         if kind in _COUNTED:
             frame = self.frames[-1]
-            node.meta[_PLACE] = (frame.path, frame.number, frame.made)
+            set_place(node, (frame.path, frame.number, frame.made))
             frame.made += 1
         return node
 
@@ -280,7 +187,7 @@ class _Tracer(fx.Tracer):
         given = tuple(map(_as_now, args)), {key: _as_now(value) for key, value in kwargs.items()}
         try:
             result = forward(*args, **kwargs)
-        except Exception as error:  # a user's own code, run on stand-ins, may raise anything
+        except Exception as error:  # a user's own code, run on proxies, may raise anything
             self.opaque[path] = first_line(error).rstrip(".")
             del self.calls[done:]
             self._forget_after(moment)
@@ -313,8 +220,8 @@ class _Tracer(fx.Tracer):
 
 
 def _as_now(value: Any) -> Any:
-    """The same stands in lists and dictionaries of their own: code may add to the others later."""
-    return value if type(value) is Stand else tree_map(lambda leaf: leaf, value)
+    """The same proxies in lists and dictionaries of their own: code may add to the others."""
+    return value if type(value) is TensorProxy else tree_map(lambda leaf: leaf, value)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -244,7 +244,7 @@ def agreement(piece: Piece, made: LinearMap, c: int) -> list[bool]:
     return agreed
 
 
-@fuzz(3000)
+@fuzz(1000)
 @given(trees())
 def test_folded_equals_unfolded_and_refused_is_inexact(drawn: tuple[Piece, int]) -> None:
     piece, c = drawn
@@ -286,9 +286,9 @@ def test_the_written_layer_is_the_map(piece: Piece) -> None:
 
 def test_enough_was_checked_and_little_was_refused_needlessly(pytestconfig: pytest.Config) -> None:
     record("EDGEREP_FUZZ_OUTPUT", COUNTS, pytestconfig)
-    assert COUNTS["checks"] >= 10_000, dict(COUNTS)
-    assert COUNTS["folded"] >= 1_000, dict(COUNTS)
-    assert COUNTS["refused"] >= 100, dict(COUNTS)
+    assert COUNTS["checks"] >= 3_500, dict(COUNTS)
+    assert COUNTS["folded"] >= 400, dict(COUNTS)
+    assert COUNTS["refused"] >= 35, dict(COUNTS)
     assert COUNTS["refused, exact at every size"] <= 0.05 * COUNTS["refused"], dict(COUNTS)
     assert COUNTS["refused, exact at some sizes"] > 0, "one size would do, which it does not"
 
@@ -298,7 +298,7 @@ def test_enough_was_checked_and_little_was_refused_needlessly(pytestconfig: pyte
 
 def found_within(count: int) -> bool:
     @settings(max_examples=count, deadline=None, derandomize=True, database=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+              phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(trees())
     def run(drawn: tuple[Piece, int]) -> None:
         piece, c = drawn
@@ -320,7 +320,7 @@ def test_a_forgotten_stride_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         "is_diagonal",
         property(lambda self: self.is_depthwise and all(k == 1 for k in self.size)),
     )
-    assert found_within(1500)
+    assert found_within(500)
 
 
 @pytest.mark.parametrize("condition", ["bias", "border"])
@@ -335,7 +335,7 @@ def test_a_forgotten_border_condition_is_found(
         return None if why is not None and word in why else why
 
     monkeypatch.setitem(globals(), "inexact", careless)
-    assert found_within(1500)
+    assert found_within(500)
 
 
 def test_a_shifted_sum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,4 +347,4 @@ def test_a_shifted_sum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(made, offset=tuple(o - 1 for o in made.offset))
 
     monkeypatch.setitem(globals(), "total", careless)
-    assert found_within(1500)
+    assert found_within(500)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,8 +11,6 @@ from edgerep.fusion.algebra.layer import Settled, empty_layer, settle, write_num
 from edgerep.fusion.algebra.linear_map import LinearMap, convolution_map, identity_map, shifted_map
 from edgerep.fusion.algebra.sequence import after
 from edgerep.fusion.algebra.sums import total
-from edgerep.fusion.proof.exact_layer import ExactLayer
-from edgerep.torch_modules.copies import state_kept
 
 DOUBLE = torch.empty(0, dtype=torch.float64)
 
@@ -129,29 +125,3 @@ def test_making_a_layer_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     written(made)
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_an_exact_layer_makes_its_kernel_once() -> None:
-    made: list[slice] = []
-    whole = convolution_map(
-        torch.randn(4, 3, 3, 3), None, stride=(1, 1), before=(1, 1), after=(1, 1),
-        dilation=(1, 1), groups=1,
-    )  # fmt: skip
-
-    def rows(wanted: slice) -> Tensor:
-        made.append(wanted)
-        return whole.rows(wanted)
-
-    settled = settle(replace(whole, rows=rows))
-    layer = empty_layer(settled, torch.empty(0))
-    probes = torch.randn(2, 3, 2, 2).double(), torch.randn(1, 3, 1, 1).double()
-    exact = ExactLayer(settled, probes, layer)
-    with state_kept(exact):
-        exact(torch.randn(1, 3, 5, 5, dtype=torch.float64))
-    probed = exact.probed()
-    assert made == [slice(0, 4)]
-    for folded, probe in zip(probed.folded, probes, strict=True):
-        assert torch.allclose(folded, torch.conv2d(probe, whole.kernel(), padding=1), atol=1e-12)
-    assert probed.unrounded.shape == (1, 4, 1, 1)
-    assert torch.allclose(probed.unrounded.float(), probed.rounded, atol=1e-5)
-    assert torch.equal(layer.get_parameter("weight"), whole.kernel().float())

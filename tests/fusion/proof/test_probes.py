@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from edgerep.fusion.proof.probes import first_probes
 from edgerep.fusion.regions.analysis import analyse
 from edgerep.fusion.regions.placement import Placed, placed_sites
-from edgerep.torch_modules.float64 import Beside
 from edgerep.torch_modules.runs import observe
+from edgerep.torch_modules.shared_passes import SharedPasses
 
 LAYERS = {
     "3x3": (nn.Conv2d(4, 6, 3, padding=1), 2),
@@ -36,7 +36,7 @@ def test_the_random_image_is_as_small_as_reading_all_taps_allows(name: str) -> N
     network = nn.Sequential(layer, nn.BatchNorm2d(6)).eval()
     if layer.groups > 1:
         network = nn.Sequential(nn.Conv2d(1, 6, 1), nn.ReLU(), *network).eval()
-    random, impulse = first_probes(placed_in(network, 20), Beside())
+    random, impulse = first_probes(placed_in(network, 20), SharedPasses())
     assert random.shape[2:] == (side, side)
     assert (impulse != 0).sum() == impulse.shape[1]
     if name == "13x13":
