@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from edgerep.bench.sessions.runnables import Runnable
+from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.sessions.torch_session import TorchSession
 from edgerep.data.preprocessing import Preprocessing

@@ -11,7 +11,7 @@ from edgerep.bench.memory.memory import (
     module_weights_bytes,
     onnx_memory,
 )
-from edgerep.bench.sessions.runnables import Runnable
+from edgerep.bench.sessions.runnable import Runnable
 
 
 def memory_of(runnable: Runnable, batch: int, *, threads: int, device: str) -> Memory:

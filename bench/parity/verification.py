@@ -27,7 +27,8 @@ from edgerep.bench.parity.tolerance import (
     exact,
     tolerance_for,
 )
-from edgerep.bench.sessions.runnables import Runnable, open_runnable
+from edgerep.bench.sessions.runnable import Runnable
+from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.graph.onnx_file import Graph

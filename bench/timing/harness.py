@@ -16,7 +16,7 @@ from edgerep.bench.machine.environment import (
 )
 from edgerep.bench.memory.measurement import memory_of
 from edgerep.bench.memory.memory import Memory
-from edgerep.bench.sessions.runnables import Runnable
+from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.idle import come_to_rest

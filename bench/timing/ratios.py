@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from edgerep.bench.sessions.runnables import Runnable
+from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.timing.cases import Case, Ratio
 from edgerep.bench.timing.intervals import speedup
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from edgerep.artefacts.kinds import kind_of, suffixes_of
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.sessions.runnables import Runnable, form_of, open_runnable, runnable_module
+from edgerep.bench.sessions.runnable import Runnable
+from edgerep.bench.sessions.runnables import form_of, open_runnable, runnable_module
 from edgerep.errors import MissingRuntimeError, OptionError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.bench.memory.memory import Memory, module_weights_bytes
-from edgerep.bench.sessions.runnables import Runnable
+from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.timing.cases import BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.harness import run_bench
 from edgerep.bench.timing.intervals import speedup
