@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -447,7 +448,7 @@ cli.main(sys.argv[1:])
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m edgerep --help | head -n 1",
+        f"{shlex.quote(sys.executable)} -m edgerep --help | head -n 1",
         shell=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.stdout.startswith("Usage")
