@@ -7,10 +7,11 @@ round is the unit that the statistics resample (see `edgerep.bench.timing.interv
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -119,14 +120,14 @@ def _iterations(warmup_ns: tuple[int, ...], min_round_seconds: float) -> int:
     return min(max(1, -(-int(min_round_seconds * 1e9) // typical)), MAX_ITERATIONS)
 
 
-class _no_garbage_collection:  # noqa: N801 (reads as a statement)
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
     """Collect once, then keep Python's collector from running inside a sample."""
-
-    def __enter__(self) -> None:
-        self._was_enabled = gc.isenabled()
-        gc.collect()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self._was_enabled:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
             gc.enable()
