@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.artefacts.records import SCHEMA, finite_json
+from edgerep.artefacts.kinds import SCHEMA
+from edgerep.artefacts.records import finite_json
 from edgerep.bench.parity.tolerance import Difference, Tolerance
 from edgerep.errors import ParityError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgerep.artefacts.records import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA
 from edgerep.bench.memory.memory import Memory
 from edgerep.bench.timing.intervals import is_noisy, p99, quantile
 from edgerep.bench.timing.rounds import Samples

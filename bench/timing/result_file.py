@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgerep.artefacts.files import write_text
-from edgerep.artefacts.records import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA
 from edgerep.bench.memory.memory import Memory
 from edgerep.bench.timing.cases import NS_PER_MS, BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.rounds import Samples

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+SCHEMA = 1  # of the JSON in records, results and what commands print
+
 ONNX_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 PACKAGE_SUFFIX = ".mlpackage"

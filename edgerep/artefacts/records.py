@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 from edgerep import __version__
 from edgerep.artefacts.files import replacing, sha256_of, write_text
+from edgerep.artefacts.kinds import SCHEMA
 from edgerep.errors import EdgerepError
-
-SCHEMA = 1  # of records and of every JSON that a command prints
 
 Made = TypeVar("Made")
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgerep import __version__
-from edgerep.artefacts.records import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA
 from edgerep.bench.report.text.table import table
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.devices import CudaDevice, first_cuda_device

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import require_writable
-from edgerep.artefacts.kinds import WEIGHTS_SUFFIX
-from edgerep.artefacts.records import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA, WEIGHTS_SUFFIX
 from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.checkpoints.formats import WRITERS
 from edgerep.checkpoints.spelling import format_of

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import sha256_of, size_of
-from edgerep.artefacts.kinds import kind_of, suffixes_of
-from edgerep.artefacts.records import SCHEMA, Record, read_record, record_path
+from edgerep.artefacts.kinds import SCHEMA, kind_of, suffixes_of
+from edgerep.artefacts.records import Record, read_record, record_path
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.errors import EdgerepError, MissingRuntimeError
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgerep.artefacts.files import write_text
-from edgerep.artefacts.records import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA
 from edgerep.bench.report.html.page import render_html
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.options import output_option

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from edgerep.artefacts.artefact import Artefact
-from edgerep.artefacts.records import SCHEMA, add_parity, finite_json
+from edgerep.artefacts.kinds import SCHEMA
+from edgerep.artefacts.records import add_parity, finite_json
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ArtefactParity, ParityReport
 from edgerep.bench.parity.verification import verify

@@ -11,7 +11,8 @@ from typing import Any
 
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.files import sha256_of, size_of
-from edgerep.artefacts.records import SCHEMA, read_record, utc_now
+from edgerep.artefacts.kinds import SCHEMA
+from edgerep.artefacts.records import read_record, utc_now
 from edgerep.bench.accuracy import Accuracy
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.report.text.accuracy import accuracy_table
