@@ -29,14 +29,11 @@ if TYPE_CHECKING:
     from edgerep.networks.network import Origin
 
 
-def open_runnable(
-    source: Artefact | Path | str, *, size: int | tuple[int, int] | None = None
-) -> Runnable:
+def open_runnable(source: Artefact | Path | str) -> Runnable:
     """Describe a file that can be run, given as a path or as what an export function returned.
 
     Args:
-        source: The file.
-        size: Of the images for weights, whose file says none; if omitted, a size that keeps a
+        source: The file. Weights, whose file says no size of images, get one that keeps a
             comparison short.
 
     Raises:
@@ -52,7 +49,7 @@ def open_runnable(
     if kind == "coreml":
         return _package(path)
     if kind == "weights":
-        return _weights(path, size)
+        return _weights(path)
     raise EdgerepError(
         f"{path} is no artefact that can be run: edgerep runs {suffixes_of('onnx', 'coreml')}, "
         f"{suffixes_of('engine')} and fused weights ({suffixes_of('weights')})"
@@ -164,7 +161,7 @@ def _package(path: Path) -> Runnable:
     )
 
 
-def _weights(path: Path, size: int | tuple[int, int] | None) -> Runnable:
+def _weights(path: Path) -> Runnable:
     from edgerep.checkpoints.loading import load
 
     record = read_record(path)
@@ -174,7 +171,7 @@ def _weights(path: Path, size: int | tuple[int, int] | None) -> Runnable:
             f"can be given them: compare what was exported from it (.onnx, .engine, .mlpackage)"
         )
     model = load(path)
-    return runnable_module(model, form=form_of(model), size=size or 2 * model.stride + 1, path=path)
+    return runnable_module(model, form=form_of(model), size=2 * model.stride + 1, path=path)
 
 
 def _of_file(artefact: Artefact) -> Mapping[str, Any]:

@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from edgerep.artefacts.artefact import Artefact
 from edgerep.bench.machine.environment import (
     allowed_cores,
     environment,
@@ -206,8 +208,10 @@ def _case(one: _Open, batch: int, samples: Samples) -> Case:
 
 
 def _name(given: Given) -> str:
-    path = getattr(given, "path", given)
-    return getattr(path, "name", None) or str(path)
+    if isinstance(given, Artefact | Path):
+        return (given.path if isinstance(given, Artefact) else given).name
+    module = getattr(given, "reference", given)  # of a Fused
+    return given if isinstance(given, str) else type(module).__name__
 
 
 def _every_tenth(rounds: int, batch: int, say: Progress) -> Callable[[int], None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.kinds import kind_of, suffixes_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.runnable import Runnable
@@ -48,9 +49,9 @@ def subject_of(given: Given, options: Options) -> Runnable:
             do not fit `forward`.
         EdgerepError: The file is unreadable, or its record does not belong to it.
     """
-    path = getattr(given, "path", given)
-    if isinstance(path, str | Path) and kind_of(path) is not None:
-        return _file(Path(path), options)
+    path = given.path if isinstance(given, Artefact) else given
+    if isinstance(path, str | Path) and kind_of(path) not in (None, "weights"):
+        return _file(Path(path))
     if isinstance(given, str | Path):
         from edgerep.checkpoints.loading import load
 
@@ -72,7 +73,7 @@ def random_inputs(runnable: Runnable, batch: int, seed: int) -> list[Array]:
     return arrays
 
 
-def _file(path: Path, options: Options) -> Runnable:
+def _file(path: Path) -> Runnable:
     if not path.exists():
         raise OptionError(f"{path} does not exist")
     if kind_of(path) == "coreml" and platform.system() != "Darwin":
@@ -81,7 +82,7 @@ def _file(path: Path, options: Options) -> Runnable:
             "is not Apple's code: its time would say nothing"
         )
     try:
-        runnable = open_runnable(path, size=options.size)
+        runnable = open_runnable(path)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("edgerep"):
             raise  # our own mistake, not a missing runtime

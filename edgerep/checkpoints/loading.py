@@ -13,6 +13,7 @@ from edgerep.checkpoints.architecture_detection import recognise
 from edgerep.checkpoints.format_detection import identify
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
 from edgerep.checkpoints.state_dict_checks import (
+    WEIGHT_TYPES,
     is_counter,
     require_same_tensors,
     require_sound_values,
@@ -104,7 +105,7 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
         model = build_network(recognised.architecture, plain=recognised.plain, eps=bn_eps)
     require_same_tensors(
         model.state_dict(),
-        found.tensors,
+        {key: tensor for key, tensor in found.tensors.items() if not is_counter(key)},
         f"{name} is not a complete {model.architecture.name}; nothing was loaded",
         spell=found.spell,
     )
@@ -112,6 +113,7 @@ def network_of(checkpoint: Checkpoint, *, bn_eps: float = BATCHNORM_EPS) -> Netw
         found.tensors,
         f"{name} cannot be a trained network; nothing was loaded",
         eps={key: bn_eps for key in found.tensors if key.endswith("running_var")},
+        types=WEIGHT_TYPES,
         spell=found.spell,
     )
     notes = [*checkpoint.notes, *found.notes]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.kinds import WEIGHTS_SUFFIX
 from edgerep.checkpoints.unpickling import HostileFileError, read_inertly
 from edgerep.checkpoints.weight_table import REMEDY, bare_names, find_table, require_plain_tensors
 from edgerep.errors import CheckpointError, first_line
@@ -51,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} {what}: give the file of a checkpoint")
     content: object
     foreign: tuple[str, ...] = ()
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == WEIGHTS_SUFFIX:
         content = _read_safetensors(path)
     else:
         content, foreign = _read_pickle(path)
@@ -83,7 +84,7 @@ def _read_pickle(path: Path) -> tuple[object, tuple[str, ...]]:
     """The content, and the names of what was left unread for not being tensors or plain data."""
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty")
-    if path.suffix == ".pdparams" and not zipfile.is_zipfile(path):
+    if path.suffix.lower() == ".pdparams" and not zipfile.is_zipfile(path):
         raise CheckpointError(
             f"{path} is PaddlePaddle's own file, a pickle of arrays, which edgerep does not read. "
             f"Where Paddle is installed, convert it: python -c {_paddle_script(path)}"

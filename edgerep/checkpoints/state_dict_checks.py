@@ -5,14 +5,14 @@ For the networks that edgerep knows and for those of the user's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from edgerep.errors import CheckpointError
 
-_WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def is_counter(key: str) -> bool:
@@ -44,17 +44,16 @@ def require_same_tensors(
     """
     if strangers is None:
         strangers = {key: tensor for key, tensor in given.items() if key not in wanted}
-    needed = {key: tensor for key, tensor in wanted.items() if not is_counter(key)}
-    there = {key: given[key] for key in needed if key in given}
+    there = {key: given[key] for key in wanted if key in given}
     _refuse(refusal, [
         *(f"missing: {spell(key)} {list(tensor.shape)}"
-          for key, tensor in needed.items() if key not in there),
+          for key, tensor in wanted.items() if key not in there and not is_counter(key)),
         *(f"unexpected: {spell(key)} {list(tensor.shape)}" for key, tensor in strangers.items()),
-        *(f"misshapen: {spell(key)} is {list(tensor.shape)}, should be {list(needed[key].shape)}"
-          for key, tensor in there.items() if tensor.shape != needed[key].shape),
-        *(f"{spell(key)} is {tensor.dtype}, should be {needed[key].dtype}"
+        *(f"misshapen: {spell(key)} is {list(tensor.shape)}, should be {list(wanted[key].shape)}"
+          for key, tensor in there.items() if tensor.shape != wanted[key].shape),
+        *(f"{spell(key)} is {tensor.dtype}, should be {wanted[key].dtype}"
           for key, tensor in there.items()
-          if tensor.is_floating_point() != needed[key].is_floating_point()),
+          if tensor.is_floating_point() != wanted[key].is_floating_point()),
     ])  # fmt: skip
 
 
@@ -63,6 +62,7 @@ def require_sound_values(
     refusal: str,
     *,
     eps: Mapping[str, float],
+    types: Sequence[torch.dtype] = (),
     may_be_infinite: Collection[str] = (),
     spell: Callable[[str], str] = str,
 ) -> None:
@@ -72,24 +72,28 @@ def require_sound_values(
         tensors: By name, of any type.
         refusal: How the message begins.
         eps: What is added to each running variance, by the variance's name.
+        types: Those that floating-point tensors may have; if empty, any.
         may_be_infinite: Names of tensors that may hold infinities, such as masks; never NaN.
         spell: From a name of `tensors` to the one in the checkpoint, for the message.
 
     Raises:
-        CheckpointError: A tensor has NaN or infinities, or a floating-point type that weights do
-            not have, or a running variance is not positive with its eps; all are named.
+        CheckpointError: A tensor has NaN or infinities, or a floating-point type beside
+            `types`, or a running variance is not positive with its eps; all are named.
     """
     problems = []
     for key, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        if tensor.dtype not in _WEIGHT_TYPES:
-            kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
+        if types and tensor.dtype not in types:
+            kinds = ", ".join(str(kind).removeprefix("torch.") for kind in types)
             problems.append(f"{spell(key)} is {tensor.dtype}, and weights are one of {kinds}")
             continue
-        bad = tensor.isnan() if key in may_be_infinite else ~tensor.isfinite()
-        if count := int(bad.sum()):
-            problems.append(f"{spell(key)} has {count} NaN or infinite values of {tensor.numel()}")
+        values = tensor if tensor.dtype in WEIGHT_TYPES else tensor.float()
+        counts = {"NaN": int(values.isnan().sum()), "infinite": int(values.isinf().sum())}
+        if key in may_be_infinite:
+            del counts["infinite"]
+        if bad := [f"{count} {kind}" for kind, count in counts.items() if count]:
+            problems.append(f"{spell(key)} has {' and '.join(bad)} values of {tensor.numel()}")
         elif key in eps and not (tensor.double() + eps[key] > 0).all():
             low = tensor.min().item()
             problems.append(f"{spell(key)} + eps is not positive: its smallest value is {low:.3g}")

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgerep.checkpoints.state_dict_checks import require_same_tensors, require_sound_values
+from edgerep.checkpoints.state_dict_checks import (
+    WEIGHT_TYPES,
+    require_same_tensors,
+    require_sound_values,
+)
 from edgerep.errors import CheckpointError
 
 WANTED = {
@@ -42,6 +46,13 @@ def test_integers_are_no_weights() -> None:
     assert "conv.weight is torch.int8, should be torch.float32" in refusal(given)
 
 
+def test_a_counter_that_is_there_has_to_be_one() -> None:
+    given = {**WANTED, "bn.num_batches_tracked": torch.zeros(2)}
+    said = refusal(given)
+    assert "misshapen: bn.num_batches_tracked is [2], should be []" in said
+    assert "bn.num_batches_tracked is torch.float32, should be torch.int64" in said
+
+
 def test_strangers_are_those_that_were_given_as_such() -> None:
     assert "unexpected: theirs.odd [1]" in refusal(WANTED, strangers={"theirs.odd": torch.ones(1)})
 
@@ -56,7 +67,7 @@ def unsound(tensors: dict[str, Tensor], **options: object) -> str:
 def test_nan_and_infinities_are_counted_and_variances_must_be_positive() -> None:
     values = torch.tensor([1, float("nan"), float("-inf")])
     said = unsound({"conv.weight": values, "bn.running_var": torch.tensor([1.0, -1.0])})
-    assert "conv.weight has 2 NaN or infinite values of 3" in said
+    assert "conv.weight has 1 NaN and 1 infinite values of 3" in said
     assert "bn.running_var + eps is not positive: its smallest value is -1" in said
 
 
@@ -69,7 +80,9 @@ def test_a_mask_may_be_infinite_but_not_nan() -> None:
 
 def test_types_that_weights_do_not_have_are_named() -> None:
     narrow = torch.zeros(2).to(torch.float8_e4m3fn)
-    assert "w is torch.float8_e4m3fn, and weights are one of float32" in unsound({"w": narrow})
+    said = unsound({"w": narrow}, types=WEIGHT_TYPES)
+    assert "w is torch.float8_e4m3fn, and weights are one of float32" in said
+    require_sound_values({"w": narrow}, "", eps={})
 
 
 def test_integers_are_not_looked_at() -> None:

@@ -114,7 +114,7 @@ def require_suffix(output: Path, suffix: str, what: str) -> None:
         OptionError: The suffix is another one.
     """
     if output.suffix != suffix:
-        raise OptionError(f"{output}: {what} is written as {suffix}")
+        raise OptionError(f"{output}: give {what} a name that ends in {suffix}")
 
 
 def output_option(what: str) -> Callable[[F], F]:

@@ -22,8 +22,9 @@ from edgerep.bench.timing.ratios import labels_of, ratios_of
 from edgerep.bench.timing.result_file import read_result, result_from_json, write_result
 from edgerep.bench.timing.rounds import Samples
 from edgerep.bench.timing.subjects import Options, subject_of
-from edgerep.errors import EdgerepError, OptionError
+from edgerep.errors import CheckpointError, EdgerepError, OptionError
 from edgerep.export.from_torch.onnx_export import export_onnx
+from edgerep.export.fused_weights import save_weights
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.repvgg import RepVGG, random_repvgg
@@ -259,6 +260,27 @@ def test_a_network_of_the_users_own_is_timed_and_untouched() -> None:
 def test_a_name_of_an_architecture_is_a_subject() -> None:
     subject = subject_of("repvgg_a0", Options((32, 32), 1, "cpu"))
     assert (subject.name, subject.form, subject.runtime) == ("RepVGG-A0", "unfused", "torch")
+
+
+def test_a_file_of_weights_is_the_network_at_the_size_asked_for(
+    fused: Fused, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_weights(fused, path)
+    shapes = [(3, 24, 40)]
+    options = Options((32, 32), 1, "cpu", input_shapes=shapes)
+    assert subject_of(path, options).inputs[0].shape == (None, 3, 24, 40)
+    assert subject_of(str(path), Options((32, 48), 1, "cpu")).inputs[0].shape == (None, 3, 32, 48)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        subject_of(tmp_path / "gone.pth", options)
+
+
+def test_a_module_with_a_path_of_its_own_is_no_file(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    (tmp_path / "a.onnx").write_bytes(b"not a graph")
+    for path in (str(tmp_path / "a.onnx"), tmp_path / "a.onnx", "gone.pth"):
+        net.path = path  # type: ignore[assignment]  # a user's own attribute
+        assert subject_of(net, Options((8, 8), 1, "cpu")).module is net
 
 
 def test_a_network_of_plain_blocks_is_fused(fused: Fused) -> None:
