@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -199,7 +198,7 @@ def test_completion_offers_the_commands() -> None:
     environment = {**os.environ, "_EDGEREP_COMPLETE": "bash_complete",
                    "COMP_WORDS": "edgerep exp", "COMP_CWORD": "1"}  # fmt: skip
     done = subprocess.run(
-        [shutil.which("edgerep", path=str(Path(sys.executable).parent)) or "edgerep"],
+        [sys.executable, "-m", "edgerep"],
         capture_output=True, text=True, env=environment, timeout=60,
     )  # fmt: skip
     assert "export-onnx" in done.stdout

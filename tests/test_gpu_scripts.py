@@ -216,7 +216,10 @@ def test_a_library_loads_with_stubs_for_what_it_is_linked_with(tmp_path: Path) -
     assert load(user).stdout.strip() == "2"  # each says 1
 
 
-def test_a_launcher_sets_what_it_is_told_to(tmp_path: Path) -> None:
+def test_a_launcher_sets_what_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # which the launcher would keep behind its own
     launcher = tmp_path / "a folder" / "python"
     launcher.parent.mkdir()
     install.write_launcher(launcher, sys.executable, {"PYTHONPATH": launcher.parent})
