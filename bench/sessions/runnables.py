@@ -107,15 +107,6 @@ def runnable_module(
     )
 
 
-def form_of(module: nn.Module) -> str:
-    """The form of a module: "fused" for a `Network` without BatchNorms, "unfused" for any other."""
-    from edgerep.networks.network import Network
-    from edgerep.torch_modules.layer_kinds import BATCHNORMS
-
-    norms = any(isinstance(part, BATCHNORMS) for part in module.modules())
-    return "fused" if isinstance(module, Network) and not norms else "unfused"
-
-
 def _graph(graph: Graph) -> Runnable:
     def opener(threads: int, device: str) -> Session:
         from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
@@ -163,6 +154,7 @@ def _package(path: Path) -> Runnable:
 
 def _weights(path: Path) -> Runnable:
     from edgerep.checkpoints.loading import load
+    from edgerep.networks.network import form_of
 
     record = read_record(path)
     if record is not None and any(entry.get("network") for entry in record.made_from):

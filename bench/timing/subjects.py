@@ -13,7 +13,7 @@ from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.kinds import kind_of, suffixes_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.runnable import Runnable
-from edgerep.bench.sessions.runnables import form_of, open_runnable, runnable_module
+from edgerep.bench.sessions.runnables import open_runnable, runnable_module
 from edgerep.errors import MissingRuntimeError, OptionError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _network(given: Given, options: Options) -> Runnable:
     from torch import nn
 
     from edgerep.fusion.fused import Fused
+    from edgerep.networks.network import form_of
 
     if isinstance(given, Fused):
         return runnable_module(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _FOREIGN = "_edgerep_origin"  # `origin` might be an attribute of a user's own class
 
@@ -86,3 +87,9 @@ def origin_entry(module: nn.Module) -> dict[str, object]:
         "format": origin.format,
         **own,
     }
+
+
+def form_of(module: nn.Module) -> str:
+    """The form of a module: "fused" for a `Network` without BatchNorms, "unfused" for any other."""
+    norms = any(isinstance(part, _BatchNorm) for part in module.modules())
+    return "fused" if isinstance(module, Network) and not norms else "unfused"

@@ -23,7 +23,7 @@ from edgerep.export.precision.adaptation import apply_precision
 from edgerep.fusion.fused import Fused
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
-from edgerep.networks.network import Network, origin_entry
+from edgerep.networks.network import form_of, origin_entry
 from edgerep.networks.repvgg import RepVGG
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
@@ -100,8 +100,9 @@ def export_onnx(
     count = profile.smallest if profile.is_static else 2
     examples = example_inputs(module, [(count, *spec.shape) for spec in interface])
     norms = any(isinstance(part, _BatchNorm) for part in module.modules())
-    fused = isinstance(source, Fused) or (_is_own(module) and not norms)
-    form = "fused" if fused else "unfused-folded" if fold_batchnorm else "unfused"
+    form = "fused" if isinstance(source, Fused) else form_of(module)
+    if form == "unfused" and fold_batchnorm:
+        form = "unfused-folded"
 
     traced = exported(
         module,
@@ -142,10 +143,6 @@ def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
         del tensor.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
-
-
-def _is_own(module: nn.Module) -> bool:
-    return isinstance(module, Network)
 
 
 def _refuse_training_mode(module: nn.Module) -> None:

@@ -11,11 +11,12 @@ from torch import nn
 
 import edgerep
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.bench.sessions.runnables import form_of, open_runnable, runnable_module
+from edgerep.bench.sessions.runnables import open_runnable, runnable_module
 from edgerep.errors import EdgerepError
 from edgerep.export.fused_weights import save_weights
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
+from edgerep.networks.network import form_of
 from edgerep.networks.repvgg import RepVGG, random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
 
