@@ -225,16 +225,15 @@ def _every_tenth(rounds: int, batch: int, say: Progress) -> Callable[[int], None
 def _with_memory(
     cases: Sequence[tuple[Case, Runnable]], options: Options, say: Progress
 ) -> Iterator[Case]:
-    found: dict[tuple[int, int], Memory] = {}
+    stated: dict[Runnable, Memory] = {}  # by engines, whose word is the same for every batch size
     for case, runnable in cases:
         say(f"memory of {case.key}")
-        # An engine's word is the same for every batch size: it is asked for once.
-        key = (id(runnable), 0 if runnable.kind == "engine" else case.batch)
-        if key not in found:
-            found[key] = memory_of(
-                runnable, case.batch, threads=options.threads, device=options.device
-            )
-        yield replace(case, memory=found[key])
+        memory = stated.get(runnable) or memory_of(
+            runnable, case.batch, threads=options.threads, device=options.device
+        )
+        if runnable.kind == "engine":
+            stated[runnable] = memory
+        yield replace(case, memory=memory)
 
 
 def _warnings(about: dict[str, Any], cases: Sequence[Case]) -> Iterator[str]:
