@@ -19,7 +19,15 @@ A message says what was found, where, and what to do.
 
 from __future__ import annotations
 
+import os
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
 from typing import ClassVar
+
+_HOME = Path(__file__).resolve().parent
+_LONGEST = 300  # characters of somebody else's message
 
 
 def first_line(error: BaseException) -> str:
@@ -31,6 +39,48 @@ def kind_and_line(error: BaseException) -> str:
     """The kind of somebody else's error and the first line of what it says."""
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first}"
+
+
+def told(error: BaseException) -> str:
+    """Somebody else's error in one line: its kind, what it says, and the line of the user's code.
+
+    "ValueError: 17 is odd, in nets/stem.py:12, `x = self.split(x)`"
+    """
+    return f"{kind_and_line(error)[:_LONGEST].rstrip('.')}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """Where in the user's own code an error came from: ", in net.py:12, `x = y`"; empty if nowhere.
+
+    The user's own is what neither edgerep nor torch nor Python's library holds.
+    """
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_of_the_user(f.filename)]
+    if not frames:
+        return ""
+    last = frames[-1]
+    line = f", `{last.line.strip()[:120]}`" if last.line else ""
+    return f", in {_shown(last.filename)}:{last.lineno}{line}"
+
+
+def _is_of_the_user(file: str) -> bool:
+    if file.startswith("<"):  # written by a program; but what was typed at a prompt is the user's
+        return file in ("<string>", "<stdin>") or file.startswith("<ipython")
+    path = os.path.realpath(file)
+    torch = getattr(sys.modules.get("torch"), "__file__", None)
+    rooms = [_HOME, _HOME / "export", _HOME / "bench", *([Path(torch).parent] if torch else [])]
+    if any(path.startswith(f"{os.path.realpath(room)}{os.sep}") for room in rooms):
+        return False
+    library = os.path.realpath(sysconfig.get_paths()["stdlib"])
+    installed = f"{os.sep}site-packages{os.sep}" in path or f"{os.sep}dist-packages{os.sep}" in path
+    return installed or not path.startswith(f"{library}{os.sep}")
+
+
+def _shown(file: str) -> str:
+    """A file as short as it can still be found: relative to the current folder, if it is in it."""
+    try:
+        return str(Path(file).resolve().relative_to(Path.cwd().resolve()))
+    except (OSError, ValueError):
+        return file
 
 
 class EdgerepError(Exception):

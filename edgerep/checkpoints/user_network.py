@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
 
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
 from edgerep.checkpoints.state_dict_checks import (
@@ -20,8 +19,11 @@ from edgerep.checkpoints.state_dict_checks import (
     require_sound_values,
 )
 from edgerep.checkpoints.weight_table import WRAPPER_PARTS
-from edgerep.errors import CheckpointError, NetworkError, OptionError, kind_and_line
+from edgerep.errors import CheckpointError, NetworkError, OptionError, told
+from edgerep.networks.admission import admitted, given, own_float32
 from edgerep.networks.network import Origin, set_origin
+from edgerep.torch_modules.global_state import torch_state_kept
+from edgerep.torch_modules.wrappers import innermost
 
 AS_BUILT = "-"  # in place of a checkpoint: the weights that the callable gave the network
 
@@ -47,19 +49,24 @@ def own_network(
         NetworkError: The callable cannot be imported, or does not build a network.
         OptionError: `model` is malformed.
     """
+    if isinstance(model, nn.Module) or not (isinstance(model, str) or callable(model)):
+        raise OptionError(
+            f'`model` is what builds the network, a callable or "package.module:callable", and '
+            f"{given(model)}"
+        )
     name = model if isinstance(model, str) else _name_of(model)
-    module = _built(name, _imported(model) if isinstance(model, str) else model)
+    module, said = _built(name, _imported(model) if isinstance(model, str) else model)
     if bn_eps is not None:
         for part in module.modules():
             if isinstance(part, _BatchNorm):
                 part.eps = bn_eps
     if str(source) == AS_BUILT:
         _require_sound_values(module, name)
-        origin = Origin(name, None, "own network, weights as it builds them", network=name)
+        origin = Origin(name, None, "own network, weights as it builds them", said, network=name)
         set_origin(module, origin)
         return module
     checkpoint = read_checkpoint(Path(source))
-    notes = [*checkpoint.notes, *_load_weights(module, checkpoint, name)]
+    notes = [*said, *checkpoint.notes, *_load_weights(module, checkpoint, name)]
     _require_sound_values(module, checkpoint.path.name)
     origin = Origin(
         checkpoint.path.name, checkpoint.sha256, f"own network {name}", tuple(notes), network=name
@@ -88,7 +95,7 @@ def _imported(spec: str) -> Callable[[], nn.Module]:
             f"{spec}: {place} needs the package `{missing}`, which is not installed"
         ) from error
     except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
-        raise NetworkError(f"{spec}: importing {place} fails: {kind_and_line(error)}") from error
+        raise NetworkError(f"{spec}: importing {place} fails: {told(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             inside = getattr(found, "__dict__", {})
@@ -115,21 +122,21 @@ def _is_builder(name: str, value: object, place: str) -> bool:
     )
 
 
-def _built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+def _built(name: str, build: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network, nobody else's, in eval mode; what was changed on the way, for people."""
     try:
-        module = build()
+        with torch_state_kept():
+            made = build()
     except (Exception, SystemExit) as error:  # whatever a user's own code raises
         raise NetworkError(
-            f"calling {name} without arguments fails: {kind_and_line(error)}"
+            f"calling {name} without arguments fails: {told(error)}. It has to build the network "
+            f"by itself: mend it there, or name another callable"
         ) from error
-    if not isinstance(module, nn.Module):
-        raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(module).__name__}")
-    if lazy := [key for key, value in module.state_dict().items() if is_lazy(value)]:
-        raise NetworkError(
-            f"{name} returned a network whose shapes are not decided yet ({', '.join(lazy)}): run "
-            f"it once in the callable"
-        )
-    return module.cpu().eval()
+    if not isinstance(made, nn.Module):
+        raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(made).__name__}")
+    inner, wrappers = innermost(made)
+    module, notes = own_float32(admitted(inner, f"the network that {name} returns"))
+    return module.eval(), (*(f"{one} around the network taken off" for one in wrappers), *notes)
 
 
 def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
@@ -151,7 +158,7 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
         module.load_state_dict({**counters, **given}, strict=False)
     except Exception as error:  # hooks of a user's own module
         raise CheckpointError(
-            f"{checkpoint.path.name}: {name} does not take its weights: {kind_and_line(error)}"
+            f"{checkpoint.path.name}: {name} does not take its weights: {told(error)}"
         ) from error
     types = {
         f"{str(tensor.dtype).removeprefix('torch.')} weights of {checkpoint.path.name} read as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import pickle
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -54,8 +55,19 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         elif name in _TABLES:
             state[name] = value.copy()
         else:
-            state[name] = copy.deepcopy(value, memo)
+            state[name] = _apart(value, memo)
     return twin
+
+
+def _apart(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of an attribute; what cannot be copied, such as a lock, is shared."""
+    if isinstance(value, Tensor) and not value.is_leaf:
+        # Computed from parameters, as weight normalisation and pruning leave it on a module.
+        return memo.setdefault(id(value), value.detach().clone())
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, RuntimeError, NotImplementedError, AttributeError, pickle.PicklingError):
+        return value
 
 
 @functools.cache

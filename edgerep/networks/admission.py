@@ -1,0 +1,76 @@
+"""Whatever somebody hands in as a network: taken out of its wrappers, or refused in words."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgerep.errors import NetworkError, OptionError
+from edgerep.torch_modules.copies import shared_copy, with_own_tensors
+from edgerep.torch_modules.tree import tensors_of
+from edgerep.torch_modules.wrappers import innermost, why_unusable
+
+
+def admitted(module: object, name: str = "") -> nn.Module:
+    """The network in `module`, as it stands, without what is around it and computes nothing.
+
+    DataParallel, DistributedDataParallel and torch.compile are taken off; that is exact. In train
+    mode a wrapper around a network in eval mode says nothing: the network's own flags hold.
+
+    Args:
+        module: What was given for a network.
+        name: Of it, for messages; its class if empty.
+
+    Raises:
+        NetworkError: It is TorchScript, quantised, sharded, without values or without shapes.
+        OptionError: It is no `torch.nn.Module`.
+    """
+    if not isinstance(module, nn.Module):
+        raise OptionError(
+            f"{name or 'the network'} should be a torch.nn.Module, and {given(module)}"
+        )
+    found, _ = innermost(module)
+    if reason := why_unusable(found):
+        raise NetworkError(f"{name or type(found).__name__} {reason}")
+    return found
+
+
+def own_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy of a network with tensors of its own, in float32 and on the CPU; what that changed.
+
+    float16 and bfloat16 fit into float32 exactly; float64 is rounded, as the words say. Buffers of
+    another type beside float32 weights stay what they are: the network's code counts on them.
+    """
+    copy = with_own_tensors(shared_copy(module), module).cpu()
+    kinds = _kinds(module)
+    notes = tuple(f"{_name(kind)} weights of the network {_BECOME[kind]}" for kind in kinds)
+    return (copy.float() if kinds else copy), notes
+
+
+def is_plain_float32(module: nn.Module) -> bool:
+    """Whether every weight is in float32 and everything on the CPU."""
+    return not _kinds(module) and all(t.device.type == "cpu" for t in tensors_of(module))
+
+
+_BECOME = {
+    torch.float16: "widened to float32, which is exact",
+    torch.bfloat16: "widened to float32, which is exact",
+    torch.float64: "rounded to float32",
+}
+
+
+def _kinds(module: nn.Module) -> list[torch.dtype]:
+    found = {parameter.dtype for parameter in module.parameters()}
+    return [kind for kind in _BECOME if kind in found]
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def given(value: object) -> str:
+    """What was given instead, for a message: "an int was given: 3"."""
+    kind = type(value).__name__
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
+    text = repr(value)
+    return f"{article} {kind} was given" + (f": {text}" if len(text) <= 80 else "")
