@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from edgerep import __version__
+from edgerep.commands.shared.colour import paint, wants_colour
+from edgerep.commands.shared.failure import failure_json, place_of
 from edgerep.commands.shared.interruption import interruptible
-from edgerep.errors import EdgerepError, MissingDependencyError
+from edgerep.commands.shared.suggestions import did_you_mean
+from edgerep.errors import EdgerepError, MissingDependencyError, kind_and_line
 
 # Each command, whose module has its name, and its line of help. The help stands here so that
 # `--help` need not import what the commands import.
@@ -39,6 +44,7 @@ EXTRAS = {
     "pycuda": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
 }
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 
 class LazyGroup(click.Group):
@@ -53,6 +59,17 @@ class LazyGroup(click.Group):
         module = import_module(f"edgerep.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        option = name.startswith("-")
+        if not option and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            raise click.UsageError(
+                f"No such command {name!r}{did_you_mean(name, _COMMANDS)}", ctx=ctx
+            )
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -79,9 +96,9 @@ def main(args: list[str] | None = None) -> NoReturn:
         args: Words of the command line without the program's name; if omitted, this process's own.
     """
     arguments = sys.argv[1:] if args is None else args
-    verbose = "--verbose" in arguments
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s"
+        level=logging.DEBUG if "--verbose" in arguments else logging.ERROR,
+        format="%(name)s: %(message)s",
     )
     try:
         with interruptible():
@@ -89,32 +106,58 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        parameter = getattr(error, "param", None)
+        where = parameter.opts[-1] if isinstance(parameter, click.Option) else None
+        kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
+        _fail(kind, error.format_message(), error.exit_code, arguments, where=where)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; nothing half-written was left")
-        sys.exit(130)
+        message = "interrupted; nothing half-written was left"
+        _say(message)
+        _fail("Interrupted", message, _INTERRUPTED, arguments)
     except EdgerepError as error:
-        _fail(error, str(error), error.exit_code, verbose)
+        _refuse(error, str(error), error.exit_code, arguments)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
-            raise
+            _refuse(error, _own_fault(error), 3, arguments)
         missing = MissingDependencyError(error.name or "", extra)
-        _fail(error, str(missing), missing.exit_code, verbose)
+        _refuse(missing, str(missing), missing.exit_code, arguments)
     except BrokenPipeError:
         # The reader (`head`) has gone; say nothing, and let nothing be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except MemoryError as error:
-        _fail(error, "there is not enough memory for this network and batch", 3, verbose)
+        message = "there is not enough memory for this network and batch"
+        _refuse(error, message, 3, arguments)
+    except Exception as error:  # Python's own exit code for it, 1, would mean that a check failed
+        _refuse(error, _own_fault(error), 3, arguments)
 
 
-def _fail(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
-    if verbose:
+def _refuse(error: Exception, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
+    if "--verbose" in arguments:
         traceback.print_exception(error)
-    _say(f"error: {message}")
+    start = paint("error:", "red") if wants_colour(sys.stderr) else "error:"
+    _say(f"{start} {message}")
+    _fail(type(error).__name__, message, code, arguments)
+
+
+def _fail(
+    kind: str, message: str, code: int, arguments: Sequence[str], *, where: str | None = None
+) -> NoReturn:
+    if "--json" in arguments:
+        where = where or place_of(message, arguments)
+        click.echo(json.dumps(failure_json(kind, message, code, where), indent=2))
     sys.exit(code)
 
 
+def _own_fault(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"edgerep itself is at fault: {kind_and_line(error)[:500]}{place}. --verbose prints the "
+        f"whole traceback; please report it with the command and, where you can, the file"
+    )
+
+
 def _say(message: str) -> None:
-    click.echo(f"edgerep: {message}", err=True)
+    click.echo(f"edgerep: {message}", err=True, color=wants_colour(sys.stderr))

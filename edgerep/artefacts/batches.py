@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from edgerep.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class BatchProfile:
 
 def batches_of(count: int, size: int) -> Iterator[NDArray[np.int64]]:
     """Indices below `count`, batch [size] after batch; the last is filled up from the beginning."""
+    import numpy as np  # here: the command line reads profiles without it
+
     for start in range(0, count, size):
         yield np.arange(start, start + size) % count
 

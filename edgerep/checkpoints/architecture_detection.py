@@ -10,7 +10,7 @@ from edgerep.checkpoints.mobileone_detection import mobileone_of
 from edgerep.checkpoints.repvgg_detection import repvgg_of
 from edgerep.checkpoints.spelling import block_name
 from edgerep.errors import CheckpointError
-from edgerep.networks.published import AnyArchitecture
+from edgerep.networks.variants import AnyArchitecture
 
 _RECOGNISERS: Mapping[str, Callable[..., tuple[AnyArchitecture, frozenset[str]]]] = {
     "RepVGG": repvgg_of,

@@ -22,7 +22,8 @@ from edgerep.checkpoints.user_network import AS_BUILT, own_network
 from edgerep.errors import CheckpointError, OptionError
 from edgerep.networks.layers import BATCHNORM_EPS
 from edgerep.networks.network import Network, Origin
-from edgerep.networks.published import PUBLISHED, build_network, random_network, variant_named
+from edgerep.networks.published import build_network, random_network
+from edgerep.networks.variants import PUBLISHED, variant_named
 
 
 @overload

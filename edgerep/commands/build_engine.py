@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.files import require_writable
-from edgerep.commands.shared.checking import check, making_json, parity_code
+from edgerep.artefacts.kinds import ENGINE_SUFFIXES
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
+from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
     keep_onnx_option,
@@ -18,13 +18,21 @@ from edgerep.commands.shared.options import (
     output_option,
     precision_option,
     runtime_option,
+    source_argument,
 )
-from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
-from edgerep.export.engine.building import build_engine
+from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.sources import require_source
 
 
-@click.command("build-engine")
-@click.argument("source")
+@click.command(
+    "build-engine",
+    cls=Command,
+    examples=(
+        "edgerep build-engine RepVGG-A0-train.pth -o a0.engine --batch 1:8:32 --precision fp16",
+        "edgerep build-engine a0.onnx -o a0.engine --runtime tensorrt-rtx --compute-capability 8.6",
+    ),
+)
+@source_argument
 @output_option("The .engine file")
 @precision_option
 @runtime_option("auto: TensorRT where it and a GPU are here, else RTX.")
@@ -86,12 +94,17 @@ def command(
     """Build an engine from SOURCE and compare it where it can run.
 
     SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
-    name of a published RepVGG, or an ONNX file. TensorRT-RTX builds
-    without a GPU; the engine is compared where there is one, and the graph it was built from in
-    any case.
+    name of a published RepVGG or MobileOne, or an ONNX file. TensorRT-RTX builds without a GPU; the
+    engine is compared where there is one, and the graph it was built from in any case.
     """
-    require_writable(output)
     wanted = graph_options(options)
+    require_source(source, wanted.given, model=wanted.model)
+    require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration, keep_onnx))
+    console.doing("start", "loading PyTorch, ONNX and the runtime")
+    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
+    from edgerep.export.engine.building import build_engine
+
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
         engine = build_engine(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+
+from edgerep.commands.shared.help_page import Command
 
 
-@click.command("completion")
+@click.command(
+    "completion",
+    cls=Command,
+    examples=(
+        "edgerep completion bash > ~/.local/share/bash-completion/completions/edgerep",
+        'edgerep completion zsh > "${fpath[1]}/_edgerep"',
+        "edgerep completion fish > ~/.config/fish/completions/edgerep.fish",
+    ),
+)
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell, to be kept where the shell looks for it."""
+    from click.shell_completion import get_completion_class
 
-    \b
-    bash:  edgerep completion bash > ~/.local/share/bash-completion/completions/edgerep
-    zsh:   edgerep completion zsh > "${fpath[1]}/_edgerep"
-    fish:  edgerep completion fish > ~/.config/fish/completions/edgerep.fish
-    """
     script = get_completion_class(shell)
     if script is None:
         raise click.UsageError(f"click knows no completion for {shell}")

@@ -15,6 +15,7 @@ from edgerep import __version__
 from edgerep.artefacts.kinds import SCHEMA
 from edgerep.bench.report.text.table import table
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.help_page import Command
 from edgerep.devices import CudaDevice, first_cuda_device
 
 
@@ -35,7 +36,7 @@ class Ability:
     fix: str
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command, examples=("edgerep doctor", "edgerep doctor --json"))
 @console_options
 def command(console: Console) -> None:
     """Say what is installed, what can run here, and the command that fixes each thing that can't.

@@ -7,25 +7,33 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
-from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
+from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
+    existing_file,
     keep_onnx_option,
     network_options,
     output_option,
     precision_option,
-    require_suffix,
+    source_argument,
 )
-from edgerep.commands.shared.stages import graph_beside, make_graph
+from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.sources import require_source
 from edgerep.errors import DataError
 
 
-@click.command("export-coreml")
-@click.argument("source")
+@click.command(
+    "export-coreml",
+    cls=Command,
+    examples=(
+        "edgerep export-coreml RepVGG-A0-train.pth -o a0.mlpackage --labels imagenet.txt",
+        "edgerep export-coreml a0.onnx -o a0.mlpackage --target iOS18",
+    ),
+)
+@source_argument
 @output_option("The .mlpackage folder")
 @precision_option
 @click.option(
@@ -40,7 +48,7 @@ from edgerep.errors import DataError
 )
 @click.option(
     "--labels",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file,
     help="A text file, one class a line: the package answers with labels.",
 )
 @click.option("--author", default="", help="Metadata that Xcode shows.")
@@ -68,15 +76,19 @@ def command(
     """Convert SOURCE to a Core ML package, on any system, and compare it.
 
     SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
-    name of a published RepVGG, or an ONNX file. On macOS the package
-    is run by Core ML; elsewhere the saved program is evaluated by a reference interpreter.
+    name of a published RepVGG or MobileOne, or an ONNX file. On macOS the package is run by Core
+    ML; elsewhere the saved program is evaluated by a reference interpreter.
     """
+    wanted = graph_options(options)
+    require_source(source, wanted.given, model=wanted.model)
+    require_output(output, PACKAGE_SUFFIX, "a Core ML package", folder=True,
+                   inputs=(source, calibration, keep_onnx, labels))  # fmt: skip
+    names = _read_labels(labels) if labels else None
+    console.doing("start", "loading PyTorch, ONNX and coremltools")
+    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.stages import graph_beside, make_graph
     from edgerep.export.coreml.conversion import export_coreml
 
-    require_suffix(output, PACKAGE_SUFFIX, "a Core ML package")
-    require_writable(output, folder=True)
-    wanted = graph_options(options)
-    names = _read_labels(labels) if labels else None
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
         package = export_coreml(

@@ -7,24 +7,31 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import ONNX_SUFFIX
-from edgerep.commands.shared.checking import check, making_json, parity_code
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
+from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
     network_options,
     output_option,
     precision_option,
-    require_suffix,
+    source_argument,
 )
-from edgerep.commands.shared.stages import describe_graph, make_graph
+from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
 
 
-@click.command("export-onnx")
-@click.argument("source")
+@click.command(
+    "export-onnx",
+    cls=Command,
+    examples=(
+        "edgerep export-onnx RepVGG-A0-train.pth -o a0.onnx --batch 1:8:32",
+        "edgerep export-onnx - --model mynets.net:build -o net.onnx --size 64 --precision fp16",
+    ),
+)
+@source_argument
 @output_option("The .onnx file")
 @precision_option
 @click.option("--unfused", is_flag=True,
@@ -44,12 +51,16 @@ def command(
     """Write SOURCE as one ONNX file, fused, and compare it with the unfused network.
 
     SOURCE is a checkpoint (of the network that --model names, or - for its weights as built), the
-    name of a published RepVGG, or an ONNX file (to make a float16 one of it, or to put
+    name of a published RepVGG or MobileOne, or an ONNX file (to make a float16 one of it, or to put
     preprocessing into it).
     """
-    require_suffix(output, ONNX_SUFFIX, "an ONNX file")
-    require_writable(output)
     wanted = graph_options(options)
+    require_source(source, wanted.given, model=wanted.model)
+    require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
+    console.doing("start", "loading PyTorch and ONNX")
+    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.stages import describe_graph, make_graph
+
     made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused)
     if made.graph.path != output:
         raise OptionError(

@@ -7,29 +7,32 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import SCHEMA, WEIGHTS_SUFFIX
-from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.checkpoints.formats import WRITERS
-from edgerep.checkpoints.spelling import format_of
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import given_options
+from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.option_values import shapes_from
 from edgerep.commands.shared.options import (
     bn_eps_option,
     input_shape_option,
     model_option,
     output_option,
-    require_suffix,
-    shapes_from,
+    source_argument,
 )
-from edgerep.commands.shared.stages import EXAMPLES, read_network
-from edgerep.export.fused_weights import save_weights
-from edgerep.fusion.fused import fuse
-from edgerep.networks.examples import example_inputs
-from edgerep.networks.interface import interface_of
+from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.sources import require_source
 
 
-@click.command("fuse")
-@click.argument("source")
+@click.command(
+    "fuse",
+    cls=Command,
+    examples=(
+        "edgerep fuse RepVGG-A0-train.pth -o a0.safetensors --to timm",
+        "edgerep fuse - --model mynets.net:build -o net.safetensors --input-shape 3x64x64",
+    ),
+)
+@source_argument
 @output_option("A .safetensors file")
 @model_option
 @input_shape_option
@@ -58,11 +61,25 @@ def command(
     checkpoint of that network, or - for its weights as built. Without --input-shape, one image is
     assumed and its size found by trying.
     """
-    require_suffix(output, WEIGHTS_SUFFIX, "fused weights")
-    require_writable(output)
+    shapes = shapes_from(input_shapes)
+    require_source(
+        source, given_options(), model=model,
+        onnx="its BatchNorms were folded when it was exported; `edgerep export-onnx`, "
+        "`build-engine` and `export-coreml` take it as it is",
+    )  # fmt: skip
+    require_output(output, WEIGHTS_SUFFIX, "fused weights", inputs=(source,))
+    console.doing("start", "loading PyTorch")
+    from edgerep.bench.report.text.certificate import certificate_text
+    from edgerep.checkpoints.spelling import format_of
+    from edgerep.commands.shared.stages import EXAMPLES, read_network
+    from edgerep.export.fused_weights import save_weights
+    from edgerep.fusion.fused import fuse
+    from edgerep.networks.examples import example_inputs
+    from edgerep.networks.interface import interface_of
+
     network = read_network(source, console, model=model, bn_eps=bn_eps)
     inputs = None
-    if (shapes := shapes_from(input_shapes)) is not None:
+    if shapes is not None:
         specs = interface_of(network, size=1, shapes=shapes)
         inputs = example_inputs(network, [(EXAMPLES, *spec.shape) for spec in specs])
     if to != "official":  # refused before the work, where the code base has no such network

@@ -12,10 +12,16 @@ from edgerep.artefacts.files import sha256_of, size_of
 from edgerep.artefacts.kinds import SCHEMA, kind_of, suffixes_of
 from edgerep.artefacts.records import Record, read_record, record_path
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.sources import require_there
 from edgerep.errors import EdgerepError, MissingRuntimeError
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    cls=Command,
+    examples=("edgerep inspect RepVGG-A0-train.pth", "edgerep inspect a0.engine --json"),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @console_options
 def command(file: Path, console: Console) -> None:
@@ -23,8 +29,7 @@ def command(file: Path, console: Console) -> None:
 
     FILE is a checkpoint, an ONNX file, an engine or a Core ML package. No GPU is needed.
     """
-    if not file.exists():
-        raise EdgerepError(f"{file}: no such file")
+    require_there(file)
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "path": str(file),

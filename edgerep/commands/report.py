@@ -10,17 +10,24 @@ import click
 
 from edgerep.artefacts.files import write_text
 from edgerep.artefacts.kinds import SCHEMA
-from edgerep.bench.report.html.page import render_html
 from edgerep.commands.shared.console import Console, console_options
-from edgerep.commands.shared.options import output_option
+from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.options import existing_file, output_option
+from edgerep.commands.shared.outputs import require_output
 from edgerep.errors import DataError, OptionError
 
 _SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")
 
 
-@click.command("report")
-@click.argument("results", nargs=-1, required=True,
-                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@click.command(
+    "report",
+    cls=Command,
+    examples=(
+        "edgerep report deployed/deploy.json -o report.html",
+        "edgerep report fuse.json bench.json -o report.html --title 'RepVGG-A0 on an Orin'",
+    ),
+)
+@click.argument("results", nargs=-1, required=True, type=existing_file)
 @output_option("The .html file")
 @click.option("--title", default="edgerep report", show_default=True)
 @console_options
@@ -29,6 +36,9 @@ def command(results: tuple[Path, ...], output: Path, title: str, console: Consol
 
     The page loads nothing from outside.
     """
+    require_output(output, (".html", ".htm"), "a page", inputs=results)
+    from edgerep.bench.report.html.page import render_html
+
     document: dict[str, Any] = {"title": title}
     for path in results:
         found = sections_of(_read(path), path)

@@ -6,17 +6,24 @@ from pathlib import Path
 
 import click
 
-from edgerep.bench.parity.verification import verify
-from edgerep.bench.report.text.parity import one_line, parity_table
 from edgerep.commands.shared.console import Console, console_options
+from edgerep.commands.shared.graph_options import given_options
+from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.option_values import SourceType
 from edgerep.commands.shared.options import bn_eps_option, calibration_option, model_option
-from edgerep.commands.shared.stages import read_network
-from edgerep.data.samples import read_images
-from edgerep.errors import EdgerepError, MissingRuntimeError
+from edgerep.commands.shared.sources import require_source, require_there
+from edgerep.errors import MissingRuntimeError
 
 
-@click.command("verify")
-@click.argument("reference")
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        "edgerep verify RepVGG-A0-train.pth a0.onnx a0.engine a0.mlpackage",
+        "edgerep verify a0.onnx a0.engine --calibration images.npz --json",
+    ),
+)
+@click.argument("reference", type=SourceType())
 @click.argument("artefacts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--batch", "sizes", multiple=True, type=click.IntRange(min=1),
               help="Check this size instead of the artefacts' own; may be repeated.")  # fmt: skip
@@ -40,9 +47,14 @@ def command(
     evaluated in float64: agreement is then with that file, not with a network.
     Exit code 1 when an artefact disagrees, 4 when none of them can be run here.
     """
-    missing = [str(path) for path in artefacts if not path.exists()]
-    if missing:
-        raise EdgerepError(f"{', '.join(missing)}: no such file")
+    require_source(reference, given_options(), model=model)
+    require_there(*artefacts)
+    console.doing("start", "loading PyTorch")
+    from edgerep.bench.parity.verification import verify
+    from edgerep.bench.report.text.parity import one_line, parity_table
+    from edgerep.commands.shared.stages import read_network
+    from edgerep.data.samples import read_images
+
     images = read_images(calibration).pixels if calibration else None
     report = verify(
         reference
@@ -54,8 +66,9 @@ def command(
         bn_eps=bn_eps,
         progress=lambda result: console.progress("parity", one_line(result)),
     )
-    console.finish(report.to_json(), parity_table(report))
     if not report.ran:
         reasons = "; ".join(sorted({str(result.why_not) for result in report.artefacts}))
-        raise MissingRuntimeError(f"none of the artefacts can be run here: {reasons}")
+        error = MissingRuntimeError(f"none of the artefacts can be run here: {reasons}")
+        return console.finish_in_vain(report.to_json(), parity_table(report), error)
+    console.finish(report.to_json(), parity_table(report))
     return 0 if report.passed else 1

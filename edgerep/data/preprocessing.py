@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edgerep.errors import OptionError
+
+if TYPE_CHECKING:  # NumPy is loaded where images are: the command line reads options without it
+    import numpy as np
+    from numpy.typing import NDArray
 
 INPUT_KINDS = ("float", "uint8")
 
@@ -37,7 +39,7 @@ class Preprocessing:
         if self.input not in INPUT_KINDS:
             raise OptionError(f"input {self.input!r} is neither {' nor '.join(INPUT_KINDS)}")
         if (
-            any(not np.isfinite(v) for v in (*self.mean, *self.std))
+            any(not math.isfinite(v) for v in (*self.mean, *self.std))
             or min(self.std, default=1) <= 0
         ):
             raise OptionError(f"mean {self.mean} and std {self.std}: finite numbers, std above 0")
@@ -72,6 +74,8 @@ class Preprocessing:
         Raises:
             OptionError: `mean` or `std` has neither one number nor one per channel.
         """
+        import numpy as np
+
         channels = images.shape[1]
         shape = (1, channels, 1, 1)
         difference = images.astype(np.float64) - self.subtrahend(channels).reshape(shape)
@@ -85,6 +89,8 @@ class Preprocessing:
     def _per_channel(
         self, values: Sequence[float], default: float, name: str, channels: int
     ) -> NDArray[np.float64]:
+        import numpy as np
+
         if not values:
             return np.full(channels, default)
         if len(values) not in (1, channels):

@@ -19,8 +19,9 @@ from edgerep.export.fused_weights import save_weights
 from edgerep.fusion.fused import fuse
 from edgerep.networks.mobileone_architecture import MobileOneArchitecture
 from edgerep.networks.network import Network, origin_of
-from edgerep.networks.published import PUBLISHED, AnyArchitecture, build_network, random_network
+from edgerep.networks.published import build_network, random_network
 from edgerep.networks.repvgg_architecture import Architecture
+from edgerep.networks.variants import PUBLISHED, AnyArchitecture
 
 REPVGG = Architecture(3, 8, (8, 16), (2, 2), (1, 4, 2, 1, 2), squeeze=False, classes=5)
 SQUEEZED = Architecture(3, 16, (16, 32), (2, 1), (1, 1, 4, 1), squeeze=True, classes=4)

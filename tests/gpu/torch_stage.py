@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from edgerep.bench.timing.intervals import speedup
 from edgerep.bench.timing.rounds import Samples, measure
 from edgerep.fusion.fused import fuse
-from edgerep.networks.published import PUBLISHED, random_network
+from edgerep.networks.published import random_network
+from edgerep.networks.variants import PUBLISHED
 from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16,

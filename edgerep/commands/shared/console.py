@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
 
+from edgerep.commands.shared.colour import coloured, wants_colour
+from edgerep.commands.shared.failure import failure_json
+from edgerep.commands.shared.heartbeat import Heartbeat
 from edgerep.commands.shared.interruption import require_uninterrupted
+from edgerep.errors import EdgerepError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
 class Console:
     """Output of one command.
 
-    Attributes:
+    Args:
         as_json: Print one JSON object on stdout, and nothing else there.
         quiet: Say nothing on the way.
         verbose: Say more on the way.
-        started: When the command began, by `time.monotonic`, in seconds.
     """
 
-    as_json: bool
-    quiet: bool
-    verbose: bool
-    started: float = field(default_factory=time.monotonic)
+    def __init__(self, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self._started = time.monotonic()
+        self._heartbeat = Heartbeat(self._line)
 
     def progress(self, stage: str, text: str) -> None:
         """Print one line about a stage on stderr, unless the console is quiet.
@@ -40,8 +44,17 @@ class Console:
         """
         require_uninterrupted()
         if not self.quiet:
-            seconds = time.monotonic() - self.started
-            click.echo(f"{seconds:6.1f}s  {stage:<8} {text}", err=True)
+            self._heartbeat.heard()
+            self._line(stage, text)
+
+    def doing(self, stage: str, text: str) -> None:
+        """Say what is being done, again and again, once it takes longer than people wait."""
+        if not self.quiet:
+            self._heartbeat.doing(stage, text)
+
+    def rest(self) -> None:
+        """No longer say what is being done."""
+        self._heartbeat.rest()
 
     def detail(self, stage: str, text: str) -> None:
         """Print one line about a stage on stderr where `--verbose` asked for more."""
@@ -50,10 +63,28 @@ class Console:
 
     def finish(self, result: Mapping[str, Any], text: str) -> None:
         """Print the command's result on stdout: `text` for people, or `result` as JSON."""
+        self.close()
         if self.as_json:
             click.echo(json.dumps(result, indent=2, allow_nan=False))
         elif text:
-            click.echo(text)
+            colour = wants_colour(sys.stdout)
+            click.echo(coloured(text) if colour else text, color=colour)
+
+    def finish_in_vain(self, result: Mapping[str, Any], text: str, error: EdgerepError) -> int:
+        """Print a result that is not what was asked for, and why; return the exit code."""
+        self.finish({**result, **failure_json(error, str(error), error.exit_code)}, text)
+        click.echo(f"edgerep: error: {error}", err=True)
+        return error.exit_code
+
+    def close(self) -> None:
+        """Say nothing more on the way."""
+        self._heartbeat.end()
+
+    def _line(self, stage: str, text: str) -> None:
+        seconds = time.monotonic() - self._started
+        line = f"{seconds:6.1f}s  {stage:<8} {text}"
+        colour = wants_colour(sys.stderr)
+        click.echo(coloured(line) if colour else line, err=True, color=colour)
 
 
 def console_options(command: F) -> F:
@@ -64,6 +95,10 @@ def console_options(command: F) -> F:
     @click.option("--verbose", is_flag=True, help="Logs and tracebacks on stderr.")
     @functools.wraps(command)
     def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
-        return command(*args, console=Console(as_json, quiet, verbose), **kwargs)
+        console = Console(as_json, quiet, verbose)
+        try:
+            return command(*args, console=console, **kwargs)
+        finally:
+            console.close()
 
     return wrapped  # type: ignore[return-value]  # click rewrites the signature

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.commands.shared.options import shapes_from
-from edgerep.data.preprocessing import Preprocessing
+from edgerep.commands.shared.option_values import shapes_from
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OptionError
-from edgerep.networks.interface import InputShapes
+
+if TYPE_CHECKING:
+    from edgerep.networks.interface import InputShapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class GraphOptions:
         batch: The batch sizes of the graph.
         preprocessing: What is put into the graph.
         bn_eps: eps of every BatchNorm; None is 1e-5, with `model` the network's own.
+        given: The long names of all options that stand on the command line.
     """
 
     model: str | None
@@ -37,6 +40,7 @@ class GraphOptions:
     batch: BatchProfile
     preprocessing: Preprocessing
     bn_eps: float | None
+    given: frozenset[str] = frozenset()
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -52,7 +56,7 @@ class GraphOptions:
 
 
 def graph_options(options: dict[str, Any]) -> GraphOptions:
-    """Take the values of `network_options` out of a command's keyword arguments.
+    """Take the values of `network_options` or `shape_options` out of a command's keyword arguments.
 
     Args:
         options: The keyword arguments; what is taken is removed.
@@ -62,17 +66,33 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
             preprocessing is out of range.
     """
     shapes = shapes_from(options.pop("input_shapes"))
-    context = click.get_current_context(silent=True)
-    asked = context and context.get_parameter_source("size") is ParameterSource.COMMANDLINE
-    if shapes is not None and asked:
+    given = given_options()
+    if shapes is not None and "--size" in given:
         raise OptionError("--input-shape and --size say the same thing: give one of them")
+    preprocessing = NO_PREPROCESSING
+    if "input_kind" in options:
+        preprocessing = Preprocessing(
+            options.pop("input_kind"), options.pop("mean"), options.pop("std")
+        )
     return GraphOptions(
         model=options.pop("model"),
         size=options.pop("size"),
         input_shapes=shapes,
         batch=options.pop("batch"),
-        preprocessing=Preprocessing(
-            options.pop("input_kind"), options.pop("mean"), options.pop("std")
-        ),
+        preprocessing=preprocessing,
         bn_eps=options.pop("bn_eps"),
+        given=given,
+    )
+
+
+def given_options() -> frozenset[str]:
+    """The long names of the options that stand on the command line of the running command."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return frozenset()
+    return frozenset(
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     )

@@ -16,7 +16,7 @@ from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
-from edgerep.commands.shared.options import require_suffix
+from edgerep.commands.shared.outputs import require_suffix
 from edgerep.errors import OptionError
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx

@@ -1,0 +1,55 @@
+"""What is refused about an output before anything is loaded: its name and its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgerep.artefacts.files import require_writable
+from edgerep.errors import OptionError
+
+
+def require_suffix(output: Path, suffixes: str | Sequence[str], what: str) -> None:
+    """Refuse an output whose name would say that it is something else.
+
+    Args:
+        output: The path that was given.
+        suffixes: What it must end in; one of several.
+        what: What is to be written, for the message: "an ONNX file".
+
+    Raises:
+        OptionError: The suffix is another one.
+    """
+    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    if output.suffix not in allowed:
+        raise OptionError(f"{output}: give {what} a name that ends in {' or '.join(allowed)}")
+
+
+def require_output(
+    output: Path,
+    suffixes: str | Sequence[str],
+    what: str,
+    *,
+    inputs: Iterable[str | Path | None] = (),
+    folder: bool = False,
+) -> None:
+    """Refuse an output that cannot be written, or that would replace what it is made from.
+
+    Args:
+        output: The path that was given.
+        suffixes: What it must end in; one of several.
+        what: What is to be written, for messages.
+        inputs: The files that are read; None and "-" stand for none.
+        folder: The output is itself a folder (a Core ML package).
+
+    Raises:
+        OptionError: The suffix is another one; the output is an input, or a folder where a file is
+            wanted, or the reverse.
+        OutputError: The folder of the output cannot be created or written to.
+    """
+    require_suffix(output, suffixes, what)
+    place = output.resolve()
+    for given in inputs:
+        if given is not None and Path(given).resolve() == place:
+            raise OptionError(f"{output} is read by this command and cannot be its output too")
+    require_writable(output, folder=folder)
