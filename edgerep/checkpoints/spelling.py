@@ -12,7 +12,14 @@ from edgerep.errors import OptionError
 
 # Of at most three digits: a name of block 999999999 must not make anybody count that far.
 NUMBER = r"[0-9]{1,3}"
+# Added by wrappers anywhere in a name: DistributedDataParallel and torch.compile.
+WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
 _NUMBER = re.compile(rf"(?<=\.){NUMBER}(?=\.)")
+
+
+def unwrapped_name(name: str) -> str:
+    """A tensor's name without the parts that wrappers added."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPER_PARTS)
 
 
 def canonical_name(written_by: Format, name: str) -> str | None:

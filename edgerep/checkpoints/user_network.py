@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgerep.checkpoints.reading import Checkpoint, read_checkpoint
+from edgerep.checkpoints.spelling import unwrapped_name
 from edgerep.checkpoints.state_dict_checks import (
     is_counter,
     require_same_tensors,
     require_sound_values,
 )
-from edgerep.checkpoints.weight_table import WRAPPER_PARTS
 from edgerep.errors import CheckpointError, NetworkError, OptionError, told
 from edgerep.networks.admission import admitted, given, own_float32
 from edgerep.networks.network import Origin, set_origin
@@ -175,7 +175,7 @@ def _bare_names(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> di
     Reading removes the names of wrappers, and a prefix such as `backbone.` that every key has: a
     network whose every key begins like that has it in its own names too.
     """
-    plain = {key: [part for part in key.split(".") if part not in WRAPPER_PARTS] for key in wanted}
+    plain = {key: unwrapped_name(key).split(".") for key in wanted}
     alike = itertools.takewhile(
         lambda parts: len(set(parts)) == 1, zip(*(p[:-1] for p in plain.values()), strict=False)
     )
