@@ -17,6 +17,12 @@ from torch import Tensor
 
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.kinds import WEIGHTS_SUFFIX
+from edgerep.checkpoints.foreign_files import (
+    foreign_kind,
+    is_safetensors,
+    is_torchs_old,
+    why_no_file,
+)
 from edgerep.checkpoints.unpickling import HostileFileError, read_inertly
 from edgerep.checkpoints.weight_table import REMEDY, bare_names, find_table, require_plain_tensors
 from edgerep.errors import CheckpointError, first_line
@@ -48,11 +54,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
             it is read, or holds no tensors.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"{path} {what}: give the file of a checkpoint")
+        raise CheckpointError(why_no_file(path))
     content: object
     foreign: tuple[str, ...] = ()
-    if path.suffix.lower() == WEIGHTS_SUFFIX:
+    if is_safetensors(path):
         content = _read_safetensors(path)
     else:
         content, foreign = _read_pickle(path)
@@ -82,22 +87,30 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_pickle(path: Path) -> tuple[object, tuple[str, ...]]:
     """The content, and the names of what was left unread for not being tensors or plain data."""
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty")
     if path.suffix.lower() == ".pdparams" and not zipfile.is_zipfile(path):
         raise CheckpointError(
             f"{path} is PaddlePaddle's own file, a pickle of arrays, which edgerep does not read. "
             f"Where Paddle is installed, convert it: python -c {_paddle_script(path)}"
         )
+    if kind := foreign_kind(path):
+        raise CheckpointError(f"{path} {kind}")
+    if path.suffix.lower() == WEIGHTS_SUFFIX and not _is_torchs(path):
+        raise CheckpointError(f"{path} is not a safetensors file, or it was cut short")
     try:
         with warnings.catch_warnings():
             # torch explains weights_only in a warning for old formats; our own message does.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True), ()
+            with path.open("rb") as file:  # torch judges by the name, and a name may be wrong
+                return torch.load(file, map_location="cpu", weights_only=True), ()
     except pickle.UnpicklingError as error:
         return _read_inertly(path, error)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(_explain_broken(path, error)) from error
+
+
+def _is_torchs(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_torchs_old(file.read(32)) or zipfile.is_zipfile(path)
 
 
 def _read_inertly(path: Path, refusal: pickle.UnpicklingError) -> tuple[object, tuple[str, ...]]:
