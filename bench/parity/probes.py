@@ -12,30 +12,49 @@ from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
 RANDOM_SAMPLES = 4  # random probes
-CALIBRATION_IMAGES = 16  # how many of the user's own images are taken, at most
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Distinct probes.
+    """Distinct probes: those made here, then the user's own images.
 
     Attributes:
-        inputs: One array [N, ...] for each input, in the input's type.
-        kinds: Of each of the N probes: "random", "edge" or "calibration".
+        inputs: Those made here: one array [N, ...] for each input, in the input's type.
+        kinds: Of each of these N: "random" or "edge".
+        images: The user's own that are compared, [M, C, H, W]; None where there are none.
+        given: How many the user gave.
     """
 
     inputs: tuple[Array, ...]
     kinds: tuple[str, ...]
+    images: Array | None = None
+    given: int = 0
+
+    def __len__(self) -> int:
+        return len(self.kinds) + (0 if self.images is None else len(self.images))
+
+    def block(self, start: int, stop: int) -> tuple[Array, ...]:
+        """The probes from `start` to before `stop`: one array for each input."""
+        made = [array[start:stop] for array in self.inputs]
+        if self.images is None or stop <= len(self.kinds):
+            return tuple(made)
+        own = self.images[max(start - len(self.kinds), 0) : stop - len(self.kinds)]
+        return (np.concatenate([made[0], own]),)
 
     def describe(self) -> dict[str, int]:
         """How many probes there are of each kind."""
-        return {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
+        kinds = {kind: self.kinds.count(kind) for kind in dict.fromkeys(self.kinds)}
+        return kinds if self.images is None else {**kinds, "calibration": len(self.images)}
 
 
 def make_probes(
-    specs: Sequence[TensorSpec], calibration: Array | None = None, *, seed: int = 0
+    specs: Sequence[TensorSpec],
+    calibration: Array | None = None,
+    *,
+    max_images: int | None = None,
+    seed: int = 0,
 ) -> Probes:
-    """Random probes, edge cases, and the first of the user's own images, in this order.
+    """Random probes, edge cases, and the user's own images, in this order.
 
     The edge cases are what wrong padding, wrong borders and lost biases show on: all low, all
     high, one bright pixel in each of two opposite corners, a checkerboard, a ramp. Of several
@@ -44,6 +63,7 @@ def make_probes(
     Args:
         specs: The inputs of the artefact.
         calibration: Images [N, C, H, W] for its one input.
+        max_images: How many of them are taken, at most: the first; None takes all.
         seed: Of the random probes.
 
     Raises:
@@ -63,11 +83,11 @@ def make_probes(
             names = ", ".join(spec.name for spec in specs)
             raise DataError(f"images of your own need a model with one input; this takes {names}")
         require_fitting(calibration, specs[0])
-        chosen = calibration[:CALIBRATION_IMAGES]
-        inputs = [np.concatenate([inputs[0], chosen])]
-        kinds += ["calibration"] * len(chosen)
     return Probes(
-        tuple(a.astype(spec.dtype) for a, spec in zip(inputs, specs, strict=True)), tuple(kinds)
+        tuple(a.astype(spec.dtype) for a, spec in zip(inputs, specs, strict=True)),
+        tuple(kinds),
+        None if calibration is None else calibration[:max_images],
+        0 if calibration is None else len(calibration),
     )
 
 

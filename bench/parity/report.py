@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,53 @@ from edgerep.errors import ParityError
 
 @dataclass(frozen=True, slots=True)
 class BatchParity:
-    """The comparison of one output at one batch size; passed if both bounds hold."""
+    """The comparison of one output at one batch size; passed if all bounds hold.
+
+    Attributes:
+        batch: The size.
+        difference: Over all probes that were run at it.
+        passed: Both bounds of the output hold, and those of each of its bands.
+        rows: How many answers were compared.
+    """
 
     batch: int
     difference: Difference
     passed: bool
+    rows: int
 
     def to_json(self) -> dict[str, Any]:
-        return {"batch": self.batch, **asdict(self.difference), "passed": self.passed}
+        return {
+            "batch": self.batch,
+            **asdict(self.difference),
+            "passed": self.passed,
+            "rows": self.rows,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BandParity:
+    """A part of an output on its own scale, at all batch sizes: boxes, or the scores beside them.
+
+    Attributes:
+        axis: Of the output [N, ...], along which the bands lie.
+        members: The indices on that axis.
+        scale: Root mean square of the reference in the probe where it is largest.
+        tolerance: Anchored to the reference's float32 error in this band.
+        rel_l2: Relative L2 difference of the worst probe.
+        max_abs: Largest absolute difference of any one number.
+        passed: Both bounds hold.
+    """
+
+    axis: int
+    members: tuple[int, ...]
+    scale: float
+    tolerance: Tolerance
+    rel_l2: float
+    max_abs: float
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +74,13 @@ class OutputParity:
         tolerance: Anchored to the reference's float32 error and scale in this output; zero for
             integers, which must be equal.
         batches: The comparison at each batch size.
+        bands: Its parts where it holds quantities of different scales; else none.
     """
 
     name: str
     tolerance: Tolerance
     batches: tuple[BatchParity, ...]
+    bands: tuple[BandParity, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,16 +91,17 @@ class OutputParity:
         """The largest error, as a share of its bound; infinite where the output has not passed."""
         if not self.passed:
             return np.inf
-        bounds = self.tolerance
+        found = [(b.difference.rel_l2, b.difference.max_abs, self.tolerance) for b in self.batches]
+        found += [(band.rel_l2, band.max_abs, band.tolerance) for band in self.bands]
         return max(
-            max(_share(b.difference.rel_l2, bounds.rel_l2),
-                _share(b.difference.max_abs, bounds.max_abs))
-            for b in self.batches
-        )  # fmt: skip
+            max(_share(rel_l2, bounds.rel_l2), _share(max_abs, bounds.max_abs))
+            for rel_l2, max_abs, bounds in found
+        )
 
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
         fields["batches"] = [batch.to_json() for batch in self.batches]
+        fields["bands"] = [band.to_json() for band in self.bands]
         return {**fields, "passed": self.passed}
 
 
@@ -78,6 +120,8 @@ class ArtefactParity:
         batches: The worst output's comparison at each batch size, passed only if all outputs have.
         probes: How many probes of each kind were used.
         outputs: Every output by itself, in the order of the artefact.
+        images_given: How many images of their own the user gave, of which `probes` says how many
+            were compared.
     """
 
     path: str
@@ -90,6 +134,43 @@ class ArtefactParity:
     batches: tuple[BatchParity, ...]
     probes: dict[str, int]
     outputs: tuple[OutputParity, ...]
+    images_given: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        outputs: tuple[OutputParity, ...],
+        *,
+        path: str,
+        runtime: str,
+        precision: str,
+        how: str,
+        probes: dict[str, int],
+        images_given: int = 0,
+    ) -> ArtefactParity:
+        """The result of an artefact that ran, with the figures of its worst output."""
+        worst = max(outputs, key=lambda output: output.severity)
+        return cls(
+            path=path,
+            runtime=runtime,
+            precision=precision,
+            ran=True,
+            why_not=None,
+            how=how,
+            tolerance=worst.tolerance,
+            batches=tuple(
+                replace(batch, passed=all(output.batches[index].passed for output in outputs))
+                for index, batch in enumerate(worst.batches)
+            ),
+            probes=probes,
+            outputs=outputs,
+            images_given=images_given,
+        )
+
+    @property
+    def images_compared(self) -> int:
+        """How many images of the user's own were compared."""
+        return self.probes.get("calibration", 0)
 
     @property
     def worst(self) -> OutputParity | None:
@@ -105,6 +186,7 @@ class ArtefactParity:
         fields["batches"] = [batch.to_json() for batch in self.batches]
         fields["outputs"] = [output.to_json() for output in self.outputs]
         fields["passed"] = self.passed if self.ran else None
+        fields["images_compared"] = self.images_compared
         return fields
 
 
@@ -180,6 +262,13 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
                     f"(bound {bounds.rel_l2:.2e}), max abs {found.max_abs:.2e} "
                     f"(bound {bounds.max_abs:.2e})"
                 )
+        for band in output.bands:
+            if not band.passed:
+                yield (
+                    f"{artefact.path}{name}, {band_in_words(band)}: relative L2 {band.rel_l2:.2e} "
+                    f"(bound {band.tolerance.rel_l2:.2e}), max abs {band.max_abs:.2e} "
+                    f"(bound {band.tolerance.max_abs:.2e})"
+                )
 
 
 def undecidable(tolerance: Tolerance) -> str:
@@ -189,6 +278,24 @@ def undecidable(tolerance: Tolerance) -> str:
         f"end-to-end comparison in {tolerance.precision} says anything; where it was fused, the "
         f"certificate of the fusion checks it layer by layer"
     )
+
+
+def band_in_words(band: BandParity) -> str:
+    """Which part of its output a band is."""
+    return f"{numbers_in_words(band.members)} of axis {band.axis} (scale {band.scale:.1e})"
+
+
+def numbers_in_words(numbers: Sequence[int]) -> str:
+    """Rising numbers, runs of more than two as ranges: `1-16, 23, 32`; of many, the first few."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [[f"{r[0]}-{r[-1]}"] if len(r) > 2 else list(map(str, r)) for r in runs]
+    words = [part for run in parts for part in run]
+    return ", ".join(words if len(words) <= 12 else [*words[:12], "..."])
 
 
 def _share(error: float, bound: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.measures import Measures, measure
 
 # Rounding to nearest in each format: half the distance from 1 to the next number.
 UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
@@ -26,6 +27,8 @@ SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0}
 LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
 # An error above this share of the output is wrong whatever the network does to rounding errors.
 LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
+# Half the distance of the smallest numbers: no rounding is finer, however small the number.
+_LEAST_ERROR: Mapping[str, float] = {"fp32": 2.0**-150, "fp16": 2.0**-25}
 # How many times their root mean square the largest of thousands of errors may be.
 PEAK_OVER_RMS = 8.0
 # A probe whose output is nearly zero is measured against this share of the median norm.
@@ -73,11 +76,11 @@ class Difference:
 
     def within(self, tolerance: Tolerance) -> bool:
         """Whether both bounds hold; never for NaN, never where nothing can be decided."""
-        return (
-            tolerance.decidable
-            and self.rel_l2 <= tolerance.rel_l2
-            and self.max_abs <= tolerance.max_abs
-        )
+        return tolerance.decidable and self.keeps_to(tolerance)
+
+    def keeps_to(self, tolerance: Tolerance) -> bool:
+        """Whether both bounds hold, whatever they say; never for NaN."""
+        return self.rel_l2 <= tolerance.rel_l2 and self.max_abs <= tolerance.max_abs
 
 
 def compare(outputs: Array, truth: NDArray[np.float64]) -> Difference:
@@ -91,29 +94,43 @@ def compare(outputs: Array, truth: NDArray[np.float64]) -> Difference:
     Raises:
         ValueError: The shapes differ.
     """
-    if outputs.shape != truth.shape:
-        raise ValueError(f"outputs are {outputs.shape}, the reference gives {truth.shape}")
-    count = len(truth)
-    value = outputs.astype(np.float64).reshape(count, -1)
-    wanted = truth.reshape(count, -1)
-    with np.errstate(all="ignore"):  # infinities and NaN flow into the result, where they fail
-        error = value - wanted
-        norms = np.linalg.norm(wanted, axis=1)
-        scale = np.maximum(norms, _LEAST_SCALE * np.median(norms))
-        relative = np.linalg.norm(error, axis=1) / np.where(scale > 0, scale, 1)
-        lengths = norms * np.linalg.norm(value, axis=1)
-        cosine = np.where(lengths > 0, (value * wanted).sum(1) / np.where(lengths > 0, lengths, 1),
-                          np.where(np.abs(error).max(1) == 0, 1.0, 0.0))  # fmt: skip
-        noise = float((error**2).sum())
-        signal = float((wanted**2).sum())
-        sqnr = 10 * np.log10(signal / noise) if noise else np.inf
-    return Difference(
-        max_abs=float(np.abs(error).max()),
-        rel_l2=float(relative.max()),
-        sqnr_db=float(sqnr),
-        cosine=float(cosine.min()),
-        top1_agreement=float((value.argmax(1) == wanted.argmax(1)).mean()),
+    return difference_of(measure(outputs, truth))
+
+
+def difference_of(measures: Measures) -> Difference:
+    """The difference that was measured, of all bands together."""
+    whole = measures.whole()
+    error, signal, value, product, peak = (
+        column[:, 0]
+        for column in (whole.error, whole.signal, whole.value, whole.product, whole.peak)
     )
+    with np.errstate(all="ignore"):  # infinities and NaN flow into the result, where they fail
+        lengths = np.sqrt(signal) * np.sqrt(value)
+        cosine = np.where(lengths > 0, product / np.where(lengths > 0, lengths, 1),
+                          np.where(peak == 0, 1.0, 0.0))  # fmt: skip
+        noise = float(error.sum())
+        sqnr = 10 * np.log10(float(signal.sum()) / noise) if noise else np.inf
+        return Difference(
+            max_abs=float(peak.max()),
+            rel_l2=float(_relative(error, signal).max()),
+            sqnr_db=float(sqnr),
+            cosine=float(cosine.min()),
+            top1_agreement=float(whole.agrees.mean()),
+        )
+
+
+def _relative(error: NDArray[np.float64], signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative L2 errors of probes, from the squares of their errors and of their truth."""
+    scale = _scales(signal)
+    result: NDArray[np.float64] = np.sqrt(error) / np.where(scale > 0, scale, 1)
+    return result
+
+
+def _scales(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the error of each probe is measured against, from the squares of its truth."""
+    norms = np.sqrt(signal)
+    result: NDArray[np.float64] = np.maximum(norms, _LEAST_SCALE * np.median(norms))
+    return result
 
 
 def tolerance_for(
@@ -132,15 +149,69 @@ def tolerance_for(
         own_float32: The reference in float32 against itself in float64. None where that is not
             known: then the bounds are the closest, those of the best conditioned network.
     """
-    amplification = LEAST_AMPLIFICATION[precision]
-    if own_float32 is not None:
-        own = own_float32.rel_l2 / UNIT_ROUNDOFF["fp32"]
-        amplification = max(amplification, own) if np.isfinite(own) else np.inf
-    relative = SAFETY[precision] * amplification * UNIT_ROUNDOFF[precision]
+    rows = truth.reshape(len(truth), -1)
+    squares: NDArray[np.float64] = (rows**2).sum(1)
+    own = (own_float32.rel_l2, own_float32.max_abs) if own_float32 else (0.0, 0.0)
+    return _bounds(precision, squares, rows.shape[1], *own)
+
+
+def tolerance_from(precision: str, own_float32: Measures, count: int) -> Tolerance:
+    """The bounds for all bands together, or for the only one.
+
+    Args:
+        precision: A key of `UNIT_ROUNDOFF`.
+        own_float32: The reference in float32 against itself in float64.
+        count: How many numbers a probe has.
+    """
+    own = difference_of(own_float32)
+    return _bounds(precision, own_float32.whole().signal[:, 0], count, own.rel_l2, own.max_abs)
+
+
+def _bounds(
+    precision: str, signal: NDArray[np.float64], count: int, own_rel_l2: float, own_max_abs: float
+) -> Tolerance:
+    unit = UNIT_ROUNDOFF[precision]
+    own = own_rel_l2 / UNIT_ROUNDOFF["fp32"]
+    amplification = max(LEAST_AMPLIFICATION[precision], own) if np.isfinite(own) else np.inf
+    wanted = SAFETY[precision] * amplification * unit
+    decidable = bool(wanted <= LARGEST_TOLERANCE[precision])
+    relative = min(wanted, LARGEST_TOLERANCE[precision])
+    rms = float(np.sqrt(signal.max() / count)) if count else 0.0
+    # Errors may stand in few numbers: then the network's own largest error says how large.
+    peak = relative * rms * PEAK_OVER_RMS
+    if decidable:
+        peak = max(peak, SAFETY[precision] * own_max_abs * unit / UNIT_ROUNDOFF["fp32"])
+    return Tolerance(precision, relative, peak, amplification, decidable)
+
+
+def band_tolerance(precision: str, own_float32: Measures, count: int, least: float) -> Tolerance:
+    """The bounds for one band of an output beside others, anchored to its own float32 error.
+
+    A band that rounding alone changes by more than `LARGEST_TOLERANCE` of its scale is marked as
+    not decidable, and still held to that: a channel that hardly ever fires says nothing about the
+    rest of its output. A band of zeros is held by its largest error alone.
+
+    Args:
+        precision: A key of `UNIT_ROUNDOFF`.
+        own_float32: Of this band: the reference in float32 against itself in float64.
+        count: How many numbers of a probe lie in the band.
+        least: The root mean square of the smallest band that has any: the scale of zeros.
+    """
+    own = difference_of(own_float32)
+    unit = UNIT_ROUNDOFF[precision]
+    safety = SAFETY[precision]
+    signal = own_float32.whole().signal[:, 0]
+    rms = float(np.sqrt(signal.max() / count))
+    peak = safety * max(own.max_abs * unit / UNIT_ROUNDOFF["fp32"], _LEAST_ERROR[precision])
+    if not rms:
+        zeros = safety * LEAST_AMPLIFICATION[precision] * unit * least
+        return Tolerance(precision, np.inf, max(peak, zeros), 0.0, decidable=True)
+    amplification = max(LEAST_AMPLIFICATION[precision], own.rel_l2 / UNIT_ROUNDOFF["fp32"])
+    smallest = float(_scales(signal).min()) or rms
+    relative = safety * (amplification * unit + _LEAST_ERROR[precision] * count**0.5 / smallest)
     decidable = bool(relative <= LARGEST_TOLERANCE[precision])
-    relative = min(relative, LARGEST_TOLERANCE[precision])
-    rms = float(np.sqrt(np.mean(truth.reshape(len(truth), -1) ** 2, axis=1).max()))
-    return Tolerance(precision, relative, relative * rms * PEAK_OVER_RMS, amplification, decidable)
+    peak = max(peak, relative * rms * PEAK_OVER_RMS)
+    return Tolerance(precision, relative, peak, amplification, decidable)
 
 
 def exact(precision: str) -> Tolerance:

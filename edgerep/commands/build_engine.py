@@ -14,6 +14,7 @@ from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
     keep_onnx_option,
+    max_images_option,
     network_options,
     output_option,
     precision_option,
@@ -73,6 +74,7 @@ from edgerep.commands.shared.sources import require_source
 @keep_onnx_option
 @network_options
 @calibration_option
+@max_images_option
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -88,6 +90,7 @@ def command(
     optimization_level: int | None,
     keep_onnx: Path | None,
     calibration: Path | None,
+    max_images: int | None,
     console: Console,
     **options: Any,
 ) -> int:
@@ -121,7 +124,9 @@ def command(
             progress=lambda phase: console.detail("engine", phase),
         )
         console.progress("engine", describe_engine(engine))
-        report = check(made.reference, [made.graph, engine], calibration, console)
+        report = check(
+            made.reference, [made.graph, engine], calibration, console, max_images=max_images
+        )
     result = making_json(output, engine, report)
     console.finish(result, f"{output}: {describe_engine(engine)}")
     return parity_code(report)

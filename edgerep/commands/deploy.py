@@ -17,6 +17,7 @@ from edgerep.commands.shared.images import read_labelled
 from edgerep.commands.shared.options import (
     calibration_option,
     existing_file,
+    max_images_option,
     network_options,
     rounds_option,
     runtime_option,
@@ -64,6 +65,7 @@ from edgerep.errors import OptionError
 @rounds_option("Of the bench.")
 @network_options
 @calibration_option
+@max_images_option
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -75,6 +77,7 @@ def command(
     bench: bool,
     rounds: int,
     calibration: Path | None,
+    max_images: int | None,
     console: Console,
     **options: Any,
 ) -> int:
@@ -113,7 +116,7 @@ def command(
     for precision in dict.fromkeys(precisions):
         make_artefacts(deployment, fused, wanted, precision, runtime, target, console)
     with deployment.stage("parity"):
-        report = check(model, deployment.artefacts, calibration, console)
+        report = check(model, deployment.artefacts, calibration, console, max_images=max_images)
     accuracies: list[Accuracy] = []
     if images is not None:
         with deployment.stage("accuracy"):

@@ -15,6 +15,7 @@ from edgerep.commands.shared.options import (
     calibration_option,
     existing_file,
     keep_onnx_option,
+    max_images_option,
     network_options,
     output_option,
     precision_option,
@@ -57,6 +58,7 @@ from edgerep.errors import DataError
 @keep_onnx_option
 @network_options
 @calibration_option
+@max_images_option
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -70,6 +72,7 @@ def command(
     licence: str,
     keep_onnx: Path | None,
     calibration: Path | None,
+    max_images: int | None,
     console: Console,
     **options: Any,
 ) -> int:
@@ -97,7 +100,7 @@ def command(
         )  # fmt: skip
     console.progress("coreml", f"{output.name}: {package.precision}, {target}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
-    report = check(made.reference, [package], calibration, console)
+    report = check(made.reference, [package], calibration, console, max_images=max_images)
     result = making_json(output, package, report)
     console.finish(result, f"{output}: Core ML package, {package.precision}, {package.target}")
     return parity_code(report)

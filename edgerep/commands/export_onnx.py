@@ -13,6 +13,7 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
+    max_images_option,
     network_options,
     output_option,
     precision_option,
@@ -38,6 +39,7 @@ from edgerep.errors import OptionError
               help="Export the network as trained: branches and BatchNorms.")  # fmt: skip
 @network_options
 @calibration_option
+@max_images_option
 @console_options
 def command(
     source: str,
@@ -45,6 +47,7 @@ def command(
     precision: str | None,
     unfused: bool,
     calibration: Path | None,
+    max_images: int | None,
     console: Console,
     **options: Any,
 ) -> int:
@@ -66,7 +69,7 @@ def command(
         raise OptionError(
             f"{source} is what was asked for already: give --precision, --input, --mean or --std"
         )
-    report = check(made.reference, [made.graph], calibration, console)
+    report = check(made.reference, [made.graph], calibration, console, max_images=max_images)
     result = making_json(output, made.graph, report)
     console.finish(result, f"{output}: {describe_graph(made.graph)}")
     return parity_code(report)

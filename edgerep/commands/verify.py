@@ -10,7 +10,12 @@ from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import given_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.option_values import SourceType
-from edgerep.commands.shared.options import bn_eps_option, calibration_option, model_option
+from edgerep.commands.shared.options import (
+    bn_eps_option,
+    calibration_option,
+    max_images_option,
+    model_option,
+)
 from edgerep.commands.shared.sources import require_source, require_there
 from edgerep.errors import MissingRuntimeError
 
@@ -29,6 +34,7 @@ from edgerep.errors import MissingRuntimeError
               help="Check this size instead of the artefacts' own; may be repeated.")  # fmt: skip
 @model_option
 @calibration_option
+@max_images_option
 @bn_eps_option
 @console_options
 def command(
@@ -37,6 +43,7 @@ def command(
     sizes: tuple[int, ...],
     model: str | None,
     calibration: Path | None,
+    max_images: int | None,
     bn_eps: float | None,
     console: Console,
 ) -> int:
@@ -52,6 +59,7 @@ def command(
     console.doing("start", "loading PyTorch")
     from edgerep.bench.parity.verification import verify
     from edgerep.bench.report.text.parity import one_line, parity_table
+    from edgerep.commands.shared.checking import watched
     from edgerep.commands.shared.stages import read_network
     from edgerep.data.samples import read_images
 
@@ -63,8 +71,10 @@ def command(
         artefacts,
         batch=sizes,
         calibration=images,
+        max_images=max_images,
         bn_eps=bn_eps,
         progress=lambda result: console.progress("parity", one_line(result)),
+        watch=watched(console),
     )
     if not report.ran:
         reasons = "; ".join(sorted({str(result.why_not) for result in report.artefacts}))

@@ -133,7 +133,7 @@ def parity_section(verify: Fields) -> Markup:
     return section(
         "Parity",
         f"Each artefact against {verify.get('reference') or 'the reference'}: {truth} in float64, "
-        f"at every batch size of its profile.",
+        f"at every batch size of its profile up to 16, and beyond it at those named here.",
         html_table(
             ("artefact", "runtime", "precision", "batch#", "max abs#", "relative L2, bound#",
              "SQNR dB#", "cosine#", "top-1#", "verdict"),

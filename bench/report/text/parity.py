@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgerep.bench.parity.report import ArtefactParity, BatchParity, ParityReport, undecidable
+from edgerep.bench.parity.report import (
+    ArtefactParity,
+    BandParity,
+    BatchParity,
+    OutputParity,
+    ParityReport,
+    band_in_words,
+    numbers_in_words,
+    undecidable,
+)
 from edgerep.bench.parity.tolerance import Tolerance
 from edgerep.bench.report.text.table import table
+
+_FEW_SIZES = 4  # that a table has a row each for
 
 
 def one_line(result: ArtefactParity) -> str:
@@ -20,7 +32,18 @@ def one_line(result: ArtefactParity) -> str:
     bound = result.tolerance.rel_l2 if result.tolerance else 0.0
     return (
         f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
-        f"of {bound:.1e} allowed{output}, batch {', '.join(str(b.batch) for b in result.batches)}"
+        f"of {bound:.1e} allowed{output}, batch "
+        f"{numbers_in_words([b.batch for b in result.batches])}{images_in_words(result)}"
+    )
+
+
+def images_in_words(result: ArtefactParity) -> str:
+    """How many of the user's own images were compared, and of how many; "" if none were given."""
+    if not result.images_given:
+        return ""
+    capped = result.images_compared < result.images_given
+    return f", {result.images_compared} of {result.images_given} images" + (
+        " (the rest is beyond --max-images)" if capped else ""
     )
 
 
@@ -36,11 +59,18 @@ def parity_table(report: ParityReport) -> str:
             continue
         for output in result.outputs:
             label = f"{name}: {output.name}" if len(result.outputs) > 1 else name
-            rows += [_row(label, result.runtime, output.tolerance, b) for b in output.batches]
+            rows += _rows(label, result.runtime, output)
     notes = []
     for result in report.artefacts:
         name = Path(result.path).name
         notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
+        if result.images_given:
+            notes.append(f"{name}: {images_in_words(result).lstrip(', ')}")
+        notes += [
+            f"{name}: {output.name}, {note}"
+            for output in result.outputs
+            for note in map(_band_note, output.bands)
+        ]
         if result.tolerance is not None and not result.tolerance.decidable:
             notes.append(f"{name}: {undecidable(result.tolerance)}")
     return "\n".join([f"Against {_truth(report)}", "", table(headers, rows), "", *notes])
@@ -52,12 +82,36 @@ def _truth(report: ParityReport) -> str:
     return f"{report.reference}, unfused, in float64"
 
 
-def _row(label: str, runtime: str, tolerance: Tolerance, batch: BatchParity) -> tuple[str, ...]:
+def _band_note(band: BandParity) -> str:
+    limit = band.tolerance
+    verdict = "agrees" if band.passed else "DISAGREES"
+    if not limit.decidable:
+        verdict += f", but rounding alone may be {limit.rel_l2:.0%} of it"
+    return (
+        f"{band_in_words(band)}: {verdict}, max abs {band.max_abs:.1e} of {limit.max_abs:.1e} "
+        f"allowed"
+    )
+
+
+def _rows(label: str, runtime: str, output: OutputParity) -> list[tuple[str, ...]]:
+    """A row for each batch size; of many, one for all that passed and one for each that did not."""
+    if len(output.batches) <= _FEW_SIZES or not output.tolerance.decidable:
+        return [_row(label, runtime, output.tolerance, [batch]) for batch in output.batches]
+    passed = [batch for batch in output.batches if batch.passed]
+    failed = [batch for batch in output.batches if not batch.passed]
+    groups = ([passed] if passed else []) + [[batch] for batch in failed]
+    return [_row(label, runtime, output.tolerance, group) for group in groups]
+
+
+def _row(
+    label: str, runtime: str, tolerance: Tolerance, group: Sequence[BatchParity]
+) -> tuple[str, ...]:
+    batch = max(group, key=lambda one: one.difference.rel_l2)
     found = batch.difference
     return (
         label,
         runtime,
-        str(batch.batch),
+        numbers_in_words([one.batch for one in group]),
         f"{found.max_abs:.1e}",
         f"{found.rel_l2:.1e}",
         f"{tolerance.rel_l2:.1e}",

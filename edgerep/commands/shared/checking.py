@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ def check(
     artefacts: Sequence[Artefact],
     calibration: Path | None,
     console: Console,
+    *,
+    max_images: int | None = None,
 ) -> ParityReport | None:
     """Compare artefacts with their reference, put the result into their records, and say it.
 
@@ -36,6 +38,7 @@ def check(
         artefacts: At their paths, with their records.
         calibration: File of images to compare on too.
         console: Told the result of each artefact.
+        max_images: How many of the images are compared, at most.
 
     Raises:
         DataError: The images cannot be read, or do not fit.
@@ -55,7 +58,14 @@ def check(
     def say(result: ArtefactParity) -> None:
         console.progress("parity", one_line(result))
 
-    report = verify(truth, artefacts, calibration=images, progress=say)
+    report = verify(
+        truth,
+        artefacts,
+        calibration=images,
+        max_images=max_images,
+        progress=say,
+        watch=watched(console),
+    )
     against = {"reference": report.reference, "reference_kind": report.reference_kind}
     for artefact, result in zip(artefacts, report.artefacts, strict=True):
         # The record of an ONNX file that was given tells of its own network: it stays as it is.
@@ -65,6 +75,15 @@ def check(
         console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "
                          "with the network: `edgerep verify CHECKPOINT ARTEFACT`")  # fmt: skip
     return report
+
+
+def watched(console: Console) -> Callable[[str, int, int], None]:
+    """What `verify` tells on the way, as what the console is doing."""
+
+    def watch(what: str, done: int, count: int) -> None:
+        console.doing("parity", f"{Path(what).name}: {done} of {count} probes")
+
+    return watch
 
 
 def parity_code(report: ParityReport | None) -> int:

@@ -99,7 +99,13 @@ keep_onnx_option = click.option(
 
 calibration_option = click.option(
     "--calibration", type=existing_file,
-    help="Images of your own to compare on too: .npz with `images` [N, C, H, W], or .npy.",
+    help="Images of your own to compare on too, all of them: .npz with `images` [N, C, H, W], or "
+    ".npy.",
+)  # fmt: skip
+
+max_images_option = click.option(
+    "--max-images", type=click.IntRange(min=1), metavar="N",
+    help="Compare on the first N images of --calibration only; the verdict says so.",
 )  # fmt: skip
 
 # How a source is read, without what is put into its graph.

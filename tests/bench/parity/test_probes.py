@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.parity.probes import CALIBRATION_IMAGES, RANDOM_SAMPLES, make_probes
+from edgerep.bench.parity.probes import RANDOM_SAMPLES, make_probes
 from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
@@ -59,11 +59,23 @@ def test_edge_cases_of_an_image() -> None:
     assert len(np.unique(array, axis=0)) == len(array)
 
 
-def test_the_first_images_of_the_user_come_last_and_untouched() -> None:
+def test_all_images_of_the_user_come_last_and_untouched() -> None:
     probes = make_probes([PIXELS], IMAGES)
-    assert probes.describe()["calibration"] == CALIBRATION_IMAGES
-    assert (probes.inputs[0][-CALIBRATION_IMAGES:] == IMAGES[:CALIBRATION_IMAGES]).all()
-    assert len(probes.kinds) == len(probes.inputs[0])
+    assert probes.describe()["calibration"] == probes.given == len(IMAGES)
+    made = len(probes.kinds)
+    assert len(probes) == made + len(IMAGES)
+    (whole,) = probes.block(0, len(probes))
+    assert (whole[made:] == IMAGES).all()
+    for start in range(0, len(probes), 7):
+        assert (probes.block(start, start + 7)[0] == whole[start : start + 7]).all()
+
+
+def test_of_a_limited_number_the_first_images_are_taken() -> None:
+    probes = make_probes([PIXELS], IMAGES, max_images=3)
+    assert probes.describe()["calibration"] == 3
+    assert probes.given == len(IMAGES)
+    (own,) = probes.block(len(probes.kinds), len(probes))
+    assert (own == IMAGES[:3]).all()
 
 
 @pytest.mark.parametrize("images", [

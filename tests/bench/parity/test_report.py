@@ -27,7 +27,7 @@ def output(*errors: float, name: str = "logits", bounds: Tolerance = BOUNDS) -> 
     """Compared at batch 1, 2, ... with these relative errors."""
     differences = [Difference(error, error, 100.0, 1.0, 1.0) for error in errors]
     return OutputParity(name, bounds, tuple(
-        BatchParity(size, difference, difference.within(bounds))
+        BatchParity(size, difference, difference.within(bounds), rows=4)
         for size, difference in enumerate(differences, 1)
     ))  # fmt: skip
 
