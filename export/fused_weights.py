@@ -39,9 +39,9 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
     return write_and_certify(
         path,
         write=lambda partial: partial.write_bytes(content),
-        describe=lambda: Record(
+        describe=lambda partial: Record(
             kind="weights",
-            sha256=sha256_of(path),
+            sha256=sha256_of(partial),
             made_from=(origin_entry(fused.reference),),
             versions=versions_of(("torch", "safetensors")),
             options={"bn_eps": certificate["bn_eps"] if certificate else None, "to": to},

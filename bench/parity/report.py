@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgerep.artefacts.kinds import SCHEMA
-from edgerep.artefacts.records import finite_json
 from edgerep.bench.parity.tolerance import Difference, Tolerance
 from edgerep.errors import ParityError
+from edgerep.outside.json_text import finite_json
 
 
 @dataclass(frozen=True, slots=True)

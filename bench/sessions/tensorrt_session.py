@@ -141,13 +141,15 @@ class TensorrtSession(OwnedSession):
             # What went wrong on the device was raised where it happened.
             with contextlib.suppress(self._cuda.CudaError):
                 self._stream.synchronize()
-            if self._cache is not None and self._context is not None:
-                self._write_cache()
-            self._context = None  # before the memory that it points to, and before its engine
-            for buffer in self._buffers.values():
-                buffer.free()
-            self._buffers = {}
-            self._engine = self._cache = self._stream = None
+            try:
+                if self._cache is not None and self._context is not None:
+                    self._write_cache()
+            finally:  # a disk that is full costs the cache, and not the memory of the device
+                self._context = None  # before the memory that it points to, and before its engine
+                buffers, self._buffers = self._buffers, {}
+                for buffer in buffers.values():
+                    buffer.free()
+                self._engine = self._cache = self._stream = None
 
     def _open(self, plan: Plan, record: Record | None) -> None:
         self._stream = self._cuda.create_stream()

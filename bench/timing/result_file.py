@@ -13,6 +13,9 @@ from edgerep.bench.memory.memory import Memory
 from edgerep.bench.timing.cases import NS_PER_MS, BenchResult, Case, NotRun, Ratio
 from edgerep.bench.timing.rounds import Samples
 from edgerep.errors import EdgerepError
+from edgerep.outside.json_text import finite_json, read_json
+from edgerep.outside.results import BENCH
+from edgerep.outside.shapes import require_shape
 
 
 def write_result(result: BenchResult, path: Path) -> None:
@@ -21,7 +24,8 @@ def write_result(result: BenchResult, path: Path) -> None:
     Raises:
         OptionError, OutputError: The file cannot be written.
     """
-    write_text(path, json.dumps(result.to_json(), indent=1) + "\n")
+    fields = finite_json(result.to_json())
+    write_text(path, json.dumps(fields, indent=1, allow_nan=False) + "\n")
 
 
 def read_result(path: Path) -> BenchResult:
@@ -30,19 +34,15 @@ def read_result(path: Path) -> BenchResult:
     Raises:
         EdgerepError: The file cannot be read, is of another schema, or is not a bench result.
     """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EdgerepError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise EdgerepError(f"{path} is not JSON, or it was cut short: {error}") from error
+    fields = read_json(path)
     try:
         schema = fields["schema"]
         if schema != SCHEMA:
             raise EdgerepError(
-                f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep, "
-                f"or measure again"
+                f"{path} has schema {str(schema)[:40]}; this edgerep reads schema {SCHEMA}: update "
+                f"edgerep, or measure again"
             )
+        require_shape(fields, BENCH)
         return result_from_json(fields)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise EdgerepError(

@@ -11,29 +11,44 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgerep.errors import OptionError, OutputError
+from edgerep.artefacts.exchange import exchange
+from edgerep.errors import EdgerepError, OptionError, OutputError
+from edgerep.outside.regular import files_in, require_regular
 
 _CHUNK_BYTES = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over its files' relative names and hashes in name order."""
+    """SHA-256 of a file; of a folder, over its files' relative names and hashes in name order.
+
+    Raises:
+        EdgerepError: The file is missing, cannot be read, is no regular one, or is larger than any
+            artefact; or something in the folder is.
+    """
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(found for found in path.rglob("*") if found.is_file()):
+        for file in files_in(path):
             digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
-    else:
+        return digest.hexdigest()
+    require_regular(path)
+    try:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
+    except OSError as error:
+        raise EdgerepError(f"cannot read {path}: {_reason(error)}") from error
     return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Bytes of a file, or of all files in a folder.
+
+    Raises:
+        EdgerepError: As `sha256_of`.
+    """
     if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+        return sum(require_regular(file) for file in files_in(path))
+    return require_regular(path)
 
 
 def require_writable(path: Path, *, folder: bool = False) -> None:
@@ -64,8 +79,8 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, it takes `path`'s place.
 
     An exception, Ctrl-C included, leaves what was at `path` before. A killed process leaves the
-    old artefact, and perhaps a `.partial` file beside it, never half of a new one; for a folder
-    there is an instant in which neither stands at `path`.
+    old artefact, and perhaps a `.partial` file beside it, never half of a new one. Where the system
+    cannot exchange two folders, there is an instant in which neither stands at `path`.
 
     Raises:
         OptionError: `path` is a folder where a file is wanted, or a file where a folder is wanted.
@@ -106,6 +121,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _replace_folder(new: Path, path: Path, aside: Path) -> None:
+    if path.exists() and exchange(new, path):
+        return  # the old one stands where the new one stood, and goes with the scratch folder
     try:
         if path.exists():
             os.replace(path, aside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,10 @@ from edgerep import __version__
 from edgerep.artefacts.files import replacing, sha256_of, write_text
 from edgerep.artefacts.kinds import SCHEMA
 from edgerep.errors import EdgerepError
+from edgerep.outside.declared import RECORD
+from edgerep.outside.json_text import LARGEST_JSON, JsonError, finite_json, parse_json
+from edgerep.outside.regular import read_regular
+from edgerep.outside.shapes import ShapeError, require_shape
 
 Made = TypeVar("Made")
 
@@ -34,6 +37,8 @@ class Record:
         details: What this kind has to say: inputs, outputs, precision, batch, ...
         created: UTC, ISO 8601.
         parity: The comparison with the reference, once there is one.
+        replaces: Only while the artefact takes the place of another: `sha256` of the one that is
+            still there, and its `record`, or None where it has none.
     """
 
     kind: str
@@ -45,6 +50,7 @@ class Record:
     created: str = field(default_factory=lambda: utc_now())
     parity: Mapping[str, Any] | None = None
     schema: int = SCHEMA
+    replaces: Mapping[str, Any] | None = None
 
 
 def utc_now() -> str:
@@ -61,23 +67,29 @@ def write_record(artefact: Path, record: Record) -> None:
     Raises:
         OptionError, OutputError: The record cannot be written.
     """
-    write_text(record_path(artefact), json.dumps(asdict(record), indent=2) + "\n")
+    text = json.dumps(_fields(record), indent=2, allow_nan=False)
+    write_text(record_path(artefact), text + "\n")
 
 
 def write_and_certify(
     path: Path,
     write: Callable[[Path], object],
-    describe: Callable[[], Made],
+    describe: Callable[[Path], Made],
     record: Callable[[Made], Record],
     *,
     folder: bool = False,
 ) -> Made:
     """Write an artefact, whole or not at all, and its record beside it.
 
+    At no instant do the two disagree, also if the process is killed: before the artefact takes the
+    place of what is there, its record does, and says of both what they are; afterwards the record
+    says it of the new one alone.
+
     Args:
         path: Where the artefact goes.
         write: Called first, with a temporary path, to write the artefact there.
-        describe: Called once the artefact is at `path`; describes it.
+        describe: Called with that temporary path, once the artefact is written; describes it as
+            what will be at `path`.
         record: Called with what `describe` gave; makes a record of it.
         folder: The artefact is a folder, not a file.
 
@@ -85,15 +97,18 @@ def write_and_certify(
         What `describe` gave.
 
     Raises:
-        OptionError, OutputError: The artefact cannot be written, and what was there before stays;
-            or the record cannot be.
-        EdgerepError: Whatever the three callables raise; what `write` raises leaves what was there
-            before.
+        OptionError, OutputError: The artefact or its record cannot be written; what was there
+            before stays.
+        EdgerepError: Whatever the three callables raise, which leaves what was there before.
     """
     with replacing(path, folder=folder) as partial:
         write(partial)
-    made = describe()
-    write_record(path, record(made))
+        made = describe(partial)
+        final = record(made)
+        previous = _previous(path)
+        write_record(path, final if previous is None else replace(final, replaces=previous))
+    if previous is not None:
+        write_record(path, final)
     return made
 
 
@@ -117,28 +132,32 @@ def read_record(artefact: Path) -> Record | None:
             it lies beside.
     """
     path = record_path(artefact)
-    if not path.is_file():
+    if not path.exists():
         return None
+    content = read_regular(path, most=LARGEST_JSON)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(content)
         schema = fields["schema"]
-        if schema != SCHEMA:
+        if type(schema) is int and schema != SCHEMA:
             raise EdgerepError(
                 f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep"
             )
-        fields["made_from"] = tuple(fields["made_from"])
-        record = Record(**fields)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        require_shape(fields, RECORD)
+    except (KeyError, TypeError, JsonError, ShapeError) as error:
         raise EdgerepError(
             f"{path} is not a record that edgerep wrote ({error}): delete it, or make the "
             f"artefact again"
         ) from error
-    if record.sha256 != sha256_of(artefact):
+    found = sha256_of(artefact)
+    previous = fields.pop("replaces", None)
+    if previous is not None and previous["sha256"] == found:  # it was not replaced in the end
+        return None if previous["record"] is None else _record(previous["record"])
+    if fields["sha256"] != found:
         raise EdgerepError(
             f"{path} describes another file than {artefact}: their SHA-256 differ. One of the two "
             f"was replaced; make the artefact again, or delete the record"
         )
-    return record
+    return _record(fields)
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
@@ -152,12 +171,28 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def finite_json(value: Any) -> Any:
-    """`value` with None for NaN and infinities, which JSON has no word for; tuples become lists."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_json(item) for item in value]
-    return value
+def _record(fields: Mapping[str, Any]) -> Record:
+    """A record from fields of the declared shape."""
+    return Record(**{**fields, "made_from": tuple(fields["made_from"])})
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = finite_json(asdict(record))
+    if fields["replaces"] is None:
+        del fields["replaces"]
+    return fields
+
+
+def _previous(path: Path) -> dict[str, Any] | None:
+    """What `Record.replaces` says of the artefact at `path`; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        digest = sha256_of(path)
+    except EdgerepError:  # no artefact of ours stands there
+        return None
+    try:
+        record = read_record(path)
+    except EdgerepError:  # it was not its own before; nobody can say whose it is
+        record = None
+    return {"sha256": digest, "record": None if record is None else _fields(record)}

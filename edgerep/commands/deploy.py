@@ -25,6 +25,7 @@ from edgerep.commands.shared.options import (
 )
 from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
+from edgerep.outside.json_text import finite_json
 
 
 @click.command(
@@ -100,7 +101,13 @@ def command(
     from edgerep.bench.report.html.page import render_html
     from edgerep.commands.shared.checking import check, parity_code
     from edgerep.commands.shared.deploying import accuracies_of, make_artefacts, time_all
-    from edgerep.commands.shared.deployment import Deployment, deployment_json, deployment_text
+    from edgerep.commands.shared.deployment import (
+        REPORT_NAME,
+        RESULT_NAME,
+        Deployment,
+        deployment_json,
+        deployment_text,
+    )
     from edgerep.commands.shared.stages import fuse_network, read_network
     from edgerep.export.fused_weights import save_weights
     from edgerep.networks.network import origin_of, title_of
@@ -112,6 +119,7 @@ def command(
         require_classifier(model, images, wanted.preprocessing)
     with deployment.stage("fuse"):
         fused = fuse_network(model, wanted, console)
+        deployment.withdraw_report()
         save_weights(fused, output / "fused.safetensors")
     for precision in dict.fromkeys(precisions):
         make_artefacts(deployment, fused, wanted, precision, runtime, target, console)
@@ -126,13 +134,13 @@ def command(
     if bench:
         with deployment.stage("bench"):
             timed = time_all(model, fused, deployment, wanted, rounds, console)
-    result = deployment_json(
-        source, fused, deployment, report, accuracies, timed, precisions, wanted
+    result = finite_json(
+        deployment_json(source, fused, deployment, report, accuracies, timed, precisions, wanted)
     )
-    write_text(output / "deploy.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    write_text(output / RESULT_NAME, json.dumps(result, indent=2, allow_nan=False) + "\n")
     origin = origin_of(model)
     title = origin.source if origin else title_of(model)
-    write_text(output / "report.html", render_html({"title": title, **result}))
-    console.progress("report", f"{output / 'report.html'}")
+    write_text(output / REPORT_NAME, render_html({"title": title, **result}))
+    console.progress("report", f"{output / REPORT_NAME}")
     console.finish(result, deployment_text(report, accuracies, timed, deployment))
     return parity_code(report)

@@ -156,8 +156,9 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
     for entry in record.made_from:
         digest = entry.get("sha256") or "no file"
         network = entry.get("network")
-        of = f" of {network}" if network and network != entry["name"] else ""
-        lines.append(f"{'  from':<16} {entry['kind']} {entry['name']}{of}, {digest[:16]}")
+        name = entry.get("name", "without a name")
+        of = f" of {network}" if network and network != name else ""
+        lines.append(f"{'  from':<16} {entry['kind']} {name}{of}, {digest[:16]}")
     if record.parity is not None:
         verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
         against = record.parity.get("reference")

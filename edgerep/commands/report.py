@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,9 @@ from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import existing_file, output_option
 from edgerep.commands.shared.outputs import require_output
 from edgerep.errors import DataError, OptionError
+from edgerep.outside.json_text import read_json
+from edgerep.outside.results import RESULTS
+from edgerep.outside.shapes import ShapeError, require_shape
 
 _SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")
 
@@ -57,27 +59,29 @@ def sections_of(result: dict[str, Any], path: Path) -> dict[str, Any]:
         path: Its file, for errors.
 
     Raises:
-        DataError: `result` is not the JSON of `deploy`, `fuse`, `verify` or `bench`.
+        DataError: `result` is not the JSON of `deploy`, `fuse`, `verify` or `bench`, or a part of
+            it is not of its declared shape.
     """
-    if "stages" in result:
-        return {name: result[name] for name in _SECTIONS if result.get(name)}
-    if "cases" in result:
-        return {"bench": result}
-    if "blocks" in result:
-        return {"fuse": result}
-    if "artefacts" in result and "passed" in result:
-        return {"verify": result}
-    raise DataError(
-        f"{path} is not the JSON of `edgerep deploy`, `fuse`, `verify` or `bench`: it has the keys "
-        f"{', '.join(list(result)[:8])}"
-    )
+    found = next((one for one in RESULTS if one[1] <= result.keys()), None)
+    if found is None:
+        raise DataError(
+            f"{path} is not the JSON of `edgerep deploy`, `fuse`, `verify` or `bench`: it has the "
+            f"keys {', '.join(key[:40] for key in list(result)[:8]) or '(none)'}"
+        )
+    name, _, shape = found
+    try:
+        require_shape(result, shape)
+    except ShapeError as error:
+        raise DataError(
+            f"{path} is not what `edgerep {name} --json` writes: {error}; run it again"
+        ) from error
+    if name == "deploy":
+        return {section: result[section] for section in _SECTIONS if result.get(section)}
+    return {name: result}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
+    result = read_json(path, DataError)
     if not isinstance(result, dict):
         raise DataError(f"{path} holds a {type(result).__name__}, not a result of edgerep")
     return result

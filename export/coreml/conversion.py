@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def export_coreml(
     return write_and_certify(
         path,
         write=lambda partial: _save(package, partial),
-        describe=lambda: open_package(path),
+        describe=lambda partial: replace(open_package(partial), path=path),
         record=lambda saved: saved.record(
             ("coremltools", "onnx", "numpy"),
             options,

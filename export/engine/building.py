@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import onnx
@@ -128,7 +128,9 @@ def build_engine(
     built = write_and_certify(
         path,
         write=lambda partial: _write(blob, partial),
-        describe=lambda: _described(path, graph, options, build_seconds),
+        describe=lambda partial: replace(
+            _described(partial, graph, options, build_seconds), path=path
+        ),
         record=lambda engine: engine_record(engine, lines, notes),
     )
     if errors := [line for line in lines if line.severity == "ERROR"]:

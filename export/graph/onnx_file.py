@@ -21,6 +21,9 @@ from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.external_data import load_external_data_in_place
 from edgerep.export.graph.index import GraphIndex, opset_of
+from edgerep.outside.declared import ONNX_NOTE
+from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.shapes import ShapeError, require_shape
 
 METADATA_KEY = "edgerep"  # of the metadata in which edgerep notes where a graph came from
 _DTYPE_NAMES: Mapping[int, str] = {
@@ -168,16 +171,17 @@ def _provenance(model: onnx.ModelProto, path: Path) -> _Provenance:
     if text is None:
         return _Provenance()
     try:
-        note = json.loads(text)
+        note = parse_json(text)
+        require_shape(note, ONNX_NOTE)
         return _Provenance(
-            form=str(note["form"]),
-            batch=BatchProfile(*map(int, note["batch"])),
-            made_from=tuple(dict(entry) for entry in note["made_from"]),
-            options=dict(note["options"]),
+            form=note["form"],
+            batch=BatchProfile(*note["batch"]),
+            made_from=tuple(note["made_from"]),
+            options=note["options"],
         )
-    except (ValueError, KeyError, TypeError, OptionError) as error:
+    except (JsonError, ShapeError, OptionError) as error:
         raise OnnxError(
-            f"{path}: its metadata `{METADATA_KEY}` is not what edgerep writes ({error!r}): "
+            f"{path}: its metadata `{METADATA_KEY}` is not what edgerep writes ({error}): "
             f"export the file again"
         ) from error
 

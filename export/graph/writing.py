@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def write_graph(
     return write_and_certify(
         path,
         write=lambda partial: partial.write_bytes(content),
-        describe=lambda: describe_model(model, path),
+        describe=lambda partial: replace(describe_model(model, partial), path=path),
         record=lambda graph: graph.record(
             ("torch", "onnx", "onnxscript"),
             options,

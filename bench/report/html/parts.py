@@ -60,7 +60,8 @@ def number(value: object, form: str = ".3g") -> str:
     if value is None:
         return NONE
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return format(value, form)
+        whole = isinstance(value, int) or not form.endswith("d")  # which takes no float
+        return format(value, form) if whole else f"{value:g}"
     return str(value)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.kinds import SCHEMA
-from edgerep.artefacts.records import add_parity, finite_json
+from edgerep.artefacts.records import add_parity
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ArtefactParity, ParityReport
 from edgerep.bench.parity.verification import verify
@@ -18,6 +18,7 @@ from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
 from edgerep.data.samples import read_images
 from edgerep.errors import OnnxError
+from edgerep.outside.json_text import finite_json
 
 
 def check(

@@ -16,6 +16,7 @@ from edgerep.commands.shared.failure import failure_json
 from edgerep.commands.shared.heartbeat import Heartbeat
 from edgerep.commands.shared.interruption import require_uninterrupted
 from edgerep.errors import EdgerepError
+from edgerep.outside.json_text import finite_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +66,7 @@ class Console:
         """Print the command's result on stdout: `text` for people, or `result` as JSON."""
         self.close()
         if self.as_json:
-            click.echo(json.dumps(result, indent=2, allow_nan=False))
+            click.echo(json.dumps(finite_json(result), indent=2, allow_nan=False))
         elif text:
             colour = wants_colour(sys.stdout)
             click.echo(coloured(text) if colour else text, color=colour)

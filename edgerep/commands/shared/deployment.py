@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from edgerep.bench.timing.cases import BenchResult
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.fusion.fused import Fused
+
+RESULT_NAME, REPORT_NAME = "deploy.json", "report.html"  # in the folder of a deployment
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,12 @@ class Deployment:
         started = time.perf_counter()
         yield
         self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
+
+    def withdraw_report(self) -> None:
+        """Remove an earlier deployment's report: it says nothing of what is about to be written."""
+        for name in (RESULT_NAME, REPORT_NAME):
+            with contextlib.suppress(OSError):  # a folder, say: writing refuses it in words
+                (self.folder / name).unlink(missing_ok=True)
 
     def skip(self, console: Console, stage: str, what: str, why: str) -> None:
         self.skipped.append({"what": what, "why": why})

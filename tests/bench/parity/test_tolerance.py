@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgerep.artefacts.records import finite_json
 from edgerep.bench.parity.tolerance import (
     LARGEST_TOLERANCE,
     LEAST_AMPLIFICATION,
@@ -21,6 +20,7 @@ from edgerep.bench.parity.tolerance import (
     compare,
     tolerance_for,
 )
+from edgerep.outside.json_text import finite_json
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.standard_normal((8, 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import struct
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,13 @@ from edgerep.bench.sessions.engine.conditions import why_not
 from edgerep.bench.sessions.engine.loading import ordered
 from edgerep.bench.sessions.tensorrt_session import TensorrtSession
 from edgerep.devices import CudaDevice, first_cuda_device
-from edgerep.errors import EdgerepError, EngineError, MissingRuntimeError, OptionError
+from edgerep.errors import (
+    EdgerepError,
+    EngineError,
+    MissingRuntimeError,
+    OptionError,
+    OutputError,
+)
 from edgerep.export.engine.building import build_engine
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
@@ -362,3 +370,28 @@ def test_an_rtx_engine_built_here_either_runs_or_says_why_not(tmp_path: Path) ->
         assert why_not(engine.path) == "no CUDA device was found"
         with pytest.raises(MissingRuntimeError, match="no CUDA device"):
             TensorrtSession(engine.path)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_memory_of_the_device(tmp_path: Path) -> None:
+    """A session as `close` sees it, with what it would free counted."""
+    freed = []
+
+    class Counted:
+        def free(self) -> None:
+            freed.append(self)
+
+    session = TensorrtSession.__new__(TensorrtSession)
+    session._cuda = SimpleNamespace(current_context=contextlib.nullcontext, CudaError=RuntimeError)
+    session._stream = SimpleNamespace(synchronize=lambda: None)
+    session._cache = SimpleNamespace(serialize=lambda: b"kernels")
+    session._cache_path = tmp_path / "file" / "cache"
+    (tmp_path / "file").touch()
+    session._context, session._engine = object(), object()
+    buffers: Any = {"x": Counted(), "y": Counted()}
+    session._buffers = buffers
+    with pytest.raises(OutputError, match="cannot create"):
+        session.close()
+    assert len(freed) == 2
+    assert (session._context, session._engine, session._stream) == (None, None, None)
+    session.close()  # which has nothing left to do
+    assert len(freed) == 2

@@ -147,7 +147,9 @@ def test_statistics_are_those_of_the_samples() -> None:
     assert known_case("fused", [[5] * 331, [5] * 331]).p99_ms == 5e-6
 
 
-TORN = {"samples_ms": [1, 2, 3], "samples_per_round": 2}
+TORN = {
+    "key": "x", "form": "fused", "p50_ms": 2, "samples_ms": [1, 2, 3], "samples_per_round": 2
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
