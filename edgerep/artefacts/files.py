@@ -60,18 +60,19 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
 
     Raises:
         OptionError: `path` is a folder where a file is wanted, or a file where a folder is wanted.
-        OutputError: The folder of `path` cannot be created or written to.
+        OutputError: The folder of `path` cannot be created or written to; nothing is created yet.
     """
     if folder and path.is_file():
         raise OptionError(f"{path} is a file, and a folder is to be written there")
     if not folder and path.is_dir():
         raise OptionError(f"{path} is a folder: give the name of a file to write")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create {path.parent}: {_reason(error)}") from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write into {path.parent}: permission denied")
+    there = path.absolute().parent
+    while not os.path.lexists(there):  # the root is there
+        there = there.parent
+    if not there.is_dir():
+        raise OutputError(f"cannot create {path.parent}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {there}: permission denied")
 
 
 @contextlib.contextmanager
@@ -91,6 +92,7 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     # Named before it is made, inside the `try`: Ctrl-C can come between any two calls.
     scratch = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir(mode=0o700)
         partial = scratch / path.name  # the real name: some writers look at the suffix
         yield partial

@@ -104,12 +104,13 @@ def command(
     require_source(source, wanted.given, model=wanted.model)
     require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration, keep_onnx))
     console.doing("start", "loading PyTorch, ONNX and the runtime")
-    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
     from edgerep.export.engine.building import build_engine
 
     with graph_beside(output, keep_onnx) as onnx_path:
-        made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
+        made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
+                          rewrite=keep_onnx is not None)  # fmt: skip
         engine = build_engine(
             made.graph,
             output,
@@ -128,5 +129,5 @@ def command(
             made.reference, [made.graph, engine], calibration, console, max_images=max_images
         )
     result = making_json(output, engine, report)
-    console.finish(result, f"{output}: {describe_engine(engine)}")
+    console.finish(result, f"{output}: {describe_engine(engine)}{verdict(report)}")
     return parity_code(report)

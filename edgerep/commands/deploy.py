@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.images import read_labelled
+from edgerep.commands.shared.option_values import TARGETS, TargetsType
 from edgerep.commands.shared.options import (
     calibration_option,
+    coreml_target_option,
     existing_file,
     max_images_option,
     network_options,
@@ -23,8 +27,9 @@ from edgerep.commands.shared.options import (
     runtime_option,
     source_argument,
 )
+from edgerep.commands.shared.outputs import require_folder
 from edgerep.commands.shared.sources import require_source
-from edgerep.errors import OptionError
+from edgerep.errors import MissingDependencyError, OptionError
 from edgerep.outside.json_text import finite_json
 
 
@@ -33,7 +38,7 @@ from edgerep.outside.json_text import finite_json
     cls=Command,
     examples=(
         "edgerep deploy RepVGG-A0-train.pth -o deployed --batch 1:8:32",
-        "edgerep deploy - --model mynets.net:build -o deployed --size 64 --no-bench",
+        "edgerep deploy - --model mynets.net:build -o deployed --size 64 --targets onnx,engine",
     ),
 )
 @source_argument
@@ -54,7 +59,22 @@ from edgerep.outside.json_text import finite_json
     help="May be repeated.",
 )
 @runtime_option("For the engine.")
-@click.option("--target", default="iOS16", show_default=True, help="For the Core ML package.")
+@coreml_target_option("For the Core ML package")
+@click.option(
+    "--targets",
+    type=TargetsType(),
+    default=",".join(TARGETS),
+    show_default=True,
+    metavar="TARGET[,TARGET...]",
+    help="What to make. One that is refused is a row of the report.",
+)
+@click.option(
+    "--require",
+    "required",
+    type=click.Choice(TARGETS),
+    multiple=True,
+    help="Exit with 3 when this target is refused; may be repeated.",
+)
 @click.option(
     "--evaluate",
     type=existing_file,
@@ -74,6 +94,8 @@ def command(
     precisions: tuple[str, ...],
     runtime: str,
     target: str,
+    targets: tuple[str, ...],
+    required: tuple[str, ...],
     evaluate: Path | None,
     bench: bool,
     rounds: int,
@@ -85,26 +107,31 @@ def command(
     """Fuse SOURCE, export it, build an engine and a Core ML package, compare and time them all.
 
     SOURCE is a checkpoint, or the name of a published RepVGG or MobileOne; with --model a
-    checkpoint of that network, or - for its weights as built. A target whose tools are not
-    installed is left out, and the report says so. Exit code 1 when an artefact disagrees.
+    checkpoint of that network, or - for its weights as built. A target that is refused, or whose
+    tools are not installed, is a row of the report with its reason. Exit code 1 when an artefact
+    disagrees, 3 when a target that --require names is refused, or nothing could be made.
     """
     wanted = graph_options(options)
     require_source(
         source, wanted.given, model=wanted.model,
         onnx="`edgerep build-engine`, `export-coreml` and `verify` take it as it is",
     )  # fmt: skip
-    if output.exists() and not output.is_dir():
-        raise OptionError(f"{output} is a file: give a folder to write into")
+    targets = _chosen(targets, required, wanted.given)
+    if not bench and "--rounds" in wanted.given:
+        raise OptionError("--rounds is of the bench, and --no-bench leaves it out")
+    require_folder(output)
     images = read_labelled(evaluate, wanted)
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.bench.accuracy import Accuracy, require_classifier
     from edgerep.bench.report.html.page import render_html
-    from edgerep.commands.shared.checking import check, parity_code
-    from edgerep.commands.shared.deploying import accuracies_of, make_artefacts, time_all
+    from edgerep.commands.shared.checking import check
+    from edgerep.commands.shared.deploying import accuracies_of, make_targets, time_all
     from edgerep.commands.shared.deployment import (
         REPORT_NAME,
         RESULT_NAME,
+        WEIGHTS_NAME,
         Deployment,
+        deployment_code,
         deployment_json,
         deployment_text,
     )
@@ -120,19 +147,25 @@ def command(
     with deployment.stage("fuse"):
         fused = fuse_network(model, wanted, console)
         deployment.withdraw_report()
-        save_weights(fused, output / "fused.safetensors")
+        save_weights(fused, output / WEIGHTS_NAME)
     for precision in dict.fromkeys(precisions):
-        make_artefacts(deployment, fused, wanted, precision, runtime, target, console)
-    with deployment.stage("parity"):
-        report = check(model, deployment.artefacts, calibration, console, max_images=max_images)
+        make_targets(
+            deployment, fused, wanted, precision, targets,
+            runtime=runtime, coreml_target=target, console=console,
+        )  # fmt: skip
+    report = None
+    if deployment.artefacts:
+        with deployment.tolerated("parity", console):
+            report = check(model, deployment.artefacts, calibration, console, max_images=max_images)
     accuracies: list[Accuracy] = []
     if images is not None:
-        with deployment.stage("accuracy"):
+        console.doing("accuracy", "counting")
+        with deployment.tolerated("accuracy", console):
             accuracies = accuracies_of(model, fused, deployment, images, wanted)
-        console.progress("accuracy", f"{len(accuracies)} forms on {len(images.pixels)} images")
+            console.progress("accuracy", f"{len(accuracies)} forms on {len(images.pixels)} images")
     timed = None
     if bench:
-        with deployment.stage("bench"):
+        with deployment.tolerated("bench", console):
             timed = time_all(model, fused, deployment, wanted, rounds, console)
     result = finite_json(
         deployment_json(source, fused, deployment, report, accuracies, timed, precisions, wanted)
@@ -143,4 +176,24 @@ def command(
     write_text(output / REPORT_NAME, render_html({"title": title, **result}))
     console.progress("report", f"{output / REPORT_NAME}")
     console.finish(result, deployment_text(report, accuracies, timed, deployment))
-    return parity_code(report)
+    return deployment_code(deployment, report, required)
+
+
+def _chosen(
+    targets: tuple[str, ...], required: tuple[str, ...], given: Collection[str]
+) -> tuple[str, ...]:
+    """The targets to make, in the order of making.
+
+    Raises:
+        OptionError: A required target, or one that an option is for, is not among them.
+        MissingDependencyError: A required target needs a package that is not installed.
+    """
+    chosen = tuple(target for target in TARGETS if target in targets)
+    if left_out := [target for target in required if target not in chosen]:
+        raise OptionError(f"--require {left_out[0]}: --targets leaves it out")
+    for option, target in (("--runtime", "engine"), ("--target", "coreml")):
+        if option in given and target not in chosen:
+            raise OptionError(f"{option} is for the target {target}, and --targets leaves it out")
+    if "coreml" in required and importlib.util.find_spec("coremltools") is None:
+        raise MissingDependencyError("coremltools", "coreml")
+    return chosen

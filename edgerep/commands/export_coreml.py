@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
+from edgerep.artefacts.kinds import PACKAGE_SUFFIX
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.options import (
     calibration_option,
+    coreml_target_option,
     existing_file,
     keep_onnx_option,
     max_images_option,
@@ -37,13 +38,7 @@ from edgerep.errors import DataError
 @source_argument
 @output_option("The .mlpackage folder")
 @precision_option
-@click.option(
-    "--target",
-    type=click.Choice(COREML_TARGETS),
-    default="iOS16",
-    show_default=True,
-    help="The oldest system it has to run on; iOS16 stands for macOS 13 too.",
-)
+@coreml_target_option("The oldest system it has to run on")
 @click.option(
     "--image-input", is_flag=True, help="Take an image instead of an array; needs --input uint8."
 )
@@ -88,12 +83,13 @@ def command(
                    inputs=(source, calibration, keep_onnx, labels))  # fmt: skip
     names = _read_labels(labels) if labels else None
     console.doing("start", "loading PyTorch, ONNX and coremltools")
-    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import graph_beside, make_graph
     from edgerep.export.coreml.conversion import export_coreml
 
     with graph_beside(output, keep_onnx) as onnx_path:
-        made = make_graph(source, onnx_path, wanted, precision=precision, console=console)
+        made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
+                          rewrite=keep_onnx is not None)  # fmt: skip
         package = export_coreml(
             made.graph, output, target=target, image_input=image_input, labels=names,
             author=author, description=description, license=licence,
@@ -102,7 +98,8 @@ def command(
                      f"{sum(package.operators.values())} operations")  # fmt: skip
     report = check(made.reference, [package], calibration, console, max_images=max_images)
     result = making_json(output, package, report)
-    console.finish(result, f"{output}: Core ML package, {package.precision}, {package.target}")
+    said = f"{output}: Core ML package, {package.precision}, {package.target}{verdict(report)}"
+    console.finish(result, said)
     return parity_code(report)
 
 

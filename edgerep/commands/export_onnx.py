@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import ONNX_SUFFIX
+from edgerep.artefacts.kinds import ONNX_SUFFIX, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
@@ -22,6 +22,9 @@ from edgerep.commands.shared.options import (
 from edgerep.commands.shared.outputs import require_output
 from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
+
+# What another ONNX file can be made for.
+_CHANGES = ("--precision", "--batch", "--input", "--preset", "--mean", "--std")
 
 
 @click.command(
@@ -59,17 +62,20 @@ def command(
     """
     wanted = graph_options(options)
     require_source(source, wanted.given, model=wanted.model)
+    if kind_of(source) == "onnx" and not wanted.given.intersection(_CHANGES):
+        raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
     require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
     console.doing("start", "loading PyTorch and ONNX")
-    from edgerep.commands.shared.checking import check, making_json, parity_code
+    from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import describe_graph, make_graph
 
-    made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused)
+    made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused,
+                      rewrite="--batch" in wanted.given)  # fmt: skip
     if made.graph.path != output:
         raise OptionError(
-            f"{source} is what was asked for already: give --precision, --input, --mean or --std"
+            f"{source} is what was asked for already: give another --precision, or preprocessing"
         )
     report = check(made.reference, [made.graph], calibration, console, max_images=max_images)
     result = making_json(output, made.graph, report)
-    console.finish(result, f"{output}: {describe_graph(made.graph)}")
+    console.finish(result, f"{output}: {describe_graph(made.graph)}{verdict(report)}")
     return parity_code(report)

@@ -18,7 +18,7 @@ from edgerep.outside.json_text import read_json
 from edgerep.outside.results import RESULTS
 from edgerep.outside.shapes import ShapeError, require_shape
 
-_SECTIONS = ("deploy", "fuse", "verify", "bench", "artefacts", "accuracy")
+_SECTIONS = ("deploy", "targets", "failures", "fuse", "verify", "bench", "artefacts", "accuracy")
 
 
 @click.command(

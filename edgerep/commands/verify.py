@@ -32,6 +32,8 @@ from edgerep.errors import MissingRuntimeError
 @click.argument("artefacts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--batch", "sizes", multiple=True, type=click.IntRange(min=1),
               help="Check this size instead of the artefacts' own; may be repeated.")  # fmt: skip
+@click.option("--strict", is_flag=True,
+              help="Exit with 4 when an artefact was not run.")  # fmt: skip
 @model_option
 @calibration_option
 @max_images_option
@@ -41,6 +43,7 @@ def command(
     reference: str,
     artefacts: tuple[Path, ...],
     sizes: tuple[int, ...],
+    strict: bool,
     model: str | None,
     calibration: Path | None,
     max_images: int | None,
@@ -52,7 +55,8 @@ def command(
     REFERENCE is a checkpoint or the name of a published network; with --model a checkpoint of that
     network, or - for its weights as built. It is run unfused in float64. Or it is an ONNX file,
     evaluated in float64: agreement is then with that file, not with a network.
-    Exit code 1 when an artefact disagrees, 4 when none of them can be run here.
+    Exit code 1 when an artefact disagrees, 4 when none of them can be run here, with --strict
+    also when one of them can not.
     """
     require_source(reference, given_options(), model=model)
     require_there(*artefacts)
@@ -76,9 +80,15 @@ def command(
         progress=lambda result: console.progress("parity", one_line(result)),
         watch=watched(console),
     )
-    if not report.ran:
-        reasons = "; ".join(sorted({str(result.why_not) for result in report.artefacts}))
-        error = MissingRuntimeError(f"none of the artefacts can be run here: {reasons}")
+    waiting = [result for result in report.artefacts if not result.ran]
+    if waiting and (not report.ran or (strict and report.passed)):
+        reasons = "; ".join(sorted({str(result.why_not) for result in waiting}))
+        which = ", ".join(result.path for result in waiting) if report.ran else "none"
+        error = MissingRuntimeError(
+            f"{which} was not run here, and --strict asks for all: {reasons}"
+            if report.ran
+            else f"none of the artefacts can be run here: {reasons}"
+        )
         return console.finish_in_vain(report.to_json(), parity_table(report), error)
     console.finish(report.to_json(), parity_table(report))
     return 0 if report.passed else 1

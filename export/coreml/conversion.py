@@ -80,6 +80,8 @@ def export_coreml(
     if isinstance(source, Graph) and source.sha256 != graph.sha256:
         raise CoremlError(f"{file} was replaced since it was opened: open it again")
     require_expressible(model)
+    if isinstance(source, Graph):
+        graph = replace(graph, batch=source.batch)
     batch = batch_for(graph, single=image_input or labels is not None)
     require_arrays(graph, target)
     if image_input:

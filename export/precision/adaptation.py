@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
@@ -16,6 +17,7 @@ from edgerep.export.graph.normalisation import (
     prepend_normalisation_in_place,
 )
 from edgerep.export.graph.onnx_file import Graph, read_model
+from edgerep.export.graph.rebatching import close_batch_in_place, with_batch
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.half import convert_to_half
 
@@ -49,12 +51,22 @@ def adapt_onnx(
     *,
     precision: str = "fp32",
     preprocessing: Preprocessing = NO_PREPROCESSING,
+    batch: BatchProfile | None = None,
 ) -> Graph:
-    """Write another ONNX file from one that is there: in float16, with preprocessing, or both.
+    """Write another ONNX file from one: in float16, with preprocessing, for other batch sizes.
+
+    Args:
+        graph: The file that is there.
+        path: Of the file to write.
+        precision: "fp32" or "fp16".
+        preprocessing: What is put in front.
+        batch: Sizes for a graph that leaves its batch open; None for those it is made for. One
+            size closes it.
 
     Raises:
         OptionError: The precision is unknown, the graph is float16 and float32 was asked for,
-            `mean` or `std` has neither one number nor one per channel, or `path` is a folder.
+            `mean` or `std` has neither one number nor one per channel, the graph is for another
+            batch, or `path` is a folder.
         OnnxError: The graph cannot be read, has its preprocessing already, has no float32 image
             input for it, or has a weight that float16 cannot hold.
         OutputError: The file cannot be written.
@@ -71,6 +83,10 @@ def adapt_onnx(
             f"more of it can only be put into a graph without"
         )
     model = read_model(graph.path)
+    if batch is not None:
+        graph = with_batch(graph, batch)
+        if batch.is_static:
+            close_batch_in_place(model, batch.smallest)
     if graph.precision == "fp32":
         model = apply_precision(model, precision, preprocessing)
     elif not preprocessing.is_identity:

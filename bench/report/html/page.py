@@ -14,6 +14,7 @@ from edgerep.bench.report.html.sections import (
     fusion_section,
     parity_section,
     ran_section,
+    targets_section,
 )
 from edgerep.bench.report.html.style import STYLE
 from edgerep.bench.report.html.timing import bench_section, environment_section
@@ -26,7 +27,8 @@ def render_html(document: Fields) -> str:
         document: `title`, and any of: `deploy` (a deployment's JSON), `fuse`, `verify` and `bench`
             (the JSON of these commands), `artefacts` (list of {`path`, `kind`, `size_bytes`,
             `sha256`, `made_from`}), `accuracy` (list of {`form`, `runtime`, `precision`,
-            `correct`, `total`}). Sections that are absent or empty are left out.
+            `correct`, `total`}), `targets` and `failures` (lists of a deployment).
+            Sections that are absent or empty are left out.
     """
     title = str(document.get("title") or "edgerep report")
     fuse, verify, bench = (document.get(name) or {} for name in ("fuse", "verify", "bench"))
@@ -34,7 +36,9 @@ def render_html(document: Fields) -> str:
     artefacts = document.get("artefacts") or ()
     deploy = document.get("deploy") or {}
     environment = bench.get("environment") or {}
+    targets, failures = (document.get(name) or () for name in ("targets", "failures"))
     sections = [
+        targets_section(targets, failures) if targets or failures else None,
         fusion_section(fuse) if fuse else None,
         artefacts_section(artefacts) if artefacts else None,
         parity_section(verify) if verify else None,
@@ -56,7 +60,7 @@ def render_html(document: Fields) -> str:
         "main",
         tag("h1", title),
         tag("p", f"Measured {when}" if when else "", class_="lead"),
-        tag("div", *_tiles(fuse, verify, bench, accuracy), class_="tiles"),
+        tag("div", *_tiles(targets, fuse, verify, bench, accuracy), class_="tiles"),
         *sections,
         tag("footer", f"Made by edgerep {__version__} from JSON results; nothing was trimmed."),
     )
@@ -64,9 +68,22 @@ def render_html(document: Fields) -> str:
 
 
 def _tiles(
-    fuse: Fields, verify: Fields, bench: Fields, accuracy: Sequence[Fields]
+    targets: Sequence[Fields],
+    fuse: Fields,
+    verify: Fields,
+    bench: Fields,
+    accuracy: Sequence[Fields],
 ) -> Iterator[Markup]:
     """The answers a reader came for, before any table."""
+    if targets and any(one.get("state") != "made" for one in targets):
+        lacking = [one for one in targets if one.get("state") != "made"]
+        refused = any(one.get("state") == "refused" for one in lacking)
+        yield tile(
+            "Targets",
+            f"{len(targets) - len(lacking)} of {len(targets)} made",
+            "not made: " + ", ".join(str(one.get("path")) for one in lacking),
+            "bad" if refused else "wait",
+        )
     if blocks := fuse.get("blocks"):
         yield _fusion_tile(fuse, len(blocks))
     if results := verify.get("artefacts"):

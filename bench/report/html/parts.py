@@ -93,5 +93,10 @@ def words(name: object) -> str:
     return plain_name.replace("_", " ")
 
 
+def lines(text: object) -> Markup:
+    """A message as it was laid out, line by line."""
+    return tag("span", NONE if text is None else text, class_="lines")
+
+
 def code(text: object) -> Markup:
     return tag("code", NONE if text is None else text)

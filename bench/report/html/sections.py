@@ -13,6 +13,7 @@ from edgerep.bench.report.html.parts import (
     facts,
     folded,
     html_table,
+    lines,
     number,
     plain,
     section,
@@ -26,6 +27,31 @@ def deploy_section(deploy: Fields) -> Markup:
         "Deployment",
         "What was asked for, and what it was made from.",
         facts({words(name): plain(deploy[name]) for name in deploy if name != "schema"}),
+    )
+
+
+def targets_section(targets: Sequence[Fields], failures: Sequence[Fields]) -> Markup:
+    """What became of every target that was asked for, and of the stages after the making."""
+    kinds = {"made": "good", "refused": "bad", "missing": "wait"}
+    rows: list[tuple[object, ...]] = [
+        (
+            one.get("target", NONE),
+            one.get("precision", NONE),
+            tag("code", one.get("path", NONE), class_="whole"),
+            badge(str(one.get("state", NONE)), kinds.get(str(one.get("state")), "")),
+            lines(one.get("why")),
+        )
+        for one in targets
+    ]
+    rows += [
+        (one.get("stage", NONE), NONE, NONE, badge("failed", "bad"), lines(one.get("why")))
+        for one in failures
+    ]
+    return section(
+        "Targets",
+        "What was asked for, and what could be made of it. A refused target is one that this "
+        "network cannot go to exactly; a missing one needs a tool that is not installed here.",
+        html_table(("target", "precision", "file", "", "why not*"), rows),
     )
 
 

@@ -54,6 +54,8 @@ th { color: var(--faint); font-weight: 600; font-size: 12.5px; white-space: nowr
 tbody tr:last-child td { border-bottom: 0; }
 td.number, th.number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
+code.whole { white-space: nowrap; }
+.lines { white-space: pre-line; }
 td.wide { overflow-wrap: anywhere; min-width: 14em; }
 code { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   overflow-wrap: anywhere; }

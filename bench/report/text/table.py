@@ -1,29 +1,88 @@
-"""Plain-text tables."""
+"""Plain-text tables, as wide as the terminal at most."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 
+_GAP, _SMALL_GAP = 2, 1  # spaces between two columns, and where room is short
+_NARROW = (12, 8, 4)  # how far columns of words give way, one step after another
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """An aligned table: the first column to the left, columns of numbers to the right.
 
     A column is one of numbers when each of its cells, but for empty ones and dashes, begins with
     a digit, a sign or a dot.
+
+    Args:
+        headers: One for each column.
+        rows: As many cells each.
+        width: In characters; cells of words are broken into lines until the table fits, numbers
+            never are. If omitted, that of the terminal; without a terminal there is no limit.
     """
     cells = [tuple(headers), *(tuple(row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     right = [i > 0 and all(_numeric(row[i]) for row in rows) for i in range(len(headers))]
+    limit = terminal_width() if width is None else width
+    gap = _GAP
+    if limit is not None and sum(widths) + gap * (len(widths) - 1) > limit:
+        gap = _SMALL_GAP
+        numbers = [max((_width(row[i]) for row in rows), default=0) for i in range(len(headers))]
+        floor = [number if is_number else 0
+                 for number, is_number in zip(numbers, right, strict=True)]  # fmt: skip
+        widths = _fitted(widths, floor, limit - gap * (len(widths) - 1))
+    between = " " * gap
+    rule = between.join("-" * size for size in widths)
+    head, *body = (_lines(row, widths, right, between) for row in cells)
+    return "\n".join([*head, rule, *(line for lines in body for line in lines)])
 
-    def line(row: Sequence[str]) -> str:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        return "  ".join(parts).rstrip()
 
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
+def terminal_width() -> int | None:
+    """How wide stdout is where it is a terminal, or COLUMNS says so; None for no limit."""
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _fitted(widths: Sequence[int], floor: Sequence[int], room: int) -> list[int]:
+    """Widths that fit, the widest columns shortened first; too wide where nothing can give way."""
+    found = list(widths)
+    for narrow in _NARROW:
+        least = [max(low, min(size, narrow)) for low, size in zip(floor, widths, strict=True)]
+        while sum(found) > room:
+            spare = [i for i, size in enumerate(found) if size > least[i]]
+            if not spare:
+                break
+            found[max(spare, key=lambda i: found[i])] -= 1
+    return found
+
+
+def _lines(
+    row: Sequence[str], widths: Sequence[int], right: Sequence[bool], between: str
+) -> list[str]:
+    parts = [_broken(cell, size) for cell, size in zip(row, widths, strict=True)]
+    height = max(map(len, parts))
+    columns = [
+        [line.rjust(size) if to_right else line.ljust(size)
+         for line in (*part, *[""] * (height - len(part)))]
+        for part, size, to_right in zip(parts, widths, right, strict=True)
+    ]  # fmt: skip
+    return [between.join(line).rstrip() for line in zip(*columns, strict=True)]
+
+
+def _broken(cell: str, size: int) -> list[str]:
+    lines: list[str] = []
+    for line in cell.splitlines():
+        lines += textwrap.wrap(line, max(size, 1)) if len(line) > size else [line]
+    return lines or [""]
+
+
+def _width(cell: str) -> int:
+    return max(map(len, cell.splitlines()), default=0)
 
 
 def _numeric(cell: str) -> bool:

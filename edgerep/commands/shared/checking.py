@@ -87,6 +87,21 @@ def watched(console: Console) -> Callable[[str, int, int], None]:
     return watch
 
 
+def verdict(report: ParityReport | None) -> str:
+    """What the last line of a command that made something says of it: "; agrees", for example."""
+    if report is None:
+        return "; not compared"
+    waiting = [result for result in report.artefacts if not result.ran]
+    said = ""
+    if report.ran:
+        ran = [Path(result.path).name for result in report.artefacts if result.ran]
+        of = f" ({', '.join(ran)})" if waiting else ""
+        said = f"; agrees{of}" if report.passed else f"; DISAGREES{of}"
+    for result in waiting:
+        said += f"; {Path(result.path).name} was not run here: {result.why_not}"
+    return said
+
+
 def parity_code(report: ParityReport | None) -> int:
     """Exit code of a command that made something: 1 if an artefact that ran disagrees, else 0."""
     return 1 if report is not None and report.ran and not report.passed else 0

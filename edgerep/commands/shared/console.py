@@ -35,6 +35,7 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self._started = time.monotonic()
+        self._stderr = sys.stderr  # as the user has it; libraries are run with another one
         self._heartbeat = Heartbeat(self._line)
 
     def progress(self, stage: str, text: str) -> None:
@@ -84,8 +85,8 @@ class Console:
     def _line(self, stage: str, text: str) -> None:
         seconds = time.monotonic() - self._started
         line = f"{seconds:6.1f}s  {stage:<8} {text}"
-        colour = wants_colour(sys.stderr)
-        click.echo(coloured(line) if colour else line, err=True, color=colour)
+        colour = wants_colour(self._stderr)
+        click.echo(coloured(line) if colour else line, file=self._stderr, color=colour)
 
 
 def console_options(command: F) -> F:

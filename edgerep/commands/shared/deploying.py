@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
 
+from edgerep.artefacts.artefact import Artefact
+from edgerep.artefacts.kinds import PACKAGE_SUFFIX
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.timing.cases import BenchResult
@@ -17,67 +20,117 @@ from edgerep.commands.shared.deployment import Deployment
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.commands.shared.stages import describe_engine, describe_graph, forms_of
 from edgerep.data.samples import Images, require_fitting
-from edgerep.errors import MissingRuntimeError
+from edgerep.errors import EdgerepError, MissingDependencyError, OptionError, OutputError
 from edgerep.export.engine.building import build_engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 
+_SUFFIXES = {"onnx": ".onnx", "engine": ".engine", "coreml": PACKAGE_SUFFIX}
+# What is wrong with the call or the disk, not with a target.
+_NO_REFUSAL = (OptionError, OutputError)
 
-def make_artefacts(
+
+def make_targets(
     deployment: Deployment,
     fused: Fused,
     wanted: GraphOptions,
     precision: str,
+    targets: Collection[str],
+    *,
     runtime: str,
-    target: str,
+    coreml_target: str,
     console: Console,
 ) -> None:
-    """Make one graph, and one engine and one package from it, where their tools are installed."""
-    folder = deployment.folder
-    with deployment.stage(f"onnx {precision}"):
-        graph = export_onnx(
-            fused,
-            folder / f"model.{precision}.onnx",
-            precision=precision,
-            batch=wanted.batch,
-            size=wanted.size,
-            input_shapes=wanted.input_shapes,
-            preprocessing=wanted.preprocessing,
-        )
-    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
-    deployment.artefacts.append(graph)
-    with deployment.stage(f"engine {precision}"):
+    """Make one graph, and one engine and one package from it; what is refused becomes a row.
+
+    Args:
+        deployment: Told what was made and what was not.
+        fused: The network.
+        wanted: Shapes, batch and preprocessing of the graph.
+        precision: Of the graph.
+        targets: Some of "onnx", "engine" and "coreml"; without "onnx" the graph is not kept.
+        runtime: For the engine.
+        coreml_target: For the package: the oldest system it has to run on.
+        console: Told what happens.
+
+    Raises:
+        OptionError, OutputError: An option is wrong in itself, or a file cannot be written.
+    """
+    paths = {
+        target: deployment.folder / f"model.{precision}{suffix}"
+        for target, suffix in _SUFFIXES.items()
+    }
+    with tempfile.TemporaryDirectory(prefix="edgerep-") as scratch:
+        place = paths["onnx"] if "onnx" in targets else Path(scratch) / paths["onnx"].name
         try:
-            engine = build_engine(graph, folder / f"model.{precision}.engine", runtime=runtime)
-        except MissingRuntimeError as error:
-            deployment.skip(console, "engine", f"model.{precision}.engine", str(error))
-        else:
-            deployment.artefacts.append(engine)
-            console.progress("engine", f"{engine.path.name}: {describe_engine(engine)}")
-    with deployment.stage(f"coreml {precision}"):
-        _make_package(deployment, graph, precision, target, console)
+            with deployment.stage(f"onnx {precision}"):
+                graph = _graph(fused, place, precision, wanted, console)
+        except _NO_REFUSAL:
+            raise
+        except EdgerepError as error:
+            for target in targets:
+                deployment.not_made(console, target, precision, paths[target], error)
+            return
+        if "onnx" in targets:
+            deployment.made(graph, "onnx", precision)
+        for target in ("engine", "coreml"):
+            if target not in targets:
+                continue
+            try:
+                with deployment.stage(f"{target} {precision}"):
+                    if target == "engine":
+                        artefact: Artefact = _engine(graph, paths[target], runtime, console)
+                    else:
+                        artefact = _package(graph, paths[target], coreml_target, console)
+            except _NO_REFUSAL:
+                raise
+            except EdgerepError as error:
+                deployment.not_made(console, target, precision, paths[target], error)
+            else:
+                deployment.made(artefact, target, precision)
 
 
-def _make_package(
-    deployment: Deployment, graph: Graph, precision: str, target: str, console: Console
-) -> None:
-    path = deployment.folder / f"model.{precision}.mlpackage"
+def _graph(
+    fused: Fused, path: Path, precision: str, wanted: GraphOptions, console: Console
+) -> Graph:
+    console.doing("onnx", f"exporting {path.name}")
+    graph = export_onnx(
+        fused,
+        path,
+        precision=precision,
+        batch=wanted.batch,
+        size=wanted.size,
+        input_shapes=wanted.input_shapes,
+        preprocessing=wanted.preprocessing,
+    )
+    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
+    return graph
+
+
+def _engine(graph: Graph, path: Path, runtime: str, console: Console) -> Artefact:
+    console.doing("engine", f"building {path.name}")
+    engine = build_engine(graph, path, runtime=runtime)
+    console.progress("engine", f"{path.name}: {describe_engine(engine)}")
+    return engine
+
+
+def _package(graph: Graph, path: Path, target: str, console: Console) -> Artefact:
     if importlib.util.find_spec("coremltools") is None:
-        why = "coremltools is not installed: pip install 'edgerep[coreml]'"
-        deployment.skip(console, "coreml", path.name, why)
-        return
+        raise MissingDependencyError("coremltools", "coreml")
+    console.doing("coreml", f"converting {path.name}")
     from edgerep.export.coreml.conversion import export_coreml
 
     package = export_coreml(graph, path, target=target)
-    deployment.artefacts.append(package)
     console.progress("coreml", f"{path.name}: {package.precision}, {package.target}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
+    return package
 
 
 def accuracies_of(
     model: nn.Module, fused: Fused, deployment: Deployment, images: Images, wanted: GraphOptions
 ) -> list[Accuracy]:
+    """Accuracy of the network, of what it was fused to, and of each artefact that runs here."""
     found = [
         module_accuracy(model, images, wanted.preprocessing, form="unfused"),
         module_accuracy(fused.module, images, wanted.preprocessing, form="fused"),
@@ -97,10 +150,14 @@ def time_all(
     rounds: int,
     console: Console,
 ) -> BenchResult:
+    """Time the network, its graphs of every form, and the engines and packages that were made."""
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
         devices = [made for made in deployment.artefacts if not isinstance(made, Graph)]
+        console.doing("bench", "exporting the forms that are timed")
+        forms = forms_of(model, fused, Path(folder), wanted)
+        console.rest()  # a thread that speaks would be timed too
         return run_bench(
-            [*forms_of(model, fused, Path(folder), wanted), *(made.path for made in devices)],
+            [*forms, *(made.path for made in devices)],
             batch=sorted({wanted.batch.smallest, wanted.batch.optimum}),
             rounds=rounds,
             size=wanted.size,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
+from edgerep.commands.shared.suggestions import did_you_mean
 from edgerep.errors import OptionError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from edgerep.networks.interface import InputShapes
+
+TARGETS = ("onnx", "engine", "coreml")  # of `deploy`, in the order of making
 
 
 class SourceType(click.ParamType[str]):
@@ -85,6 +88,23 @@ class InputShapeType(click.ParamType[tuple[str | None, tuple[int, ...]]]):
                 ctx,
             )
         return (name or None), tuple(map(int, parts))
+
+
+class TargetsType(click.ParamType[tuple[str, ...]]):
+    """Targets of `deploy` with commas between them."""
+
+    name = "targets"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip().lower() for part in str(value).split(","))
+        if unknown := [name for name in names if name not in TARGETS]:
+            hint = did_you_mean(unknown[0], TARGETS)
+            self.fail(f"{unknown[0]!r} is none of {', '.join(TARGETS)}{hint}", param, ctx)
+        return names
 
 
 class NumbersType(click.ParamType[tuple[float, ...]]):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgerep.artefacts.kinds import PRECISIONS, RUNTIMES
+from edgerep.artefacts.kinds import COREML_TARGETS, PRECISIONS, RUNTIMES
 from edgerep.commands.shared.option_values import (
     BatchType,
     InputShapeType,
@@ -37,6 +37,13 @@ def runtime_option(help: str) -> Callable[[F], F]:
     return click.option(
         "--runtime", type=click.Choice(("auto", *RUNTIMES)), default="auto", show_default=True,
         help=help,
+    )  # fmt: skip
+
+
+def coreml_target_option(help: str) -> Callable[[F], F]:
+    return click.option(
+        "--target", type=click.Choice(COREML_TARGETS, case_sensitive=False), default="iOS16",
+        show_default=True, help=f"{help}; iOS16 stands for macOS 13 too.",
     )  # fmt: skip
 
 

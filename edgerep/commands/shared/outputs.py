@@ -53,3 +53,15 @@ def require_output(
         if given is not None and Path(given).resolve() == place:
             raise OptionError(f"{output} is read by this command and cannot be its output too")
     require_writable(output, folder=folder)
+
+
+def require_folder(output: Path) -> None:
+    """Refuse a folder that cannot be made or written into.
+
+    Raises:
+        OptionError: There is a file of this name.
+        OutputError: The folder cannot be created or written to.
+    """
+    if output.exists() and not output.is_dir():
+        raise OptionError(f"{output} is a file: give a folder to write into")
+    require_writable(output / "deploy.json")

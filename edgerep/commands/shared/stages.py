@@ -17,10 +17,10 @@ from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.commands.shared.outputs import require_suffix
-from edgerep.errors import OptionError
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph
+from edgerep.export.graph.rebatching import with_batch
 from edgerep.export.precision.adaptation import adapt_onnx
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
@@ -86,6 +86,7 @@ def make_graph(
     precision: str | None,
     console: Console,
     unfused: bool = False,
+    rewrite: bool = False,
 ) -> MadeGraph:
     """The ONNX graph of a source, fused unless `unfused`; an ONNX file that fits is taken as it is.
 
@@ -96,14 +97,15 @@ def make_graph(
         precision: "fp32" or "fp16"; None for float32, or for what an ONNX file has already.
         console: Told what happens.
         unfused: Export the network with its branches and BatchNorms.
+        rewrite: Write an ONNX file to `path` also where it is what was asked for already.
 
     Raises:
-        EdgerepError: The source cannot be read, fused or exported; OptionError where an option is
-            not for an ONNX file.
+        EdgerepError: The source cannot be read, fused or exported; OptionError where an ONNX file
+            is for another batch.
     """
     if kind_of(source) == "onnx":
         file = Path(source)
-        return MadeGraph(_graph_of_onnx(file, path, wanted, precision, console, unfused), file)
+        return MadeGraph(_graph_of_onnx(file, path, wanted, precision, console, rewrite), file)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     graph = export_onnx(
         model if unfused else fuse_network(model, wanted, console),
@@ -124,18 +126,25 @@ def _graph_of_onnx(
     wanted: GraphOptions,
     precision: str | None,
     console: Console,
-    unfused: bool,
+    rewrite: bool,
 ) -> Graph:
-    if unfused:
-        raise OptionError(f"{source} is an ONNX file: it is exported already, as it stands")
-    if wanted.model is not None or wanted.input_shapes is not None:
-        raise OptionError(f"{source} is an ONNX file: --model and --input-shape are for networks")
     graph = open_graph(source)
+    batch = wanted.batch if "--batch" in wanted.given else None
+    if batch is not None:
+        graph = with_batch(graph, batch)
+    elif graph.batch.is_static and any(spec.shape[:1] == (None,) for spec in graph.inputs):
+        console.progress("onnx", f"{source.name} leaves its batch open; it is taken for "
+                         f"{graph.batch} until --batch says more, such as 1:8:32")  # fmt: skip
     console.progress("onnx", f"{source.name}: {describe_graph(graph)}")
-    if wanted.preprocessing.is_identity and precision in (None, graph.precision):
+    same = wanted.preprocessing.is_identity and precision in (None, graph.precision)
+    if same and not rewrite:
         return graph
     graph = adapt_onnx(
-        graph, path, precision=precision or graph.precision, preprocessing=wanted.preprocessing
+        graph,
+        path,
+        precision=precision or graph.precision,
+        preprocessing=wanted.preprocessing,
+        batch=batch,
     )
     console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
     return graph
