@@ -61,8 +61,8 @@ def answered(
     def answer(start: int) -> Answers:
         rows = probes.block(start, min(start + _ROWS_AT_ONCE, len(probes)))
         finish = _softmax if runnable.probabilities else _as_they_are
-        truth = tuple(map(finish, reference.outputs64(rows, runnable.preprocessing)))
-        narrow = tuple(map(finish, reference.outputs32(rows, runnable.preprocessing)))
+        exact, single = reference.answers(rows, runnable.preprocessing)
+        truth, narrow = tuple(map(finish, exact)), tuple(map(finish, single))
         _require_finite(truth, reference, runnable)
         watch(start + len(rows[0]))
         return Answers(start, rows, truth, narrow)

@@ -23,7 +23,7 @@ from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
-from edgerep.errors import EdgerepError
+from edgerep.errors import EdgerepError, NetworkError
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,7 @@ def compare_together(
             reference, runnables[0], probes, lambda done: watch("reference", done, len(probes))
         )
         for answers in blocks:
+            _require_no_mixing(reference, runnables, plans)
             tallies = tallies or [_tally(truth) for truth in answers.truth]
             for tally, truth, narrow in zip(
                 tallies, answers.truth, answers.own_float32, strict=True
@@ -90,6 +91,15 @@ def compare_together(
         _result(runnable, said[at], probes, tallies, [(at, size) for size in plans[at].sizes])
         for at, runnable in enumerate(runnables)
     ]
+
+
+def _require_no_mixing(
+    reference: Reference | OnnxReference, runnables: Sequence[Runnable], plans: Sequence[BatchPlan]
+) -> None:
+    """Refuse batches of several samples where a sample's answer depends on the others."""
+    for runnable, plan in zip(runnables, plans, strict=True):
+        if reference.mixes and max(plan.sizes) > 1:
+            raise NetworkError(f"{runnable.title} cannot be compared: {reference.mixes}")
 
 
 def _tally(truth: Array) -> OutputTally:

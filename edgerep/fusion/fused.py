@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edgerep.errors import FusionError
+from edgerep.errors import FusionError, NetworkError
 from edgerep.fusion.building import build
 from edgerep.fusion.checking_runs import checking_runs
 from edgerep.fusion.proof.certificate import Certificate
@@ -18,6 +18,7 @@ from edgerep.fusion.regions.analysis import analyse
 from edgerep.fusion.regions.placement import placed_sites
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of
+from edgerep.torch_modules.chance import RandomStates, chance_in
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
@@ -63,6 +64,7 @@ def fuse(
     Raises:
         FusionError: The model is in training mode, or a fused site or the fused network differs
             from the unfused one; the message names it.
+        NetworkError: The network draws random numbers, so that it is no function of its input.
         OptionError: The network does not run on any image that was tried: give `inputs`.
     """
     _refuse_training_mode(model)
@@ -72,7 +74,11 @@ def fuse(
             examples = example_inputs(tree)
         else:
             examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-        runs = checking_runs(tree, examples)
+        with RandomStates() as states:
+            runs = checking_runs(tree, examples)
+            drawn = states.have_moved
+        if drawn and (why := chance_in(tree, examples)):
+            raise NetworkError(why)
         analysis = analyse(tree, runs)
     # Outside: what is garbage by now is collected before the fused weights need memory.
     built = build(shared_copy(model), placed_sites(analysis))

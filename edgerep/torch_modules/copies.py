@@ -95,7 +95,10 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def state_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what a network's own code writes to it inside the block: caches, counters, buffers."""
+    """Undo what a network's own code writes to it inside the block: caches, counters, buffers.
+
+    Parameters are not among them: no `forward` writes into those without calling itself training.
+    """
     before = [(part, dict(vars(part))) for part in parts_of(module)]
     tables = [
         (value, value.copy())
@@ -105,9 +108,10 @@ def state_kept(module: nn.Module) -> Iterator[None]:
     ]
     counts = [
         (buffer, buffer.clone())
-        for part, _ in before
+        for part, state in before
         if not type(part).__module__.startswith("torch.nn.")  # torch's own leave them in eval mode
-        for buffer in part.buffers(recurse=False)
+        for buffer in (*part._buffers.values(), *state.values())  # a plain attribute is one too
+        if isinstance(buffer, Tensor)
         if torch.is_inference_mode_enabled() or not buffer.is_inference()  # else nobody may write
     ]
     try:

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import onnx
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import OptionError
+from edgerep.errors import NetworkError, OptionError
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
 from edgerep.export.graph.onnx_file import Graph
@@ -25,6 +25,7 @@ from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
 from edgerep.networks.network import form_of, origin_entry
 from edgerep.networks.repvgg import RepVGG
+from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
 OPSETS = (17, 18, 19, 20)  # that `convert_opset` was tried with
@@ -69,6 +70,8 @@ def export_onnx(
         opset: Version of ONNX's own operators, one of `OPSETS`.
 
     Raises:
+        NetworkError: The network draws random numbers, or a BatchNorm uses the statistics of a
+            batch that may be larger than 1.
         OnnxError: The network cannot be exported; float16 cannot hold a weight; the graph is larger
             than 2 GiB; or the graph is not what was promised: a fused RepVGG has one Conv per
             block and no BatchNormalization, any other fused network as many convolutions as it
@@ -99,6 +102,7 @@ def export_onnx(
     # A dynamic batch is traced with 2: torch.export takes 0 and 1 for constants.
     count = profile.smallest if profile.is_static else 2
     examples = example_inputs(module, [(count, *spec.shape) for spec in interface])
+    _require_function(module, examples, profile)
     norms = any(isinstance(part, _BatchNorm) for part in module.modules())
     form = "fused" if isinstance(source, Fused) else form_of(module)
     if form == "unfused" and fold_batchnorm:
@@ -148,6 +152,18 @@ def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
 def _refuse_training_mode(module: nn.Module) -> None:
     training = [name or type(module).__name__ for name, m in module.named_modules() if m.training]
     _require(not training, f"{', '.join(training[:3])} in training mode: call .eval() first")
+
+
+def _require_function(module: nn.Module, examples: Sequence[Tensor], profile: BatchProfile) -> None:
+    """Refuse a network whose answers depend on chance, or by its BatchNorms on its batch."""
+    try:
+        why, norms = chance_in(module, examples), batch_statistics_in(module, examples)
+    except Exception:  # the user's own code does not run: the exporter says where
+        return
+    if why:
+        raise NetworkError(why)
+    if norms and profile.largest > 1:  # the statistics of one image are a function of it
+        raise NetworkError(mixing(type(module).__name__, norms))
 
 
 def _require(condition: bool, message: str) -> None:

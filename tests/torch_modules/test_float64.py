@@ -69,5 +69,6 @@ def test_it_computes_what_the_float64_copy_does(
 def test_narrow_results_of_constants_are_widened_before_use() -> None:
     third = torch.tensor(1.0) / 3
     with Float64Arithmetic():
-        assert (third * 3).dtype == torch.float64
-        assert (torch.ones(2, dtype=torch.int64) + 1).dtype == torch.int64
+        real, whole = third * 3, torch.ones(2, dtype=torch.int64) + 1
+    assert real.dtype == torch.float64
+    assert whole.dtype == torch.int64

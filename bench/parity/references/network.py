@@ -20,9 +20,12 @@ from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.interface import flat_outputs
 from edgerep.networks.network import origin_of
+from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.float64 import Float64Arithmetic
+from edgerep.torch_modules.float64_check import SUSPICIOUS, fault_of_float64
 
+_SAME_ALONE = 1e-7  # of a sample's norm in float64; mixing shows at 1e-3 and more
 _SAMPLES_AT_ONCE = 8  # of the batch; bounds the memory of the float64 activations
 
 
@@ -32,6 +35,8 @@ class Reference:
     Attributes:
         kind: "network"; that of an `OnnxReference` is "onnx".
         name: For reports: the file, the architecture, or the module's class.
+        mixes: Why a sample's answers depend on the rest of its batch, once `answers` was called;
+            None where they do not. Such a network is run sample by sample.
 
     Raises:
         CheckpointError: The checkpoint is unreadable, unsafe, or not a complete network.
@@ -51,6 +56,43 @@ class Reference:
             )
         origin = origin_of(self._module)
         self.name = origin.source if origin else type(self._module).__name__
+        self._at_once: int | None = None  # samples; None until the network was looked at
+        self.mixes: str | None = None
+
+    def answers(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """What `outputs64` and `outputs32` give, once it is clear that both are the network.
+
+        The first call also looks whether the network is a function of its inputs at all: that it
+        draws no random numbers, uses no batch statistics, and whether it mixes samples otherwise.
+
+        Args:
+            inputs: As for `outputs64`.
+            preprocessing: As for `outputs64`.
+
+        Raises:
+            NetworkError: As for `outputs64`; its answers are random, or use batch statistics, each
+                named by module and line; or its float64 run
+                parts from its float32 run further than rounding explains: then the reference has
+                failed, and says nothing about any artefact.
+            OptionError: As for `outputs64`.
+        """
+        if self._at_once is None:
+            self._require_function([array[:2] for array in inputs], preprocessing)
+        truth = self.outputs64(inputs, preprocessing)
+        own = self.outputs32(inputs, preprocessing)
+        worst = _sample_that_parts(truth, own)
+        if worst is not None:
+            batch = _tensors([a[worst : worst + 1] for a in inputs], preprocessing, np.float32)
+            if fault := fault_of_float64(self._module, batch):
+                raise NetworkError(
+                    f"edgerep's float64 run of {self.name} is not the network: {fault}. Nothing "
+                    f"can be compared with it, so nothing was. Let `forward` compute with torch's "
+                    f"tensors alone (no numpy in between, no bits read as another type), or "
+                    f"compare with an ONNX file of the network as the reference"
+                )
+        return truth, own
 
     def outputs64(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
@@ -83,18 +125,28 @@ class Reference:
     def _run(
         self, inputs: Sequence[Array], preprocessing: Preprocessing, dtype: np.dtype[Any]
     ) -> tuple[Array, ...]:
-        if not preprocessing.is_identity:
-            inputs = [preprocessing.apply(array) for array in inputs]
-        inputs = [
-            array.astype(dtype if array.dtype.kind == "f" else array.dtype) for array in inputs
-        ]
+        count = self._at_once or _SAMPLES_AT_ONCE
         parts = []
         exact = Float64Arithmetic() if dtype == np.float64 else contextlib.nullcontext()
-        with state_kept(self._module), torch.inference_mode(), exact:
-            for start in range(0, len(inputs[0]), _SAMPLES_AT_ONCE):
-                batch = [torch.from_numpy(a[start : start + _SAMPLES_AT_ONCE]) for a in inputs]
-                parts.append(self._outputs(batch))
+        with state_kept(self._module), torch.no_grad(), exact:
+            for start in range(0, len(inputs[0]), count):
+                some = [array[start : start + count] for array in inputs]
+                parts.append(self._outputs(_tensors(some, preprocessing, dtype)))
         return tuple(np.concatenate(output) for output in zip(*parts, strict=True))
+
+    def _require_function(self, two: Sequence[Array], preprocessing: Preprocessing) -> None:
+        """Refuse a network whose answers are random; note whether it mixes two samples."""
+        pair = self.outputs64(two, preprocessing)
+        batch = _tensors(two, preprocessing, np.float32)
+        if why := chance_in(self._module, batch):
+            raise NetworkError(why)
+        if norms := batch_statistics_in(self._module, batch):
+            raise NetworkError(f"nothing was compared: {mixing(self.name, norms)}")
+        alone = self.outputs64([array[:1] for array in two], preprocessing)
+        self._at_once = _SAMPLES_AT_ONCE
+        if any(map(_is_another, pair, alone)):
+            self._at_once = 1
+            self.mixes = mixing(self.name, ())
 
     def _outputs(self, batch: Sequence[Tensor]) -> list[Array]:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in batch)
@@ -116,7 +168,38 @@ class Reference:
                 f"cannot be compared sample by sample: {', '.join(wrong)}; let `forward` return "
                 f"[N, ...] each"
             )
-        return [output.numpy() for output in outputs]
+        return [output.detach().numpy() for output in outputs]
+
+
+def _tensors(inputs: Sequence[Array], preprocessing: Preprocessing, dtype: Any) -> list[Tensor]:
+    """Inputs as the network takes them, those of floating type as `dtype`."""
+    if not preprocessing.is_identity:
+        inputs = [preprocessing.apply(array) for array in inputs]
+    typed = [a.astype(dtype if a.dtype.kind == "f" else a.dtype) for a in inputs]
+    return [torch.from_numpy(array) for array in typed]
+
+
+def _sample_that_parts(truth: Sequence[Array], own: Sequence[Array]) -> int | None:
+    """The sample whose float32 outputs are furthest off, if that is suspiciously far."""
+    worst, at = SUSPICIOUS, None
+    for wanted, found in zip(truth, own, strict=True):
+        if wanted.dtype.kind != "f" or not wanted.size:
+            continue
+        error, scale = (np.linalg.norm(x.reshape(len(x), -1).astype(float), axis=1)
+                        for x in (found - wanted, wanted))  # fmt: skip
+        relative = np.divide(error, scale, where=scale > 0, out=error)
+        index = int(np.nan_to_num(relative).argmax())
+        if relative[index] > worst:
+            worst, at = float(relative[index]), index
+    return at
+
+
+def _is_another(pair: Array, alone: Array) -> bool:
+    """Whether a sample's float64 output beside another is not that of the sample alone."""
+    if pair.dtype.kind != "f":
+        return not np.array_equal(pair[:1], alone)
+    error, scale = np.linalg.norm(pair[:1] - alone), np.linalg.norm(alone)
+    return bool(error > _SAME_ALONE * scale)
 
 
 def open_reference(

@@ -51,8 +51,19 @@ class OnnxReference:
             )
         (self._input,) = graph.inputs
         self._preprocessing = preprocessing_from(graph.options)
+        self.mixes: str | None = None  # a file of a fixed batch is evaluated at that batch
         _refuse_unknown(self._model, self._path)
         self._evaluator64 = self._evaluator("float64")
+
+    def answers(
+        self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """What `outputs64` and `outputs32` give.
+
+        Raises:
+            EdgerepError, OnnxError: As for `outputs64`.
+        """
+        return self.outputs64(inputs, preprocessing), self.outputs32(inputs, preprocessing)
 
     def outputs64(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgerep.errors import FusionError, first_line
 from edgerep.fusion.operators.reading import has_hooks
-from edgerep.fusion.proof.certificate import Certificate
+from edgerep.fusion.proof.certificate import Certificate, NetworkCertificate
 from edgerep.fusion.proof.comparison import (
     certify_network,
     certify_site,
@@ -20,6 +20,7 @@ from edgerep.fusion.proof.exact_layer import ExactLayer, Probed, probed
 from edgerep.fusion.proof.probes import first_probes, probe
 from edgerep.fusion.regions.placement import Placed
 from edgerep.networks.network import origin_of, title_of
+from edgerep.torch_modules.float64_check import SUSPICIOUS, fault_of_float64
 from edgerep.torch_modules.layer_kinds import BATCHNORMS
 from edgerep.torch_modules.runs import Run, observe
 from edgerep.torch_modules.shared_passes import SharedPasses
@@ -45,7 +46,8 @@ def certify_fusion(
         unfused: A run of the network as it was trained.
 
     Raises:
-        FusionError: A site or the network differs from what it was by more than its bound.
+        FusionError: A site or the network differs from what it was by more than its bound, or the
+            float64 run was not the network.
     """
     inputs, passes = unfused.inputs, SharedPasses()
     first = {p.site.name: first_probes(p, passes) for p in placed}
@@ -73,6 +75,7 @@ def certify_fusion(
         blocks.append(certify_site(one.site, truths.outputs, folds[name]))
     fused = observe(module, inputs)
     network = certify_network(type(model).__name__, truth, folded, unfused, fused)
+    _require_truth(model, network, inputs)
     origin = origin_of(model)
     norms = [part for part in model.modules() if isinstance(part, BATCHNORMS)]
     return Certificate(
@@ -89,6 +92,18 @@ def certify_fusion(
         left_unfused=tuple(left),
         notes=(*_parted_ties(model, placed), *_lost_hooks(model, module)),
     )
+
+
+def _require_truth(model: nn.Module, network: NetworkCertificate, inputs: Sequence[Tensor]) -> None:
+    """Refuse to certify by a float64 run that was not the network, as its own run shows."""
+    if network.unfused_float32_rel <= SUSPICIOUS:
+        return
+    if fault := fault_of_float64(model, inputs):
+        raise FusionError(
+            f"edgerep's float64 run of {type(model).__name__} is not the network: {fault}. There "
+            f"is nothing to certify by; fuse without a certificate (`certify=False`), or let "
+            f"`forward` compute with torch's tensors alone"
+        )
 
 
 def _parted_ties(model: nn.Module, placed: Sequence[Placed]) -> list[str]:

@@ -139,7 +139,7 @@ def test_outputs_without_the_batch_first_are_refused() -> None:
 
 def test_a_network_that_fails_says_on_what(graph: Graph) -> None:
     with pytest.raises(
-        NetworkError, match=r"does not run on inputs \[8, 3, 8, 6\], \[8, 1, 8, 6\]"
+        NetworkError, match=r"does not run on inputs \[2, 3, 8, 6\], \[2, 1, 8, 6\]"
     ):
         edgerep.verify(nn.Conv2d(3, 4, 1).eval(), [graph])
 
