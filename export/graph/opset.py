@@ -10,7 +10,7 @@ from edgerep.errors import OnnxError
 
 # onnx's converter does not take these two below opset 18; `_hide` does what they need.
 _BY_HAND = ("Split", "Pad")
-_HIDDEN = "edgerep.hidden"  # a domain whose operators the converter passes by
+HIDDEN_DOMAIN = "edgerep.hidden"  # a domain whose operators the converter passes by
 
 
 def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -30,7 +30,7 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     if going_down:
         converted.ir_version = 8  # what opset 17 came with; old parsers look at it
         _tidy_reductions(converted)
-        _show(converted)
+        show_hidden(converted)
     return converted
 
 
@@ -57,20 +57,21 @@ def _hide(model: onnx.ModelProto) -> None:
         elif node.op_type == "Pad" and len(node.input) > 3 and node.input[3]:
             refused.append(f"{node.name}: Pad with axes")
         if node.op_type in _BY_HAND:
-            node.domain = _HIDDEN
+            node.domain = HIDDEN_DOMAIN
     if refused:
         raise OnnxError(
             "the graph cannot be written below opset 18:" + "".join(f"\n  {r}" for r in refused)
         )
-    if any(node.domain == _HIDDEN for node in graph.node):
-        model.opset_import.append(helper.make_opsetid(_HIDDEN, 1))
+    if any(node.domain == HIDDEN_DOMAIN for node in graph.node):
+        model.opset_import.append(helper.make_opsetid(HIDDEN_DOMAIN, 1))
 
 
-def _show(model: onnx.ModelProto) -> None:
+def show_hidden(model: onnx.ModelProto) -> None:
+    """Put the nodes that were moved to `HIDDEN_DOMAIN` back among ONNX's own."""
     for node in model.graph.node:
-        if node.domain == _HIDDEN:
+        if node.domain == HIDDEN_DOMAIN:
             node.domain = ""
-    kept = [entry for entry in model.opset_import if entry.domain != _HIDDEN]
+    kept = [entry for entry in model.opset_import if entry.domain != HIDDEN_DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(kept)
 
