@@ -26,9 +26,16 @@ from edgerep.export.coreml.checks import (
     shape_text,
 )
 from edgerep.export.coreml.package import NOTE_KEY, Package, open_package
-from edgerep.export.coreml.program import BuiltProgram, build_program, require_expressible
+from edgerep.export.coreml.program import (
+    OPSETS,
+    BuiltProgram,
+    build_program,
+    require_expressible,
+)
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
+from edgerep.export.graph.index import opset_of
 from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
+from edgerep.export.graph.raising import OLDEST_OPSET, raise_opset
 
 # coremltools' other passes fold and reorder arithmetic. The graph was compared with the network
 # as it is, so the package computes the graph as it is.
@@ -79,6 +86,8 @@ def export_coreml(
     graph = describe_model(model, file)
     if isinstance(source, Graph) and source.sha256 != graph.sha256:
         raise CoremlError(f"{file} was replaced since it was opened: open it again")
+    if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
+        model = raise_opset(model)
     require_expressible(model)
     if isinstance(source, Graph):
         graph = replace(graph, batch=source.batch)

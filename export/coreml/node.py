@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.quiet_coremltools import types
+from edgerep.export.coreml.refusals import NodeRefusedError, Refusal
 
 Array: TypeAlias = NDArray[Any]
 Var: TypeAlias = Any  # coremltools' value in a program; coremltools is untyped
-_DATA_TYPES = ("float32", "float16", "int32")  # element types that a MIL operand can have
+_DATA_TYPES = ("float32", "float16", "int32", "bool")  # element types that an operand can have
+
+
+def _no_images() -> Var:
+    raise CoremlError("the graph has no open batch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,8 @@ class OnnxNode:
             that depend on the batch (`edgerep.export.coreml.sizes`), None for an absent input.
         attributes: As written in the file; the function that emits the node knows the defaults.
         outputs: How many outputs it has.
+        images: Emits, at the first call, the number of images of an open batch, int32 [1].
+        source: The line of the user's code that it comes from, for messages; "" if unknown.
     """
 
     operator: str
@@ -41,6 +48,8 @@ class OnnxNode:
     inputs: tuple[Any, ...]
     attributes: Mapping[str, Any]
     outputs: int = 1
+    images: Callable[[], Var] = _no_images
+    source: str = ""
 
     def get(self, attribute: str, default: Any) -> Any:
         return self.attributes.get(attribute, default)
@@ -53,12 +62,17 @@ class OnnxNode:
         return isinstance(value, np.ndarray) and value.dtype != object
 
     def data(self, index: int) -> Any:
-        """Input `index` as an operand: a `Var`, or the constant with its bits untouched."""
+        """Input `index` as an operand: a `Var`, or the constant with its bits untouched.
+
+        Whole numbers are of 32 bits in MIL; a constant of 64 becomes one where its numbers fit.
+        """
         value = self.inputs[index]
         if not isinstance(value, np.ndarray):
             return value
         if value.dtype == object:
             self.refuse(f"its input {index} is computed from the number of images")
+        if value.dtype.kind in "iu" and value.size and _fits_int32(value):
+            value = value.astype(np.int32)
         if value.dtype.name not in _DATA_TYPES:
             self.refuse(f"its input {index} is a constant of {value.dtype}, which MIL cannot hold")
         return value[()] if value.ndim == 0 else value
@@ -107,9 +121,7 @@ class OnnxNode:
             self.refuse(f"`{attribute}` is {found}; Core ML can only do {value}")
 
     def refuse(self, reason: str) -> NoReturn:
-        raise CoremlError(
-            f"node `{self.name}` ({self.operator}) cannot be expressed exactly in Core ML: {reason}"
-        )
+        raise NodeRefusedError(Refusal(self.operator, self.name, self.source, reason))
 
 
 def is_whole(operand: Any) -> bool:
@@ -117,6 +129,11 @@ def is_whole(operand: Any) -> bool:
     if isinstance(operand, (np.ndarray, np.generic)):
         return np.issubdtype(operand.dtype, np.integer)
     return bool(types.is_int(operand.dtype))
+
+
+def _fits_int32(array: Array) -> bool:
+    limits = np.iinfo(np.int32)
+    return bool(limits.min <= int(array.min()) and int(array.max()) <= limits.max)
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:

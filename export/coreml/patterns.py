@@ -1,10 +1,11 @@
-"""What ONNX spells out in steps and MIL has as one operation: GELU, SiLU, a linear layer.
+"""What ONNX spells out in steps and MIL has as one: GELU, SiLU, a linear layer, pixel unshuffle.
 
 GELU is an ONNX operator only from opset 20 and SiLU only from 24, so exporters write both in
-steps; a linear layer on more than two dimensions is a MatMul and an Add in every opset. Here all
-three are found, by structure and by the value of each constant, and nothing is taken that is not
-exactly x * Phi(x), its approximation by tanh, x * sigmoid(x) or x @ weight + bias. coremltools'
-PyTorch front end writes the same operations for them.
+steps; a linear layer on more than two dimensions is a MatMul and an Add in every opset, and pixel
+unshuffle goes through six dimensions, of which Core ML has five. Here all are found, by structure
+and by the value of each constant, and nothing is taken that is not exactly x * Phi(x), its
+approximation by tanh, x * sigmoid(x), x @ weight + bias or blocks of pixels regrouped as channels.
+coremltools' PyTorch front end writes the same operations for them.
 
 Formulas: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
 """
@@ -23,6 +24,7 @@ from edgerep.export.graph.index import GraphIndex
 
 SWISH = "Swish"  # ONNX's name for SiLU, since opset 24
 LINEAR = "MatMul+Add"  # a linear layer; ONNX has no such operator
+UNSHUFFLE = "PixelUnshuffle"  # torch's name; ONNX's SpaceToDepth has its channels in another order
 # The x of a curve, and the nodes that make the curve's argument of it.
 Argument: TypeAlias = tuple[str, list[onnx.NodeProto]]
 _CUBIC, _INNER = 0.044715, math.sqrt(2 / math.pi)
@@ -63,6 +65,8 @@ def _found(index: GraphIndex) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeP
             bias = None if last is None else _linear_bias(index, node, last)
             if last is not None and bias is not None:
                 yield [node, last], _node(LINEAR, [*node.input, bias], last)
+        elif node.op_type == "Transpose":
+            yield from _unshuffle(index, node)
 
 
 def _erf_argument(index: GraphIndex, erf: onnx.NodeProto) -> Argument | None:
@@ -122,6 +126,25 @@ def _gelu(
         yield [*inner, last], new
 
 
+def _unshuffle(
+    index: GraphIndex, turn: onnx.NodeProto
+) -> Iterator[tuple[list[onnx.NodeProto], onnx.NodeProto]]:
+    """[N, C, h b, w b] cut to [N, C, h, b, w, b], turned, and joined to [N, C b b, h, w]."""
+    cut, join = index.maker(turn.input[0], "Reshape"), _only_reader(index, turn, "Reshape")
+    if cut is None or join is None or index.reads[cut.output[0]] != 1:
+        return
+    perm = next((list(a.ints) for a in turn.attribute if a.name == "perm"), [])
+    apart, together = index.constant(cut.input[1]), index.constant(join.input[1])
+    if perm != [0, 1, 3, 5, 2, 4] or apart is None or together is None or apart.size != 6:
+        return
+    _, channels, height, block, width, other = (int(size) for size in apart)
+    wanted = [channels * block * block, height, width]
+    if block == other and min(wanted) > 0 and [int(size) for size in together[1:]] == wanted:
+        new = _node(UNSHUFFLE, [cut.input[0]], join)
+        new.attribute.append(helper.make_attribute("blocksize", block))
+        yield [cut, turn, join], new
+
+
 def _linear_bias(index: GraphIndex, product: onnx.NodeProto, total: onnx.NodeProto) -> str | None:
     """The bias of a product with a constant matrix, if it is one number per column."""
     weight = index.constant(product.input[1])
@@ -167,4 +190,6 @@ def _is_three(index: GraphIndex, name: str) -> bool:
 
 
 def _node(operator: str, inputs: list[str], last: onnx.NodeProto) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs, list(last.output), name=last.name)
+    new = helper.make_node(operator, inputs, list(last.output), name=last.name)
+    new.metadata_props.extend(last.metadata_props)
+    return new

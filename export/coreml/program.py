@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,10 +18,15 @@ from edgerep.export.coreml.node import OnnxNode, Var, attributes_of
 from edgerep.export.coreml.operators.table import OPERATORS, emit
 from edgerep.export.coreml.patterns import recognise
 from edgerep.export.coreml.quiet_coremltools import mb, mil, types
-from edgerep.export.coreml.sizes import compute_sizes, is_symbolic, sizes_of
+from edgerep.export.coreml.refusals import NodeRefusedError, Refusal, no_way_to_write, not_exact
+from edgerep.export.coreml.sizes import compute_sizes, is_known, is_symbolic, sizes_of
 from edgerep.export.graph.index import GraphIndex, operator_of, opset_of
+from edgerep.export.graph.raising import OLDEST_OPSET
+from edgerep.export.graph.sources import source_of
 
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
+# Operators that make numbers for every image, and are emitted although all they read is known.
+_MADE_OF_SIZES = ("ConstantOfShape", "Expand", "Tile")
 _REFUSED = object()  # stands for the outputs of a node that was refused
 
 Program: TypeAlias = Any  # coremltools is untyped
@@ -79,22 +84,18 @@ def require_expressible(model: onnx.ModelProto) -> None:
     if opset not in OPSETS:
         raise CoremlError(
             f"the graph is of opset {opset}, and Core ML packages are made from opsets "
-            f"{OPSETS[0]} to {OPSETS[-1]}: export it again with one of these, or convert it with "
-            f"onnx.version_converter.convert_version(model, 17)"
+            f"{OLDEST_OPSET} to {OPSETS[-1]}: export it again with one of these, or convert it "
+            f"with onnx.version_converter.convert_version(model, 17)"
         )
     expressible = OPERATORS.keys() | {"Shape"}
     constants = constants_of(GraphIndex(model.graph), expressible | FOLDABLE)
     offenders = [
-        f"{node.name or node.output[0]}: {operator_of(node)}"
+        Refusal(operator_of(node), node.name or node.output[0], source_of(node))
         for node in model.graph.node
         if operator_of(node) not in expressible and node.output[0] not in constants
     ]
     if offenders:
-        raise CoremlError(
-            "the graph has operators that edgerep cannot write as a Core ML program:"
-            + "".join(f"\n  {line}" for line in offenders)
-            + f"\nit can write {', '.join(OPERATORS)}; take the others out of the network"
-        )
+        raise no_way_to_write(offenders)
     _require_cast_pixels(model)
 
 
@@ -134,7 +135,8 @@ def build_program(
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
         values |= {i.name: function.inputs[names.of(i.name)] for i in inputs}
-        _emit_all(recognise(model.graph), values, names, opset_of(model))
+        images = _Images(list(function.inputs.values()), names)
+        _emit_all(recognise(model.graph), values, names, opset_of(model), images)
         outputs = [_result(output.name, values, names) for output in model.graph.output]
         ends_in_softmax = outputs[0].op.op_type == "softmax"
         if softmax and not ends_in_softmax:
@@ -150,28 +152,55 @@ def build_program(
     )
 
 
+class _Images:
+    """The number of images of an open batch as a value of the program, emitted when asked for."""
+
+    def __init__(self, inputs: Sequence[Var], names: _Names) -> None:
+        self._input = next((x for x in inputs if x.shape and not is_known(x.shape[0])), None)
+        self._names = names
+        self._emitted: Var | None = None
+
+    def __call__(self) -> Var:
+        if self._input is None:
+            raise CoremlError("the graph computes with an open batch, and its inputs have none")
+        if self._emitted is None:
+            sizes = mb.shape(x=self._input, name=self._names.new("input_sizes"))
+            self._emitted = mb.slice_by_index(
+                x=sizes, begin=[0], end=[1], name=self._names.new("images")
+            )
+        return self._emitted
+
+
 def _emit_all(
-    nodes: Sequence[onnx.NodeProto], values: dict[str, Any], names: _Names, opset: int
+    nodes: Sequence[onnx.NodeProto],
+    values: dict[str, Any],
+    names: _Names,
+    opset: int,
+    images: Callable[[], Var],
 ) -> None:
     """Put the outputs of every node into `values`; one error names all nodes that are refused.
 
     A node that depends on a refused one is not tried: what is wrong with it is not known.
     """
-    refusals = []
+    refusals: list[Refusal] = []
     for node in nodes:
         results: tuple[Any, ...] = (_REFUSED,) * len(node.output)
         if not any(name and values[name] is _REFUSED for name in node.input):
             try:
-                results = _emit(node, values, names, opset)
-            except CoremlError as error:
-                refusals.append(str(error))
+                results = _emit(node, values, names, opset, images)
+            except NodeRefusedError as error:
+                refusals.append(error.refusal)
         values.update((n, value) for n, value in zip(node.output, results, strict=False) if n)
     if refusals:
-        raise CoremlError("\n".join(refusals))
+        raise not_exact(refusals)
 
 
 def _emit(
-    proto: onnx.NodeProto, values: dict[str, Any], names: _Names, opset: int
+    proto: onnx.NodeProto,
+    values: dict[str, Any],
+    names: _Names,
+    opset: int,
+    images: Callable[[], Var],
 ) -> tuple[Any, ...]:
     """The outputs of a node: each a `Var`, or an array where it is constant or made of sizes."""
     inputs = [values[name] if name else None for name in proto.input]
@@ -182,11 +211,14 @@ def _emit(
         inputs=tuple(inputs),
         attributes=attributes_of(proto),
         outputs=len(proto.output),
+        images=images,
+        source=source_of(proto),
     )
     if all(value is None or isinstance(value, np.ndarray) for value in inputs):
-        return (
-            (compute_sizes(node),) if any(map(is_symbolic, inputs)) else fold(proto, inputs, opset)
-        )
+        if not any(map(is_symbolic, inputs)):
+            return fold(proto, node, opset)
+        if node.operator not in _MADE_OF_SIZES:
+            return (compute_sizes(node),)
     result = sizes_of(node) if node.operator == "Shape" else emit(node)
     results = result if isinstance(result, tuple) else (result,)
     if any(proto.output[len(results) :]):

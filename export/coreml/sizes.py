@@ -42,7 +42,7 @@ def compute_sizes(node: OnnxNode) -> Array:
             "it computes with the number of images, which is only known when the model runs; "
             "export the graph with one batch size"
         )
-    return _known(np.asarray(RULES[node.operator](node), dtype=object))
+    return _known(np.asarray(RULES[node.operator](node)))
 
 
 def is_symbolic(value: Any) -> bool:
@@ -70,6 +70,8 @@ def quotient(over: Any, under: Any) -> Any:
 
 def _known(sizes: Array) -> Array:
     """The array of sizes as int64 where all of them are known, else as objects."""
+    if sizes.dtype == bool:
+        return sizes
     plain = np.array([as_size(size) for size in sizes.reshape(-1)], dtype=object)
     plain = plain.reshape(sizes.shape)
     return plain.astype(np.int64) if all(isinstance(s, int) for s in plain.reshape(-1)) else plain
@@ -118,12 +120,29 @@ def _divide(node: OnnxNode) -> Array:
     return np.array(quotients, dtype=object).reshape(over.shape)
 
 
+def _equal(node: OnnxNode) -> Array:
+    pairs = np.broadcast_arrays(node.sizes(0), node.sizes(1))
+    answers = [_same(node, a, b) for a, b in zip(*(p.reshape(-1) for p in pairs), strict=True)]
+    return np.array(answers, dtype=bool).reshape(pairs[0].shape)
+
+
+def _same(node: OnnxNode, a: Any, b: Any) -> bool:
+    a, b = as_size(a), as_size(b)
+    if (is_known(a) and is_known(b)) or a == b:
+        return bool(a == b)
+    known = [size for size in (a, b) if is_known(size)]
+    if not known or known[0] > 0:  # a number of images is above 0, and else anything
+        node.refuse("it compares the number of images with another size")
+    return False
+
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "Add": lambda node: node.sizes(0) + node.sizes(1),
         "Cast": _cast,
         "Concat": _concat,
         "Div": _divide,
+        "Equal": _equal,
         "Gather": _gather,
         "Identity": lambda node: node.sizes(0),
         "Mul": lambda node: node.sizes(0) * node.sizes(1),
@@ -132,5 +151,6 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Squeeze": _squeeze,
         "Sub": lambda node: node.sizes(0) - node.sizes(1),
         "Unsqueeze": _unsqueeze,
+        "Where": lambda node: np.where(node.known(0).astype(bool), node.sizes(1), node.sizes(2)),
     }
 )

@@ -18,6 +18,7 @@ from edgerep.export.from_torch.checks import calls_of, require_operators, requir
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.graph.opset import convert_opset
+from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
 from edgerep.fusion.fused import Fused
@@ -137,9 +138,8 @@ def export_onnx(
 
 
 def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes on every node: they hold paths and source lines of its machine."""
-    for node in model.graph.node:
-        del node.metadata_props[:]
+    """Drop the exporter's notes, which hold paths of its machine, but for the nodes' lines."""
+    keep_sources_in_place(model)
     for values in (model.graph.input, model.graph.output, model.graph.value_info):
         for value in values:
             del value.metadata_props[:]

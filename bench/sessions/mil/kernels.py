@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgerep.bench.sessions.mil import shape_kernels, window_kernels
+from edgerep.bench.sessions.mil import (
+    choice_kernels,
+    resize_kernels,
+    shape_kernels,
+    window_kernels,
+)
 from edgerep.bench.sessions.mil.values import Arguments, ints, tensor
 
 Kernel: TypeAlias = Callable[[Arguments], Any]
@@ -86,7 +91,35 @@ def _thresholded_relu(a: Arguments) -> Tensor:
 
 def _cast(a: Arguments) -> Tensor:
     # The result's own type does the rounding; to an integer, towards zero.
-    return torch.trunc(a["x"]) if str(a["dtype"]).startswith("int") else tensor(a["x"])
+    x = tensor(a["x"])
+    if str(a["dtype"]) == "bool":
+        return x != 0
+    whole = str(a["dtype"]).startswith(("int", "uint"))
+    return torch.trunc(x) if whole and x.is_floating_point() else x
+
+
+def _instance_norm(a: Arguments) -> Tensor:
+    return functional.instance_norm(
+        a["x"], weight=a.get("gamma"), bias=a.get("beta"), eps=float(a["epsilon"])
+    )
+
+
+def _log(a: Arguments) -> Tensor:
+    return torch.log(tensor(a["x"]) + float(a["epsilon"]))
+
+
+def _prod(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
+    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
+        x = torch.prod(x, axis, keepdim=keepdim)
+    return x
+
+
+def _sum_square(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
+    return torch.sum(x * x, axes, keepdim=keepdim)
+
+
+def _l1_norm(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
+    return torch.sum(torch.abs(x), axes, keepdim=keepdim)
 
 
 def _classify(a: Arguments) -> tuple[str, dict[str, float]]:
@@ -104,47 +137,91 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "avg_pool": window_kernels.avg_pool,
         "batch_norm": _batch_norm,
         "cast": _cast,
+        "ceil": _unary(torch.ceil),
         "classify": _classify,
         "clip": _clip,
         "concat": lambda a: torch.cat([tensor(v) for v in a["values"]], int(a["axis"])),
         "conv": window_kernels.conv,
+        "conv_transpose": window_kernels.conv_transpose,
+        "cos": _unary(torch.cos),
+        "depth_to_space": resize_kernels.depth_to_space,
+        "elu": lambda a: functional.elu(a["x"], float(a["alpha"])),
+        "equal": _binary(torch.eq),
         "erf": _unary(torch.erf),
         "exp": _unary(torch.exp),
         "expand_dims": shape_kernels.expand_dims,
-        "gather": shape_kernels.gather,
+        "fill": choice_kernels.fill,
+        "fill_like": choice_kernels.fill_like,
+        "floor": _unary(torch.floor),
+        "floor_div": _binary(torch.floor_divide),
+        "gather": choice_kernels.gather,
+        "gather_along_axis": choice_kernels.gather_along_axis,
+        "gather_nd": choice_kernels.gather_nd,
         "gelu": lambda a: functional.gelu(a["x"], approximate=_GELUS[str(a["mode"])]),
+        "greater": _binary(torch.gt),
+        "greater_equal": _binary(torch.ge),
         "identity": _unary(torch.clone),
+        "instance_norm": _instance_norm,
         "layer_norm": _layer_norm,
         "leaky_relu": lambda a: functional.leaky_relu(a["x"], float(a["alpha"])),
+        "less": _binary(torch.lt),
+        "less_equal": _binary(torch.le),
         "linear": _linear,
+        "log": _log,
+        "logical_and": _binary(torch.logical_and),
+        "logical_not": _unary(torch.logical_not),
+        "logical_or": _binary(torch.logical_or),
+        "logical_xor": _binary(torch.logical_xor),
         "matmul": _matmul,
         "max_pool": window_kernels.max_pool,
         "maximum": _binary(torch.maximum),
         "minimum": _binary(torch.minimum),
+        "mod": _binary(torch.remainder),
         "mul": _binary(torch.mul),
+        "not_equal": _binary(torch.ne),
         "pad": shape_kernels.pad,
+        "pixel_shuffle": resize_kernels.pixel_shuffle,
+        "pixel_unshuffle": resize_kernels.pixel_unshuffle,
         "pow": _binary(torch.pow),
         "prelu": lambda a: functional.prelu(a["x"], a["alpha"]),
         "real_div": _binary(torch.true_divide),
+        "reduce_argmax": choice_kernels.argmax,
+        "reduce_argmin": choice_kernels.argmin,
+        "reduce_l1_norm": _reduction(_l1_norm),
         "reduce_l2_norm": _reduction(_l2_norm),
         "reduce_max": _reduction(torch.amax),
         "reduce_mean": _reduction(torch.mean),
         "reduce_min": _reduction(torch.amin),
+        "reduce_prod": _reduction(_prod),
         "reduce_sum": _reduction(torch.sum),
+        "reduce_sum_square": _reduction(_sum_square),
         "relu": _unary(torch.relu),
         "reshape": lambda a: tensor(a["x"]).reshape(ints(a["shape"])),
+        "resize_bilinear": resize_kernels.resize_bilinear,
+        "round": _unary(torch.round),
+        "select": choice_kernels.select,
+        "shape": lambda a: torch.tensor(tensor(a["x"]).shape),
         "sigmoid": _unary(torch.sigmoid),
         "sigmoid_hard": _hard_sigmoid,
+        "sign": _unary(torch.sign),
         "silu": _unary(functional.silu),
+        "sin": _unary(torch.sin),
         "slice_by_index": shape_kernels.slice_by_index,
         "softmax": lambda a: torch.softmax(a["x"], int(a["axis"])),
+        "softplus": _unary(functional.softplus),
+        "softsign": _unary(functional.softsign),
+        "space_to_depth": resize_kernels.space_to_depth,
         "split": shape_kernels.split,
         "sqrt": _unary(torch.sqrt),
+        "square": _unary(torch.square),
         "squeeze": shape_kernels.squeeze,
         "sub": _binary(torch.sub),
         "tanh": _unary(torch.tanh),
         "thresholded_relu": _thresholded_relu,
         "tile": lambda a: tensor(a["x"]).repeat(ints(a["reps"])),
+        "topk": choice_kernels.topk,
         "transpose": lambda a: tensor(a["x"]).permute(ints(a["perm"])),
+        "upsample_bilinear": resize_kernels.upsample_bilinear,
+        "upsample_nearest_neighbor": resize_kernels.upsample_nearest_neighbor,
     }
 )

@@ -60,13 +60,3 @@ def pad(a: Arguments) -> Tensor:
     pairs = [pads[i : i + 2] for i in range(0, len(pads), 2)]
     turned = [size for pair in reversed(pairs) for size in pair]
     return functional.pad(tensor(a["x"]), turned, value=float(a["constant_val"]))
-
-
-def gather(a: Arguments) -> Tensor:
-    if int(a.get("batch_dims") or 0):
-        raise CoremlError("the reference interpreter does not know gather with batch_dims")
-    x, axis = tensor(a["x"]), int(a["axis"])
-    indices = tensor(a["indices"]).long()
-    axis += x.ndim if axis < 0 else 0
-    picked = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])

@@ -1,4 +1,4 @@
-"""What MIL's operations that slide a window compute: convolution and pooling."""
+"""What MIL's operations that slide a window compute: convolutions and pooling."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ def conv(a: Arguments) -> Tensor:
         x, a["weight"], a.get("bias"), ints(a["strides"]), [0] * rank, ints(a["dilations"]),
         False, [0] * rank, int(a["groups"]),
     )  # fmt: skip
+
+
+def conv_transpose(a: Arguments) -> Tensor:
+    """Every row the kernel reaches, less what `pad` cuts off at either end."""
+    x, weight = a["x"], a["weight"]
+    rank = x.ndim - 2
+    if a.get("output_shape") is not None or a["pad_type"] == "same":
+        raise CoremlError(
+            "the reference interpreter does not know conv_transpose by output_shape or pad_type "
+            "'same'"
+        )
+    y = torch.convolution(
+        x, weight, a.get("bias"), ints(a["strides"]), [0] * rank, ints(a["dilations"]),
+        True, [0] * rank, int(a["groups"]),
+    )  # fmt: skip
+    return functional.pad(y, [-size for size in _padding(a)])
 
 
 def avg_pool(a: Arguments) -> Tensor:

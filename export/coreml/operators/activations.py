@@ -75,3 +75,30 @@ def hard_swish(node: OnnxNode) -> Var:
 
 def softmax(node: OnnxNode) -> Var:
     return mb.softmax(x=node.data(0), axis=node.get("axis", -1), name=node.result)
+
+
+def log_softmax(node: OnnxNode) -> Var:
+    """Emit x - max - log(sum(exp(x - max))), which no difference of scores makes infinite.
+
+    The logarithm of MIL's softmax would: it has nothing for what a softmax rounds to zero.
+    """
+    x, axes = node.data(0), [node.get("axis", -1)]
+    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=f"{node.result}_largest")
+    x = mb.sub(x=x, y=largest, name=f"{node.result}_shifted")
+    powers = mb.exp(x=x, name=f"{node.result}_powers")
+    total = mb.reduce_sum(x=powers, axes=axes, keep_dims=True, name=f"{node.result}_total")
+    zero = types.nptype_from_builtin(x.dtype)(0)
+    scale = mb.log(x=total, epsilon=zero, name=f"{node.result}_scale")
+    return mb.sub(x=x, y=scale, name=node.result)
+
+
+def elu(node: OnnxNode) -> Var:
+    x = node.data(0)
+    return mb.elu(x=x, alpha=node.number(x, "alpha", 1.0), name=node.result)
+
+
+def mish(node: OnnxNode) -> Var:
+    x = node.data(0)
+    soft = mb.softplus(x=x, name=f"{node.result}_soft")
+    gate = mb.tanh(x=soft, name=f"{node.result}_gate")
+    return mb.mul(x=x, y=gate, name=node.result)

@@ -39,3 +39,21 @@ def layer_norm(node: OnnxNode) -> Var:
         x=x, axes=list(range(axis - x.rank, 0)), gamma=gamma, beta=beta,
         epsilon=node.number(x, "epsilon", 1e-5), name=node.result,
     )  # fmt: skip
+
+
+def instance_norm(node: OnnxNode) -> Var:
+    """Emit a norm of each image's own channels, [N, C, ...] with rank 3 or 4."""
+    x = node.data(0)
+    if not 3 <= x.rank <= 4:
+        node.refuse(f"its input has rank {x.rank}; instance_norm takes 3 and 4")
+    return mb.instance_norm(
+        x=x, gamma=node.constant(1), beta=node.constant(2),
+        epsilon=node.number(x, "epsilon", 1e-5), name=node.result,
+    )  # fmt: skip
+
+
+def dropout(node: OnnxNode) -> Var:
+    """Pass the input on: at inference nothing is dropped."""
+    if node.has(2) and node.known(2).any():
+        node.refuse("`training_mode` is true: it drops numbers at random")
+    return node.data(0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from edgerep.export.coreml.node import OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 from edgerep.export.coreml.sizes import as_size, is_known, quotient
@@ -54,6 +56,40 @@ def unsqueeze(node: OnnxNode) -> Var:
 def concat(node: OnnxNode) -> Var:
     values = [node.data(index) for index in range(len(node.inputs))]
     return mb.concat(values=values, axis=node.get("axis", None), name=node.result)
+
+
+def depth_to_space(node: OnnxNode) -> Var:
+    """Emit `DepthToSpace`: CRD is torch's pixel shuffle, DCR what TensorFlow calls by this name."""
+    x, block = _image(node), node.get("blocksize", 1)
+    mode = node.get("mode", "DCR")
+    if x.shape[1] % (block * block):
+        node.refuse(f"its {x.shape[1]} channels are no multiple of {block}x{block}")
+    if block == 1:
+        return x
+    if mode == "CRD":
+        return mb.pixel_shuffle(x=x, upscale_factor=block, name=node.result)
+    if mode != "DCR":
+        node.refuse(f"its mode is {mode}; Core ML has DCR and CRD")
+    return mb.depth_to_space(x=x, block_size=block, name=node.result)
+
+
+def space_to_depth(node: OnnxNode) -> Var:
+    x, block = _image(node), node.get("blocksize", 1)
+    if any(side % block for side in x.shape[2:]):
+        node.refuse(f"its sides {list(x.shape[2:])} are no multiples of {block}")
+    return x if block == 1 else mb.space_to_depth(x=x, block_size=block, name=node.result)
+
+
+def pixel_unshuffle(node: OnnxNode) -> Var:
+    block = np.uint32(node.get("blocksize", 1))  # of an unsigned type in MIL, since iOS 16
+    return mb.pixel_unshuffle(x=_image(node), downscale_factor=block, name=node.result)
+
+
+def _image(node: OnnxNode) -> Var:
+    x = node.data(0)
+    if x.rank != 4:
+        node.refuse(f"its input has rank {x.rank}; Core ML has it for images [N, C, H, W]")
+    return x
 
 
 def _reshaped(node: OnnxNode, x: Var, target: list[Any]) -> Var:

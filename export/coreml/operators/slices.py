@@ -29,19 +29,9 @@ def slice_(node: OnnxNode) -> Var:
     return _sliced(x, ranges, node.result)
 
 
-def gather(node: OnnxNode) -> Var:
-    x, indices = node.data(0), node.known(1)
-    axis = node.get("axis", 0) % x.rank
-    size = x.shape[axis]
-    if not is_known(size):
-        node.refuse("it picks images out of the batch")
-    chosen = np.where(indices < 0, indices + size, indices).astype(np.int32)
-    if ((chosen < 0) | (chosen >= size)).any():
-        node.refuse(f"it picks {indices.tolist()} out of {size}")
-    if chosen.ndim == 0:
-        index = int(chosen)
-        return _sliced(x, {axis: (index, index + 1, 1)}, node.result, squeezed=axis)
-    return mb.gather(x=x, indices=chosen, axis=axis, name=node.result)
+def take_one(x: Var, axis: int, index: int, name: str) -> Var:
+    """Emit what takes the numbers at one place of an axis, and drops the axis."""
+    return _sliced(x, {axis: (index, index + 1, 1)}, name, squeezed=axis)
 
 
 def split(node: OnnxNode) -> tuple[Var, ...]:
@@ -72,27 +62,6 @@ def pad(node: OnnxNode) -> Var:
     number = types.nptype_from_builtin(x.dtype)
     value = number(node.known(2).reshape(())) if node.has(2) else number(0)
     return mb.pad(x=x, pad=around, mode="constant", constant_val=value, name=node.result)
-
-
-def expand(node: OnnxNode) -> Var:
-    """Emit what repeats each dimension of size 1 as often as the target shape says."""
-    if node.is_constant(0):
-        node.refuse("it repeats a constant for every image; export the graph with one batch size")
-    x, target = node.data(0), list(node.sizes(1))
-    added = len(target) - x.rank
-    if added > 0:
-        x = mb.expand_dims(x=x, axes=list(range(added)), name=f"{node.result}_expanded")
-    target = [1] * -added + target
-    repeats = [
-        1 if wanted in (1, size) else wanted for wanted, size in zip(target, x.shape, strict=True)
-    ]
-    if not all(map(is_known, repeats)):
-        node.refuse("it repeats its input for every image; export the graph with one batch size")
-    if any(count != 1 and size != 1 for count, size in zip(repeats, x.shape, strict=True)):
-        node.refuse(f"it cannot stretch {list(x.shape)} to {target}")
-    if all(count == 1 for count in repeats):
-        return x
-    return mb.tile(x=x, reps=repeats, name=node.result)
 
 
 def _range(

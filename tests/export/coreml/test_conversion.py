@@ -263,22 +263,86 @@ def test_package_says_what_it_is(tmp_path: Path, make_graph: MakeGraph) -> None:
 
 def test_operators_outside_the_table_are_all_named(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Elu", ["x"], ["a"], name="first"),
+        helper.make_node("Selu", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Softplus", ["b"], ["c"], name="second"),
-        helper.make_node("Relu", ["c"], ["y"]),
+        helper.make_node("Celu", ["b"], ["c"], name="second"),
+        helper.make_node("Selu", ["c"], ["y"], name="third"),
     ]
     file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"])
-    with pytest.raises(CoremlError, match=r"first: Elu\n  second: Softplus\n"):
+    with pytest.raises(
+        CoremlError, match="\n  Selu \N{MULTIPLICATION SIGN}2: first\n  Celu: second\n"
+    ):
         export_coreml(file, tmp_path / "net.mlpackage")
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("opset", [12, 22])
-def test_opset_the_table_was_not_written_for(opset: int, tmp_path: Path) -> None:
+def test_equal_reasons_are_one_line_with_the_first_node_and_its_source(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Pad", ["x", "cut"], ["a"], name="first"),
+        helper.make_node("Pad", ["x", "cut"], ["b"], name="second"),
+        helper.make_node("Pad", ["x", "cut"], ["c"], mode="edge", name="third"),
+        helper.make_node("Add", ["a", "b"], ["d"]),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
+    nodes[0].metadata_props.add(
+        key="pkg.torch.onnx.stack_trace",
+        value='File "/home/ada/nets/detect.py", line 88, in forward\n    y = pad(x)\n'
+        'File "/usr/lib/site-packages/torch/nn/functional.py", line 5, in pad\n',
+    )
+    cut = numpy_helper.from_array(np.array([0, -1, 0, 1], np.int64), "cut")
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y", "d"], [cut])
+    with pytest.raises(CoremlError) as caught:
+        export_coreml(file, tmp_path / "net.mlpackage")
+    first, second = str(caught.value).split("\n")
+    assert first.startswith(
+        "node `first` (Pad \N{MULTIPLICATION SIGN}2, the first at detect.py:88) cannot be expressed"
+    )
+    assert second.startswith("node `third` (Pad) cannot be expressed exactly in Core ML: `mode`")
+
+
+def test_graphs_of_old_opsets_are_moved_to_a_newer_one(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Upsample", ["x"], ["y"], scales=[1.0, 1.0, 2.0, 2.0])]
+    x = ("x", TensorProto.FLOAT, [1, 1, 2, 3])
+    package = export_coreml(
+        save_graph(tmp_path, nodes, [x], ["y"], opset=7), tmp_path / "n.mlpackage"
+    )
+    assert dict(package.operators) == {"upsample_nearest_neighbor": 1}
+
+
+def test_opset_the_table_was_not_written_for(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
-    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1])], ["y"], opset=opset)
-    with pytest.raises(CoremlError, match=f"opset {opset}.* 13 to 21"):
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1])], ["y"], opset=22)
+    with pytest.raises(CoremlError, match=r"opset 22.* 7 to 21"):
+        export_coreml(file, tmp_path / "net.mlpackage")
+
+
+def test_constants_that_mean_nothing_are_one_message(tmp_path: Path) -> None:
+    """Onnx's evaluator raises whatever numpy does; the message names the node."""
+    nodes = [
+        helper.make_node("Concat", ["a", "b"], ["c"], axis=1, name="the_node"),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    wrong = [numpy_helper.from_array(np.ones((1, n, n), np.float32), c) for n, c in enumerate("ab")]
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])], wrong,
+    )  # fmt: skip
+    file = tmp_path / "net.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, file)
+    with pytest.raises(CoremlError, match=r"^node `the_node` \(Concat\).* no result .*Error: .*$"):
+        export_coreml(file, tmp_path / "net.mlpackage")
+
+
+def test_constants_without_end_are_refused(tmp_path: Path) -> None:
+    shape = numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["c"], name="the_node"),
+        helper.make_node("ReduceMax", ["c"], ["m"], keepdims=0),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"], [shape])
+    with pytest.raises(CoremlError, match=rf"`the_node`.* constant of {2**40} numbers"):
         export_coreml(file, tmp_path / "net.mlpackage")
 
 

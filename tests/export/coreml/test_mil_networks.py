@@ -15,7 +15,7 @@ from torch.nn import functional
 from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.mil.interpreter import load_program
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
-from edgerep.errors import CoremlError, OnnxError
+from edgerep.errors import OnnxError
 from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.engine.building import build_engine
 from edgerep.export.from_torch.onnx_export import export_onnx
@@ -98,6 +98,9 @@ MODULES: dict[str, tuple[Callable[[Any, Tensor], Tensor], nn.Module | None, bool
     "mean": (lambda _, x: x.mean((2, 3)), None, True),
     "amax": (lambda _, x: x.amax((2, 3)), None, True),
     "pad": (lambda _, x: functional.pad(x, (0, 1, 0, 1)), None, True),
+    "unshuffle": (lambda _, x: functional.pixel_unshuffle(x, 2), None, True),
+    "nearest": (lambda _, x: functional.interpolate(x, scale_factor=2), None, True),
+    "transposed": (lambda f, x: f(x), nn.ConvTranspose2d(CHANNELS, 4, 2, 2), True),
     "pool": (lambda f, x: f(x), nn.AdaptiveAvgPool2d(1), True),
     "batchnorm1d": (lambda f, x: f(x.mean((2, 3))), nn.BatchNorm1d(CHANNELS), False),
     "sdpa": (lambda f, x: f(x), Sdpa(), False),
@@ -269,7 +272,7 @@ def test_one_graph_serves_core_ml_and_tensorrt(
     assert engine.path.stat().st_size > 0
 
 
-def test_what_depends_on_the_number_of_images_is_refused_by_node(tmp_path: Path) -> None:
+def test_a_token_is_repeated_for_every_image_of_an_open_batch(tmp_path: Path) -> None:
     class Token(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -279,11 +282,9 @@ def test_what_depends_on_the_number_of_images_is_refused_by_node(tmp_path: Path)
             tokens = self.token.expand(x.shape[0], -1, -1)
             return torch.cat([tokens, x.flatten(2).transpose(1, 2)], 1)
 
-    graph = export_onnx(
-        Token().eval(), tmp_path / "a.onnx", size=SIZE, channels=CHANNELS, batch=(1, 2, 4)
-    )
-    with pytest.raises(CoremlError, match=r"\(Expand\).*number of images.*one batch size"):
-        export_coreml(graph, tmp_path / "a.mlpackage")
+    made = Token().eval()
+    graph = export_onnx(made, tmp_path / "a.onnx", size=SIZE, channels=CHANNELS, batch=(1, 2, 4))
+    require_agreement(made, graph, tmp_path, (1, 2, 4))
 
 
 def test_epsilon_that_float16_cannot_hold_is_refused(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def answers(model: onnx.ModelProto, shape: tuple[int, ...]) -> np.ndarray[Any, A
     return found
 
 
-CASES = {
+CASES: dict[str, tuple[str, int, dict[str, Any], dict[str, Any] | None]] = {
     "upsample 7": ("Upsample", 7, {"scales": [1.0, 1.0, 2.0, 3.0]}, None),
     "upsample 7 linear": ("Upsample", 7, {"scales": [1.0, 1.0, 2.0, 2.0], "mode": "linear"}, None),
     "upsample 9": ("Upsample", 9, {}, scales(1.6, 2.5)),
@@ -87,7 +87,7 @@ def test_a_softmax_over_the_last_dimension_stays_one_node() -> None:
 
 
 def test_what_cannot_be_raised_is_refused() -> None:
-    with pytest.raises(OnnxError, match="`the_node` .Resize. makes one side smaller"):
+    with pytest.raises(OnnxError, match=r"`the_node` .Resize. makes one side smaller"):
         raise_opset(model_of("Resize", 10, constants=scales(0.5, 2)))
     with pytest.raises(OnnxError, match=f"opset 6.* from {OLDEST_OPSET} on"):
         raise_opset(model_of("Relu", 6))
