@@ -78,7 +78,8 @@ def _folded(
             done |= {p.site.name for p in own}
             failed |= {p.site.name: f"its module's code cannot be cut out: {why}" for p in own}
             continue
-        new = rewrite(part_at(tree, path), path, code, arguments, folds, layers, classes)
+        module, view = part_at(tree, path), own[0].unit.view
+        new = rewrite(module, path, code, arguments, folds, layers, classes, view)
         tree = _exchanged(tree, names, path, new)
         done |= {site.name for site, _ in folds}
     for one in placed:

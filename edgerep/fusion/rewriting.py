@@ -12,6 +12,7 @@ from typing import TypeAlias
 from torch import fx, nn
 
 from edgerep.fusion.fused_class import fused_class, instance
+from edgerep.fusion.operators.operation import View
 from edgerep.fusion.regions.search import Region
 from edgerep.fusion.regions.sites import Site
 from edgerep.fusion.trace.extraction import Extract
@@ -40,6 +41,7 @@ def rewrite(
     folds: Sequence[tuple[Site, Region]],
     layers: Mapping[str, nn.Module],
     classes: Classes,
+    view: View,
 ) -> nn.Module:
     """Fold the sites in a module's code.
 
@@ -51,11 +53,13 @@ def rewrite(
         folds: The sites, and the regions that they were found as.
         layers: Of each site, by name.
         classes: Those made so far: modules of the same class and code share one.
+        view: Of the trace that the code was cut out of.
     """
     for site, region in folds:
         name = site.name[len(path) + 1 :] if path else site.name
         put_at(module, name, layers[site.name])
         _fold(code.graph, [code.nodes[node] for node in region.nodes], site, name)
+    _erase_dead_constants(code, view)
     _drop_unused(code.graph, module)
     is_plain = _is_plain_call(arguments)
     known = None if is_plain and arguments.ranks is None else arguments
@@ -123,6 +127,33 @@ def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
     graph.erase_node(node)
     for source in sources:
         _erase_unused(graph, source)
+
+
+def _erase_dead_constants(code: Extract, view: View) -> None:
+    """Erase what only computed the kernels of folded layers, also what was written in place."""
+    present = set(code.graph.nodes)
+    origin = {
+        mine: theirs for theirs, mine in code.nodes.items()
+        if mine in present and mine.op == theirs.op  # no call of a child for what it computes
+    }  # fmt: skip
+    constants = {mine for mine, theirs in origin.items() if view.constants.holds(theirs)}
+    writers: dict[fx.Node, list[fx.Node]] = {}
+    for mine, theirs in origin.items():
+        for memory in view.writes.get(theirs, ()):
+            writers.setdefault(memory, []).append(mine)
+    waiting = [node for node in code.graph.nodes if node not in constants]
+    live = set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node in live:
+            continue
+        live.add(node)
+        waiting += node.all_input_nodes
+        if node in origin:
+            waiting += writers.get(view.memory.get(origin[node], origin[node]), [])
+    for node in reversed(list(code.graph.nodes)):
+        if node not in live:
+            code.graph.erase_node(node)
 
 
 def _drop_unused(graph: fx.Graph, module: nn.Module) -> None:

@@ -14,6 +14,7 @@ from zoo.acnet import AsymmetricBlock, acnet
 from zoo.counting import Calls
 from zoo.dbb import DiverseBranchBlock, dbb_net
 from zoo.detector import CIB, RepConv, RepVGGDW, cross_stage_detector, efficientrep_detector
+from zoo.ecbsr import EdgeBlock
 from zoo.fastvit import LargeKernel, PositionalEncoding, RepMixer, fastvit
 from zoo.mobilenetv2 import mobilenetv2
 from zoo.mobileone import MobileOneBlock, mobileone
@@ -149,6 +150,12 @@ BLOCKS = {
     "repghost module": Entry(
         partial(RepGhostModule, 16, 24, activation=True),
         Calls(2, 3, 1), Calls(2, 0, 0), channels=16,
+    ),
+    "ecb": _block(
+        partial(EdgeBlock, 16, 16, identity=True, multiplied_out=False), Calls(9, 0, 5)
+    ),
+    "ecb, multiplied out": _block(
+        partial(EdgeBlock, 16, 16, identity=True, multiplied_out=True), Calls(9, 0, 13)
     ),
     "replk block": Entry(
         partial(RepLKBlock, 16, 31), Calls(4, 5, 2), Calls(3, 0, 1), channels=16

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from edgerep.fusion.algebra.linear_map import diagonal_map
 from edgerep.fusion.operators.node_arguments import named_arguments
 from edgerep.fusion.operators.operation import Node, Operation, Step, Sum, View
 from edgerep.torch_modules.float64 import float64_device
+
+_REPEATING = frozenset({"expand", "expand_as", "broadcast_to"})
 
 
 def plus(view: View, node: Node) -> Operation | None:
@@ -95,14 +97,24 @@ def _scaled(
 
 def _per_channel(view: View, node: Node, value: Any) -> Tensor | None:
     """A constant operand as one number per channel, [C] float64; None if it is anything else."""
-    if not view.constants.holds(value):
-        return None
+    found = repeated_constant(view, value, view.channels(node), view.axes(node))
+    return None if found is None else found.to(float64_device(view.facts[node].device))
+
+
+def repeated_constant(view: View, value: Any, channels: int, axes: int) -> Tensor | None:
+    """A constant that is broadcast over [N, channels, *axes], as [channels] float64.
+
+    How often it was repeated before does not matter: the size of an image may be in that.
+    """
+    while isinstance(value, fx.Node) and not view.constants.holds(value):
+        name = getattr(value.target, "__name__", value.target)
+        if name not in _REPEATING or not value.args:
+            return None
+        value = value.args[0]
     found = view.constants.value(value)
     if isinstance(found, bool) or not isinstance(found, int | float | Tensor):
         return None
-    device = float64_device(view.facts[node].device)
-    tensor = torch.as_tensor(found, dtype=torch.float64, device=device)
-    return one_per_channel(tensor, view.channels(node), view.axes(node))
+    return one_per_channel(torch.as_tensor(found, dtype=torch.float64), channels, axes)
 
 
 def one_per_channel(tensor: Tensor, channels: int, axes: int) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,10 +39,19 @@ def _convolution_of(view: View, given: Mapping[str, Any]) -> Operation | None:
     weight, bias = weights_among(view, given, "weight", "bias")
     if weight is None or not view.is_activation(given["input"]):
         return None
-    return convolved(
+    step = convolved(
         view, given["input"], weight, bias, given["stride"], given["padding"], given["dilation"],
         given["groups"],
     )  # fmt: skip
+    return _computed(step, given)
+
+
+def _computed(step: Step | None, given: Mapping[str, Any]) -> Step | None:
+    """A layer, marked if its weights are no parameters but made of some whenever it runs."""
+    weights = (given["weight"], given["bias"])
+    if step is None or all(x is None or x.op == "get_attr" for x in weights):
+        return step
+    return replace(step, is_computed=True)
 
 
 def linear(view: View, node: Node) -> Operation | None:
@@ -50,7 +60,7 @@ def linear(view: View, node: Node) -> Operation | None:
     weight, bias = weights_among(view, given, "weight", "bias")
     if weight is None or not view.is_activation(given["input"]):
         return None
-    return linear_step(view, given["input"], weight, bias)
+    return _computed(linear_step(view, given["input"], weight, bias), given)
 
 
 def addmm(view: View, node: Node) -> Operation | None:

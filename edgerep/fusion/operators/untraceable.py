@@ -60,7 +60,7 @@ def exported_map(module: nn.Module, args: Sequence[Tensor]) -> LinearMap | None:
     recorder = Recorder(graph_module, graph, ConvolutionCache())
     with torch.no_grad():
         recorder.run(*args)
-    view = View(graph_module, Constants(graph_module, graph), recorder.facts)
+    view = View(graph_module, Constants(graph_module, graph, recorder), recorder.facts)
     image = next(node for node in graph.nodes if node.op == "placeholder")
     (output,) = next(node for node in graph.nodes if node.op == "output").args
     result = output[0] if isinstance(output, tuple | list) and len(output) == 1 else output

@@ -101,7 +101,7 @@ def _unit(
     with state_kept(module):
         recorder = _checked(module, recorded, arguments, samples, inner=bool(prefix))
     leaf, opaque = _leaf_maps(module, recorded, first, prefix)
-    constants = Constants(module, recorded.graph)
+    constants = Constants(module, recorded.graph, recorder)
     view = View(module, constants, recorder.facts, leaf, recorder.memory, recorder.writes)
     findings = with_carried(view, recorded.graph, find_regions(view, recorded.graph))
     sites = locate(root, prefix, recorded, view, findings, taken)

@@ -52,14 +52,14 @@ def _step_forms(
     source = source_of(operations, step.source)
     found = {}
     if step.fill is None:
-        found[source] = Form(step.map, frozenset({node}))
+        found[source] = Form(step.map, frozenset({node, *step.parts}))
     for base, inner in forms.get(source, {}).items():
         try:
             whole = composed(step, {step.source: inner.map})
         except ValueError as why:
             refused.setdefault(node, str(why))
             continue
-        found[base] = Form(whole, inner.nodes | {node})
+        found[base] = Form(whole, inner.nodes | {node, *step.parts})
     return found
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from edgerep.fusion.algebra.layer import Settled, settle
+from edgerep.fusion.operators.borders import bordered
 from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 from edgerep.fusion.operators.reading import read_operation
 from edgerep.fusion.regions.forms import Form, forms_of
@@ -69,23 +70,39 @@ class Findings:
 
 def find_regions(view: View, graph: fx.Graph) -> Findings:
     """The regions of a graph that are worth folding, and why others are not."""
-    written = frozenset().union(*view.writes.values())
-    operations = {
-        node: operation
-        for node in graph.nodes
-        if (operation := read_operation(view, node)) is not None
-        and not view.writes.get(node)
-        and not (isinstance(operation, Same) and _is_written_copy(view, node, operation, written))
-    }
+    operations = _operations(view, graph)
     reading = Readers(view, graph, operations)
     refused: dict[Node, str] = {}
     candidates = [
         region
-        for forms in forms_of(view, operations, refused).values()
+        for last, forms in forms_of(view, operations, refused).items()
         for base, form in forms.items()
-        if (region := _candidate(view, operations, base, form, reading, refused)) is not None
+        if (region := _candidate(view, operations, base, last, form, reading, refused)) is not None
     ]
     return Findings(_chosen(candidates, reading), operations, refused)
+
+
+def _operations(view: View, graph: fx.Graph) -> dict[Node, Operation]:
+    """What the nodes of a graph do, of those that do not write to what they are given."""
+    writers: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        for memory in view.writes.get(node, ()):
+            writers.setdefault(memory, []).append(node)
+    found: dict[Node, Operation] = {}
+    for node in graph.nodes:
+        if view.writes.get(node):
+            continue
+        operation: Operation | None = None
+        if node in writers:
+            operation = bordered(view, node, writers[node])
+        if operation is None:
+            operation = read_operation(view, node)
+        if operation is None:
+            continue
+        if isinstance(operation, Same) and _is_written_copy(view, node, operation, writers):
+            continue
+        found[node] = operation
+    return found
 
 
 def _is_written_copy(view: View, node: Node, same: Same, written: Collection[Node]) -> bool:
@@ -98,14 +115,18 @@ def _candidate(
     view: View,
     operations: Mapping[Node, Operation],
     base: Node,
+    last: Node,
     form: Form,
     reading: Readers,
     refused: dict[Node, str],
 ) -> Region | None:
     nodes = tuple(sorted(form.nodes, key=reading.order.__getitem__))
-    steps = [op for node in nodes if isinstance(op := operations[node], Step)]
+    if nodes[-1] is not last:
+        return None  # what is written into a result would be read by nobody within
+    steps = [op for node in nodes if isinstance(op := operations.get(node), Step)]
     layers = sum(step.is_layer for step in steps)
-    if len(nodes) < 2 or not layers:
+    computed = any(step.is_computed for step in steps)
+    if not layers or (len(nodes) < 2 and not computed):
         return None
     if view.facts[base].dtype != view.facts[nodes[-1]].dtype:
         return None
@@ -117,7 +138,9 @@ def _candidate(
         return None
     settled = settle(form.map)
     new = settled.weights * _places(view, nodes[-1])
-    old = {node: _multiply_adds(view, node, operations[node]) for node in nodes}
+    old = {
+        node: _multiply_adds(view, node, operations[node]) for node in nodes if node in operations
+    }
     by_layers = sum(
         cost for node, cost in old.items()
         if isinstance(op := operations[node], Step) and op.is_layer
@@ -125,7 +148,8 @@ def _candidate(
     if new > by_layers:
         refused.setdefault(nodes[-1], "one convolution would take more multiply-adds")
         return None
-    first = [operations[node] for node in reading.readers.get(base, set()) & form.nodes]
+    readers = reading.readers.get(base, set()) & form.nodes
+    first = [operations[node] for node in readers if node in operations]
     return Region(
         base=base,
         nodes=nodes,

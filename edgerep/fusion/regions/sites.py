@@ -163,7 +163,7 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
     """Path of the region's one module with weights, if it has one and nothing else has any."""
     found = []
     for node in region.nodes:
-        operation = findings.operations[node]
+        operation = findings.operations.get(node)
         if isinstance(operation, Step) and operation.is_layer:
             if node.op != "call_module":
                 return None
@@ -190,7 +190,8 @@ def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
 
 
 def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, common: str) -> bool:
-    if any(_is_within(node, common) for node in view.writes):
+    inner = {node for node in view.writes if node in region.nodes or view.constants.holds(node)}
+    if any(_is_within(node, common) for node in view.writes if node not in inner):
         return False  # it does more than to compute its result
     if common == "":
         inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]

@@ -14,7 +14,7 @@ from edgerep.torch_modules.arguments import Arguments
 # Where a node was made: path of the innermost module, which call of that module, which node there.
 Place: TypeAlias = tuple[str, int, int]
 
-_PLACE = "edgerep_place"
+_PLACE, _LINE = "edgerep_place", "edgerep_line"
 
 
 class UntraceableError(Exception):
@@ -112,4 +112,15 @@ def set_place(node: fx.Node, place: Place) -> None:
 def place_of(node: fx.Node) -> Place | None:
     """Where a call was made; None for a placeholder, an attribute or the output."""
     found: Place | None = node.meta.get(_PLACE)
+    return found
+
+
+def set_line(node: fx.Node, line: str | None) -> None:
+    """Note which line of the user's code made a call, "file:line"."""
+    node.meta[_LINE] = line
+
+
+def line_of(node: fx.Node) -> str | None:
+    """The line of the user's code that made a call; None where there is none."""
+    found: str | None = node.meta.get(_LINE)
     return found

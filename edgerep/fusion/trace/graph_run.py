@@ -16,6 +16,9 @@ from edgerep.torch_modules.convolution_cache import CONVOLUTIONS, ConvolutionCac
 from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import part_at
 
+# What is in the names of functions whose value is another one at every call.
+_RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "dropout", "empty")
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -50,6 +53,7 @@ class Recorder:
         self._cache = cache
         self._values: dict[fx.Node, Any] = {}
         self._makers: dict[fx.Node, dict[int, fx.Node]] = {}  # of each storage in a node's value
+        self._held: dict[int, fx.Node] = {}  # what the module holds may be asked for twice
 
     def run(self, *inputs: Any) -> Any:
         """What the graph gives for values of its placeholders, in order.
@@ -81,12 +85,16 @@ class Recorder:
             given += tensors_in(self._values[source])
         before = [version_of(tensor) for tensor in given]
         if node.op == "get_attr":
-            value = attribute(self._module, str(node.target))
+            value, known = attribute(self._module, str(node.target)), self._held
         else:
             args, kwargs = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
             with self._cache if _may_convolve(self._module, node) else contextlib.nullcontext():
                 value = called(self._module, node, args, kwargs)
         written = [t for t, version in zip(given, before, strict=True) if version_of(t) != version]
+        if node.op == "get_attr":
+            self._held |= {
+                _storage(tensor): known.get(_storage(tensor), node) for tensor in tensors_in(value)
+            }
         if written:
             self.writes[node] = frozenset(known.get(_storage(tensor), node) for tensor in written)
         self._keep(node, value, known)
@@ -115,6 +123,12 @@ def called(module: nn.Module, node: fx.Node, args: Sequence[Any], kwargs: Mappin
     if node.op == "call_method":
         return getattr(args[0], target)(*args[1:], **kwargs)
     return target(*args, **kwargs)
+
+
+def is_random(node: fx.Node) -> bool:
+    """Whether a node's value may be another one at every call, whatever it is given."""
+    name = getattr(node.target, "__name__", str(node.target))
+    return any(word in name for word in _RANDOM)
 
 
 def attribute(module: nn.Module, path: str) -> Any:

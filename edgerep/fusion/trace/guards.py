@@ -9,9 +9,28 @@ from typing import Any
 import torch
 from torch import fx
 
+
+def assert_decision(found: Any, recorded: Any, where: str) -> None:
+    """Refuse a call in which code would decide otherwise than when it was recorded.
+
+    Args:
+        found: What the code decides by now.
+        recorded: What it decided by then, a truth or a number.
+        where: The line of the code.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if (bool(found) if isinstance(recorded, bool) else found) != recorded:
+        raise ValueError(
+            f"{where or 'its code'} decides by the size of its input, and is now given one with "
+            f"which it would decide otherwise than when it was fused: fuse it with such inputs"
+        )
+
+
 _LOOKING: frozenset[Callable[..., Any]] = frozenset(
     {operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.mod,
-     operator.and_, operator.or_, operator.not_, operator.getitem, getattr}
+     operator.and_, operator.or_, operator.not_, operator.getitem, getattr, len, int, float}
 )  # fmt: skip
 _LOOKING_METHODS = frozenset({"dim", "size", "is_floating_point", "numel", "ndimension"})
 _LOOKING_ATTRIBUTES = frozenset({"ndim", "shape", "dtype", "device", "requires_grad"})
@@ -33,7 +52,7 @@ def guards(graph: fx.Graph) -> frozenset[fx.Node]:
 def _asserts(node: fx.Node) -> bool:
     name = getattr(node.target, "__name__", "")
     return node.op == "call_function" and (
-        node.target is torch._assert or "_assert" in name or name == "_guards_fn"
+        node.target in (torch._assert, assert_decision) or "_assert" in name or name == "_guards_fn"
     )
 
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dis
+import inspect
+import operator
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, get_args
 
 from torch import Tensor, fx
 from torch.fx.proxy import Attribute
+
+# What code may ask of a value that depends on no input: its numbers do not matter.
+_ASKED = frozenset({"shape", "size", "numel", "nelement"})
+_NUMBERS = frozenset({"item", "tolist"})
+_FILLERS = frozenset({"TO_BOOL", "CACHE", "NOT_TAKEN"})  # between a truth and the jump by it
+_RAISING = frozenset({"LOAD_ASSERTION_ERROR", "LOAD_COMMON_CONSTANT"})
 
 
 class TensorProxy(fx.Proxy):
     """What stands for a tensor: passes for one in Python's `isinstance`, and knows its axes.
 
     How many axes a tensor has is a number, not recorded: code may decide by it. Sizes along them
-    are recorded: what a network does with one size need not be what it does with another.
+    are recorded: what a network does with one size need not be what it does with another. Of a
+    value that depends on no input everything is known, its sizes and its numbers.
     """
 
     # `isinstance(x, nn.Parameter)` and `isinstance(x, nn.Buffer)` look at these.
@@ -34,31 +45,63 @@ class TensorProxy(fx.Proxy):
         return Attribute(self, "ndim") if rank is None else rank
 
     def __getattr__(self, name: str) -> Any:
+        tracer: Any = self.tracer
+        if name in _ASKED and (known := tracer.constant_shape(self.node)) is not None:
+            return getattr(known, name)
+        if name in _NUMBERS and tracer.is_constant(self.node):
+            return getattr(tracer.constant(self.node), name)
         return _Shape(self, name) if name == "shape" else super().__getattr__(name)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+    def __bool__(self) -> bool:
+        frame = inspect.currentframe()
+        caller = None if frame is None else frame.f_back
+        decided: bool = _tracer(self).decided(
+            self, asserted=caller is not None and _asserts(caller)
+        )
+        return decided
+
+    def __int__(self) -> int:
+        return int(_tracer(self).number(self, int))
+
+    def __float__(self) -> float:
+        return float(_tracer(self).number(self, float))
+
     def __len__(self) -> int:
-        node = self.node  # perhaps of `x.size()`
-        if node.op == "call_method" and node.target == "size" and len(node.args) == 1:
-            rank = _rank_of(self.tracer, node.all_input_nodes[0])
-            if rank is not None and not node.kwargs:
-                return rank
-        return int(super().__len__())  # refuses
+        return int(_tracer(self).number(self, len))
 
     def _rank(self) -> int | None:
         return _rank_of(self.tracer, self.node)
 
 
-class _Shape(Attribute):
+class _Shape(Attribute, TensorProxy):
     """`x.shape`, of which the length is known."""
 
     def __len__(self) -> int:
         rank = _rank_of(self.tracer, self.root.node)
-        return int(super().__len__()) if rank is None else rank
+        return super().__len__() if rank is None else rank
+
+
+def _tracer(proxy: fx.Proxy) -> Any:
+    return proxy.tracer
 
 
 def _rank_of(tracer: Any, node: fx.Node) -> int | None:
     found: int | None = tracer.rank_of(node)
     return found
+
+
+def _asserts(frame: FrameType) -> bool:
+    """Whether the code that asks for a truth now is an `assert` statement."""
+    following = [
+        instruction.opname
+        for instruction in dis.get_instructions(frame.f_code)
+        if instruction.offset >= frame.f_lasti and instruction.opname not in _FILLERS
+    ]
+    jump, then = (*following, "", "")[:2]
+    return "JUMP" in jump and jump.endswith("IF_TRUE") and then in _RAISING
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ tensors (flags, None, sizes) stay what they were.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from edgerep.errors import first_line
-from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, set_place
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, set_line, set_place
+from edgerep.fusion.trace.foresight import Foresight, number_of
+from edgerep.fusion.trace.graph_run import is_random
+from edgerep.fusion.trace.guards import assert_decision
+from edgerep.fusion.trace.making import Making
 from edgerep.fusion.trace.proxies import TensorProxy, proxies_pass_for_tensors
-from edgerep.fusion.trace.ranks import Ranks
+from edgerep.fusion.trace.source_lines import line_of_caller, why_untraceable
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.layer_kinds import plain_kind
@@ -67,7 +71,7 @@ def _recorded(module: nn.Module, tracer: _Tracer) -> tuple[_Tracer, fx.Graph]:
         with state_kept(module), _ONE_AT_A_TIME:
             graph = tracer.trace(module)
     except Exception as error:  # a user's own code, run on proxies, may raise anything
-        raise UntraceableError(first_line(error).rstrip(".")) from error
+        raise UntraceableError(why_untraceable(error)) from error
     if not torch.equal(torch.get_rng_state(), before):
         torch.set_rng_state(before)
         raise UntraceableError("it draws random numbers")
@@ -97,6 +101,7 @@ class _Tracer(fx.Tracer):
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
         self.changing: set[str] = set()
+        self.independent: set[fx.Node] = set()  # of every input
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -104,17 +109,101 @@ class _Tracer(fx.Tracer):
 
     def rank_of(self, node: fx.Node) -> int | None:
         """How many axes a value has, for code that may decide by it; None if that is not known."""
+        if not self.is_constant(node):
+            self._decided_by_rank()
+        with self._foreseeing():
+            return self.foresight.rank(node)
+
+    def _decided_by_rank(self) -> None:
         self.by_rank.update(frame.path for frame in self.frames)
+
+    @contextlib.contextmanager
+    def _foreseeing(self) -> Iterator[None]:
         self.running = True
         try:
-            return self.ranks.of(node)
+            yield
         finally:
             self.running = False
 
+    def is_constant(self, node: fx.Node) -> bool:
+        """Whether a value depends on no input."""
+        return node in self.independent
+
+    def constant(self, node: fx.Node) -> Any:
+        """A value that depends on no input, with its numbers."""
+        with self._foreseeing(), torch.no_grad():
+            return number_of(self.root, node)
+
+    def constant_shape(self, node: fx.Node) -> Tensor | None:
+        """A tensor that depends on no input, without its numbers; None if it depends on one."""
+        if not self.is_constant(node):
+            return None
+        with self._foreseeing():
+            value = self.foresight.value(node)
+        return value if isinstance(value, Tensor) else None
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return self.decided(obj, asserted=False)
+
+    def decided(self, proxy: fx.Proxy, *, asserted: bool) -> bool:
+        """The truth of a value that code decides by; a guard is recorded.
+
+        Raises:
+            UntraceableError: It is not known, or another one at other sizes.
+        """
+        if self.is_constant(proxy.node):
+            return bool(self.constant(proxy.node))
+        with self._foreseeing():
+            try:
+                outcome = bool(self.foresight.fixed(proxy.node, bool))
+            except UntraceableError:  # code that refuses other sizes may do so
+                if not asserted or self.foresight.at_first(proxy.node, bool) is not True:
+                    raise
+                outcome = True
+        self._guard(proxy.node, outcome)
+        return outcome
+
+    def number(self, proxy: fx.Proxy, kind: Callable[[Any], Any]) -> Any:
+        """A whole or broken number that code makes of a value, or its length; it is guarded.
+
+        Raises:
+            UntraceableError: It is not known, or another one at other sizes.
+        """
+        node = proxy.node
+        if self.is_constant(node):
+            return kind(self.constant(node))
+        with self._foreseeing():
+            number = self.foresight.fixed(node, kind)
+            is_rank = kind is len and isinstance(self.foresight.value(node), torch.Size)
+        if is_rank:
+            self._decided_by_rank()
+        else:
+            self._guard(self.create_node("call_function", kind, (node,), {}), number)
+        return number
+
+    def iter(self, obj: Any) -> Iterator[Any]:
+        with self._foreseeing():
+            value = None if self.is_constant(obj.node) else self.foresight.value(obj.node)
+        if isinstance(value, dict | str):
+            raise UntraceableError("it loops over what a module gives by name")
+        return iter([obj[index] for index in range(self.number(obj, len))])
+
+    def _guard(self, node: fx.Node, outcome: Any) -> None:
+        self.create_node(
+            "call_function", assert_decision, (node, outcome, line_of_caller() or ""), {}
+        )
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        if self.running:
+        if self.running or not isinstance(attr_val, Tensor):
             return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+        if not isinstance(attr_val, nn.Parameter) and not self.proxy_buffer_attributes:
+            return attr_val
+        name = self.names.get(id(attr_val))  # torch would look through all of them, every time
+        if name is None:
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, fx.Proxy):
@@ -139,12 +228,15 @@ class _Tracer(fx.Tracer):
     ) -> tuple[Any, list[Any]]:
         values = [self.create_proxy("placeholder", name, (), {}) for name in self.arguments.names]
         given = (value.node for value in values)
-        self.ranks = Ranks(self.root, dict(zip(given, self.samples, strict=True)))
+        self.foresight = Foresight(self.root, dict(zip(given, self.samples, strict=True)))
+        held = itertools.chain(self.root.named_parameters(), self.root.named_buffers())
+        self.names = {id(tensor): name for name, tensor in held}
         args, kwargs = self.arguments.filled(values)
         root = self.root
 
         def forward(*given: Any) -> Any:
-            with proxies_pass_for_tensors():
+            making = Making(self) if self.proxy_buffer_attributes else contextlib.nullcontext()
+            with proxies_pass_for_tensors(), making:
                 return root_fn(root, *given, **kwargs)
 
         return forward, args
@@ -155,6 +247,10 @@ class _Tracer(fx.Tracer):
             frame = self.frames[-1]
             set_place(node, (frame.path, frame.number, frame.made))
             frame.made += 1
+            set_line(node, line_of_caller())
+        is_given = kind == "placeholder" or not self.independent.issuperset(node.all_input_nodes)
+        if not is_given and not is_random(node):
+            self.independent.add(node)
         return node
 
     def is_leaf_module(self, m: nn.Module, path: str) -> bool:
@@ -188,7 +284,7 @@ class _Tracer(fx.Tracer):
         try:
             result = forward(*args, **kwargs)
         except Exception as error:  # a user's own code, run on proxies, may raise anything
-            self.opaque[path] = first_line(error).rstrip(".")
+            self.opaque[path] = why_untraceable(error)
             del self.calls[done:]
             self._forget_after(moment)
             self._erase_after(last)

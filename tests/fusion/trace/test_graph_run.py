@@ -33,11 +33,11 @@ class Held(nn.Module):
 
 
 class Marking(nn.Module):
-    """Writes to what it is given."""
+    """Writes to what it is given, and cannot be recorded: it decides by the numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
         x[0] = 5
-        return x.mean()
+        return x.mean() if x.sum() > 0 else x.mean() - 1
 
 
 def recorded(code: Callable[[Held, Tensor], Any], **parts: nn.Module) -> tuple[Recorder, fx.Graph]:
