@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from edgerep.artefacts.kinds import CHECKPOINT_SUFFIXES, PACKAGE_SUFFIX
+from edgerep.outside.archives import open_archive
 
 _HEAD = 1024  # bytes that are looked at
 _SHOWN = 4
@@ -107,9 +108,9 @@ def _is_onnx(head: bytes) -> bool:
 
 def _kind_of_archive(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
         return None  # the reader says what is wrong with it
     leaves = {name.partition("/")[2] or name for name in names}
     if "constants.pkl" in leaves or any(leaf.startswith("code/") for leaf in leaves):

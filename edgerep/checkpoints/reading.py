@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pickle
 import shlex
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,9 +20,12 @@ from edgerep.checkpoints.foreign_files import (
     is_torchs_old,
     why_no_file,
 )
-from edgerep.checkpoints.unpickling import HostileFileError, read_inertly
+from edgerep.checkpoints.safetensors_header import require_header
+from edgerep.checkpoints.torch_file import read_torch_file
+from edgerep.checkpoints.unpickling import HostileFileError
 from edgerep.checkpoints.weight_table import REMEDY, bare_names, find_table, require_plain_tensors
 from edgerep.errors import CheckpointError, first_line
+from edgerep.outside.regular import require_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(why_no_file(path))
+    require_regular(path, CheckpointError)
     content: object
     foreign: tuple[str, ...] = ()
     if is_safetensors(path):
@@ -78,10 +79,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _read_safetensors(path: Path) -> object:
     try:
+        require_header(path)
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:  # of their reader's own kinds, and of torch's
         raise CheckpointError(
-            f"{path} is not a safetensors file, or it was cut short: {error}"
+            f"{path} is not a safetensors file, or it was cut short: {first_line(error)}"
         ) from error
 
 
@@ -97,41 +101,19 @@ def _read_pickle(path: Path) -> tuple[object, tuple[str, ...]]:
     if path.suffix.lower() == WEIGHTS_SUFFIX and not _is_torchs(path):
         raise CheckpointError(f"{path} is not a safetensors file, or it was cut short")
     try:
-        with warnings.catch_warnings():
-            # torch explains weights_only in a warning for old formats; our own message does.
-            warnings.simplefilter("ignore")
-            with path.open("rb") as file:  # torch judges by the name, and a name may be wrong
-                return torch.load(file, map_location="cpu", weights_only=True), ()
-    except pickle.UnpicklingError as error:
-        return _read_inertly(path, error)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        return read_torch_file(path)
+    except HostileFileError as error:
+        raise CheckpointError(
+            f"{path} asks for {error} when it is read, which is how a file runs code. Nothing was "
+            f"run, and nothing in the file deserves trust: get the weights from their author again"
+        ) from error
+    except (pickle.UnpicklingError, OSError) as error:
         raise CheckpointError(_explain_broken(path, error)) from error
 
 
 def _is_torchs(path: Path) -> bool:
     with path.open("rb") as file:
         return is_torchs_old(file.read(32)) or zipfile.is_zipfile(path)
-
-
-def _read_inertly(path: Path, refusal: pickle.UnpicklingError) -> tuple[object, tuple[str, ...]]:
-    if not zipfile.is_zipfile(path):
-        if "nsupported global" in str(refusal):
-            raise CheckpointError(
-                f"{path} holds more than weights, in the format that torch wrote before 1.6, of "
-                f"which edgerep reads weights only. {REMEDY}"
-            ) from refusal
-        # Not torch's own words, which advise to let the file run its code.
-        reason = "neither an archive nor a pickle of weights alone"
-        raise CheckpointError(_explain_broken(path, reason)) from refusal
-    try:
-        return read_inertly(path)
-    except HostileFileError as error:
-        raise CheckpointError(
-            f"{path} asks for {error} when it is read, which is how a file runs code. Nothing was "
-            f"run, and nothing in the file deserves trust: get the weights from their author again"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_explain_broken(path, error)) from error
 
 
 def _paddle_script(path: Path) -> str:
@@ -142,8 +124,8 @@ def _paddle_script(path: Path) -> str:
     )
 
 
-def _explain_broken(path: Path, reason: Exception | str) -> str:
-    why = reason if isinstance(reason, str) else first_line(reason)
+def _explain_broken(path: Path, reason: Exception) -> str:
+    why = first_line(reason)
     return f"{path} is not a checkpoint that torch.save wrote, or it was cut short: {why}"
 
 

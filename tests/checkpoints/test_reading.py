@@ -17,7 +17,8 @@ from torch import Tensor
 
 import edgerep
 from edgerep.checkpoints.reading import read_checkpoint
-from edgerep.checkpoints.unpickling import Placeholder, read_inertly
+from edgerep.checkpoints.torch_file import read_torch_file
+from edgerep.checkpoints.unpickling import Placeholder
 from edgerep.errors import CheckpointError
 from edgerep.networks.repvgg import random_repvgg
 from edgerep.networks.repvgg_architecture import Architecture
@@ -161,7 +162,7 @@ def test_a_file_cannot_change_how_the_next_one_is_read(
         + STATES[state] + pickle.BUILD + pickle.STOP
     )  # fmt: skip
     with pytest.raises(pickle.UnpicklingError):
-        read_inertly(archive_of(stream, tmp_path / "changed.pth"))
+        read_torch_file(archive_of(stream, tmp_path / "changed.pth"))
     good = saved({"model": OrderedDict(weights()), "args": SETTINGS}, tmp_path / "good.pth")
     found = read_checkpoint(good).tensors
     assert all(torch.equal(found[key], tensor) for key, tensor in weights().items())
@@ -174,7 +175,7 @@ def test_build_reaches_a_placeholder_and_does_nothing(tmp_path: Path) -> None:
             pickle.PROTO + b"\x02" + pickle.GLOBAL + b"argparse\nNamespace\n"
             + pickle.EMPTY_TUPLE + pickle.NEWOBJ + state + pickle.BUILD + pickle.STOP
         )  # fmt: skip
-        content, unread = read_inertly(archive_of(stream, tmp_path / "inert.pth"))
+        content, unread = read_torch_file(archive_of(stream, tmp_path / "inert.pth"))
         assert unread == ("argparse.Namespace",)
         assert isinstance(content, Placeholder)
         assert not hasattr(content, "_function")
