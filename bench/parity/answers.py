@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.probes import Probes
+from edgerep.bench.parity.references.choices import Told, joined, told
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.sessions.runnable import Runnable
@@ -20,38 +21,58 @@ _BYTES_OF_A_BLOCK = 256 * 2**20  # of the outputs of one block in float64
 
 
 @dataclass(frozen=True, eq=False)
+class Questions:
+    """The reference as an artefact sees it: behind its preprocessing, before its softmax."""
+
+    reference: Reference | OnnxReference
+    runnable: Runnable
+
+    def answers(self, rows: Sequence[Array]) -> tuple[Told, Told]:
+        """The answers in float64, and in float32 with the choices of the other."""
+        truth, own = self.reference.answers(rows, self.runnable.preprocessing)
+        return self._finished(truth), self._finished(own)
+
+    def again(self, rows: Sequence[Array], forced: Sequence[Array | None]) -> Told:
+        """The answers to one probe in float64, with these choices made."""
+        run = self.reference.outputs64
+        found = told(
+            lambda some: run(some, self.runnable.preprocessing), rows, at_once=1, forced=forced
+        )
+        return self._finished(found)
+
+    def _finished(self, found: Told) -> Told:
+        finish = _softmax if self.runnable.probabilities else _as_they_are
+        return Told(tuple(map(finish, found.outputs)), found.choices)
+
+
+@dataclass(frozen=True, eq=False)
 class Answers:
     """The answers of the reference to one block of probes.
 
     Attributes:
         start: Which probe the first of the block is.
         inputs: The probes, one array [N, ...] for each input.
-        truth: Each output in float64, or in integers as the network gives them.
-        own_float32: Each output as the reference computes it in float32.
+        truth: In float64.
+        own_float32: As the reference computes them in float32, with the choices of `truth`.
     """
 
     start: int
     inputs: tuple[Array, ...]
-    truth: tuple[Array, ...]
-    own_float32: tuple[Array, ...]
+    truth: Told
+    own_float32: Told
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
 
 def answered(
-    reference: Reference | OnnxReference,
-    runnable: Runnable,
-    probes: Probes,
-    watch: Callable[[int], None],
+    questions: Questions, probes: Probes, watch: Callable[[int], None]
 ) -> Iterator[Answers]:
     """Blocks of the answers to all probes, in order, as long as their outputs leave room.
 
     Args:
-        reference: Asked for its answers.
-        runnable: One of those that are compared: its preprocessing is done before the reference,
-            its softmax behind.
-        probes: To answer.
+        questions: Whom to ask.
+        probes: What to ask.
         watch: Told how many probes the reference has answered.
 
     Raises:
@@ -60,36 +81,31 @@ def answered(
 
     def answer(start: int) -> Answers:
         rows = probes.block(start, min(start + _ROWS_AT_ONCE, len(probes)))
-        finish = _softmax if runnable.probabilities else _as_they_are
-        exact, single = reference.answers(rows, runnable.preprocessing)
-        truth, narrow = tuple(map(finish, exact)), tuple(map(finish, single))
-        _require_finite(truth, reference, runnable)
+        truth, own = questions.answers(rows)
+        _require_finite(truth.outputs, questions)
         watch(start + len(rows[0]))
-        return Answers(start, rows, truth, narrow)
+        return Answers(start, rows, truth, own)
 
     starts = range(0, len(probes), _ROWS_AT_ONCE)
     first = answer(0)
-    room = _BYTES_OF_A_BLOCK // max(1, sum(output.nbytes for output in first.truth))
+    room = _BYTES_OF_A_BLOCK // max(1, sum(output.nbytes for output in first.truth.outputs))
     parts = max(1, min(_ROWS_OF_A_BLOCK // _ROWS_AT_ONCE, room))
     for block in np.array_split(np.array(starts), -(-len(starts) // parts)):
         yield _joined([answer(int(start)) if start else first for start in block])
 
 
-def _joined(parts: list[Answers]) -> Answers:
-    inputs, truth, narrow = (
-        tuple(np.concatenate(arrays) for arrays in zip(*columns, strict=True))
-        for columns in (
-            [part.inputs for part in parts],
-            [part.truth for part in parts],
-            [part.own_float32 for part in parts],
-        )
+def _joined(parts: Sequence[Answers]) -> Answers:
+    inputs = zip(*(part.inputs for part in parts), strict=True)
+    return Answers(
+        parts[0].start,
+        tuple(np.concatenate(arrays) for arrays in inputs),
+        joined([part.truth for part in parts]),
+        joined([part.own_float32 for part in parts]),
     )
-    return Answers(parts[0].start, inputs, truth, narrow)
 
 
-def _require_finite(
-    truth: tuple[Array, ...], reference: Reference | OnnxReference, runnable: Runnable
-) -> None:
+def _require_finite(truth: tuple[Array, ...], questions: Questions) -> None:
+    reference, runnable = questions.reference, questions.runnable
     names = output_names(runnable, len(truth))
     if bad := [n for n, t in zip(names, truth, strict=True) if not np.isfinite(t).all()]:
         raise EdgerepError(

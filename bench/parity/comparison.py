@@ -5,6 +5,7 @@ Blocks of probes stream past: what is kept of them is what `measures` says of ea
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,17 +13,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.answers import Answers, answered, output_names
+from edgerep.bench.parity.answers import Answers, Questions, answered, output_names
 from edgerep.bench.parity.bands import ONE_BAND, Bands, bands_of
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
+from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.judgement import judged
-from edgerep.bench.parity.measures import Measures, measure
+from edgerep.bench.parity.measures import Measures, joined, measure
 from edgerep.bench.parity.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.report import ArtefactParity
+from edgerep.bench.parity.report import ArtefactParity, ChoiceParity, OutputParity
+from edgerep.bench.parity.tolerance import Tolerance, exact, tolerance_from
 from edgerep.bench.sessions.runnable import Runnable
-from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError, NetworkError
 
 
@@ -35,14 +37,77 @@ class OutputTally:
         count: How many numbers a probe has in each band.
         is_float: Integers must be equal.
         own_float32: The reference in float32 against itself in float64, block by block.
-        measured: The same of each artefact at each batch size.
     """
 
     bands: Bands
     count: tuple[int, ...]
     is_float: bool
     own_float32: list[Measures] = field(default_factory=list)
-    measured: dict[tuple[int, int], list[Measures]] = field(default_factory=dict)
+
+    def add_own(self, found: Array, truth: Array) -> None:
+        if self.is_float:
+            self.own_float32.append(measure(found, truth, self.bands))
+
+    def bounds(self, precision: str) -> Tolerance:
+        """The bounds of the whole; of integers none is allowed to be off."""
+        if not self.is_float:
+            return exact(precision)
+        return tolerance_from(precision, joined(self.own_float32), sum(self.count))
+
+    def judged(
+        self, name: str, precision: str, measured: dict[int, list[Measures]]
+    ) -> OutputParity:
+        return judged(name, precision, self.bands, self.count, self.own_float32, measured)
+
+
+Sizes = dict[int, list[Measures]]  # what was measured at each batch size
+
+
+@dataclass(eq=False)
+class ArtefactTally:
+    """What was measured of one artefact so far.
+
+    Attributes:
+        outputs: Of each output, at each batch size.
+        before: Of the scores of each choice that is followed, at each batch size.
+        regret: Of each of these choices: how much better it could have been, at most.
+        otherwise: Of each: how many rows the reference by itself answers with another choice.
+        rows: How many rows were run.
+    """
+
+    outputs: list[Sizes] = field(default_factory=list)
+    before: list[Sizes] = field(default_factory=list)
+    regret: list[float] = field(default_factory=list)
+    otherwise: list[int] = field(default_factory=list)
+    rows: int = 0
+
+    def add(
+        self,
+        size: int,
+        followed: Followed,
+        outputs: Sequence[OutputTally],
+        choices: Sequence[OutputTally | None],
+        pairs: Sequence[tuple[int, int]],
+    ) -> None:
+        """Add one batch."""
+        self.outputs = self.outputs or [{} for _ in outputs]
+        self.before = self.before or [{} for _ in pairs]
+        self.regret = self.regret or [0.0 for _ in pairs]
+        self.otherwise = self.otherwise or [0 for _ in pairs]
+        self.rows += size
+        for sizes, tally, found, truth in zip(
+            self.outputs, outputs, followed.outputs, followed.truth, strict=True
+        ):
+            sizes.setdefault(size, []).append(measure(found, truth, tally.bands))
+        for index, (regrets, otherwise) in enumerate(
+            zip(followed.regrets, followed.otherwise, strict=True)
+        ):
+            self.regret[index] = max(self.regret[index], float(regrets.max()))
+            self.otherwise[index] += otherwise
+        for index, (found, truth) in enumerate(followed.before):
+            scores = choices[pairs[index][1]]
+            bands = scores.bands if scores is not None else ONE_BAND
+            self.before[index].setdefault(size, []).append(measure(found, truth, bands))
 
 
 def compare_together(
@@ -65,32 +130,47 @@ def compare_together(
     Raises:
         EdgerepError: The reference or a runtime fails, or the outputs are not the reference's.
     """
-    tallies: list[OutputTally] = []
+    questions = Questions(reference, runnables[0])
+    blocks = answered(questions, probes, lambda done: watch("reference", done, len(probes)))
+    first = next(blocks)
+    _require_no_mixing(reference, runnables, plans)
+    outputs = [_tally(truth) for truth in first.truth.outputs]
+    choices = [None if one is None else _tally(one.scores) for one in first.truth.choices]
     with ExitStack() as stack:
-        sessions = [stack.enter_context(runnable.open()) for runnable in runnables]
-        blocks = answered(
-            reference, runnables[0], probes, lambda done: watch("reference", done, len(probes))
-        )
-        for answers in blocks:
-            _require_no_mixing(reference, runnables, plans)
-            tallies = tallies or [_tally(truth) for truth in answers.truth]
-            for tally, truth, narrow in zip(
-                tallies, answers.truth, answers.own_float32, strict=True
-            ):
-                if tally.is_float:
-                    tally.own_float32.append(measure(narrow, truth, tally.bands))
-            for at, (runnable, session) in enumerate(zip(runnables, sessions, strict=True)):
+        followers = [open_follower(r, follow=any(choices)) for r in runnables]
+        for follower in followers:
+            stack.enter_context(follower.session)
+        tallies = [ArtefactTally() for _ in runnables]
+        for answers in itertools.chain([first], blocks):
+            _add_own(outputs, choices, answers)
+            for at, follower in enumerate(followers):
                 for size in plans[at].sizes:
                     once = size not in plans[at].main
                     if answers.start and once:
                         continue
-                    _run(runnable, session, answers, tallies, (at, size), once=once)
-                    watch(runnable.title, answers.start + len(answers), len(probes))
-        said = [(session.how, session.runtime) for session in sessions]
-    return [
-        _result(runnable, said[at], probes, tallies, [(at, size) for size in plans[at].sizes])
-        for at, runnable in enumerate(runnables)
-    ]
+                    for order in arrangements(len(answers), size, first=size, once=once):
+                        followed = follower.run(questions, answers, order)
+                        _require_shapes(runnables[at], followed, size)
+                        tallies[at].add(size, followed, outputs, choices, follower.pairs)
+                    done = answers.start + len(answers)
+                    watch(runnables[at].title, done, len(probes))
+                follower.forget()
+        return [
+            _result(runnables[at], followers[at], probes, outputs, choices, tallies[at])
+            for at in range(len(runnables))
+        ]
+
+
+def _add_own(
+    outputs: Sequence[OutputTally], choices: Sequence[OutputTally | None], answers: Answers
+) -> None:
+    """Add how far the reference in float32 is from itself, with the same choices made in both."""
+    truth, narrow = answers.truth, answers.own_float32
+    for tally, wanted, found in zip(outputs, truth.outputs, narrow.outputs, strict=True):
+        tally.add_own(found, wanted)
+    for scores, choice, own in zip(choices, truth.choices, narrow.choices, strict=False):
+        if scores is not None and choice is not None and own is not None:
+            scores.add_own(*candidates(own.scores, choice.scores))
 
 
 def _require_no_mixing(
@@ -112,36 +192,15 @@ def _tally(truth: Array) -> OutputTally:
     return OutputTally(bands, tuple(each * len(band) for band in bands.members), is_float)
 
 
-def _run(
-    runnable: Runnable,
-    session: Session,
-    answers: Answers,
-    tallies: Sequence[OutputTally],
-    key: tuple[int, int],
-    *,
-    once: bool,
-) -> None:
-    """Run one block of probes at one batch size, and add what was measured to the tallies."""
-    _, size = key
-    for order in arrangements(len(answers), size, first=size, once=once):
-        outputs = session.run(*(array[order] for array in answers.inputs))
-        _require_shapes(runnable, outputs, answers.truth, size)
-        for tally, output, truth in zip(tallies, outputs, answers.truth, strict=True):
-            measures = measure(output, truth[order], tally.bands)
-            tally.measured.setdefault(key, []).append(measures)
-
-
-def _require_shapes(
-    runnable: Runnable, outputs: Sequence[Array], truth: Sequence[Array], size: int
-) -> None:
-    found = [list(output.shape[1:]) for output in outputs]
-    wanted = [list(output.shape[1:]) for output in truth]
+def _require_shapes(runnable: Runnable, followed: Followed, size: int) -> None:
+    found = [list(output.shape[1:]) for output in followed.outputs]
+    wanted = [list(output.shape[1:]) for output in followed.truth]
     if found != wanted:
         raise EdgerepError(
             f"{runnable.title} gives outputs {', '.join(map(str, found))} and the reference "
             f"{', '.join(map(str, wanted))}: it was not made from this network"
         )
-    if wrong := [output.shape for output in outputs if len(output) != size]:
+    if wrong := [output.shape for output in followed.outputs if len(output) != size]:
         raise EdgerepError(
             f"{runnable.title} gives for a batch of {size} outputs without the batch first: {wrong}"
         )
@@ -149,30 +208,39 @@ def _require_shapes(
 
 def _result(
     runnable: Runnable,
-    said: tuple[str, str],
+    follower: Follower,
     probes: Probes,
-    tallies: Sequence[OutputTally],
-    keys: Sequence[tuple[int, int]],
+    outputs: Sequence[OutputTally],
+    choices: Sequence[OutputTally | None],
+    found: ArtefactTally,
 ) -> ArtefactParity:
-    how, runtime = said
-    names = output_names(runnable, len(tallies))
-    outputs = tuple(
-        judged(
-            name,
-            runnable.precision,
-            tally.bands,
-            tally.count,
-            tally.own_float32,
-            {size: tally.measured[at, size] for at, size in keys},
-        )
-        for name, tally in zip(names, tallies, strict=True)
-    )
+    names = output_names(runnable, len(outputs))
+    followed = []
+    for index, (source, at) in enumerate(follower.pairs):
+        tally = choices[at]
+        assert tally is not None  # pairs hold only choices that have one
+        rows, otherwise, regret = found.rows, found.otherwise[index], found.regret[index]
+        if follower.nodes:
+            node = follower.nodes[source]
+            before = tally.judged(node.scores, runnable.precision, found.before[index])
+            name = f"{node.node} by {node.scores}"
+            followed.append(ChoiceParity(name, before, rows, otherwise, regret, allowed=0.0))
+        else:
+            # Both candidates may be off, each by as much as any one number may be.
+            allowed = 2 * tally.bounds(runnable.precision).max_abs
+            name = f"the choice in {names[source]}"
+            followed.append(ChoiceParity(name, None, rows, otherwise, regret, allowed))
     return ArtefactParity.of(
-        outputs,
+        tuple(
+            tally.judged(name, runnable.precision, measured)
+            for name, tally, measured in zip(names, outputs, found.outputs, strict=True)
+        ),
         path=runnable.title,
-        runtime=runtime,
+        runtime=follower.session.runtime,
         precision=runnable.precision,
-        how=how,
+        how=follower.session.how,
         probes=probes.describe(),
         images_given=probes.given,
+        choices=tuple(followed),
+        choices_unfollowed=sum(one is not None for one in choices) - len(followed),
     )

@@ -106,6 +106,38 @@ class OutputParity:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceParity:
+    """One choice that an artefact makes on its way: the best queries, the class of each pixel.
+
+    Attributes:
+        name: The operator and the tensor that it chooses by; or the output that is the choice.
+        before: What it chooses by, compared as an output is; None where the runtime does not show
+            it.
+        rows: How many answers were compared.
+        otherwise: In how many of these the reference by itself chooses otherwise, because
+            candidates tie or nearly tie; there the reference was run with the artefact's choice.
+        regret: How much better the choice could have been, at most: by the artefact's own scores,
+            or where these are not shown by the reference's.
+        allowed: How large `regret` may be: 0 by its own scores, else what rounding may change.
+    """
+
+    name: str
+    before: OutputParity | None
+    rows: int
+    otherwise: int
+    regret: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        return (self.before is None or self.before.passed) and self.regret <= self.allowed
+
+    def to_json(self) -> dict[str, Any]:
+        before = None if self.before is None else self.before.to_json()
+        return {**asdict(self), "before": before, "passed": self.passed}
+
+
+@dataclass(frozen=True, slots=True)
 class ArtefactParity:
     """One artefact against the reference; the figures are those of its worst output.
 
@@ -122,6 +154,10 @@ class ArtefactParity:
         outputs: Every output by itself, in the order of the artefact.
         images_given: How many images of their own the user gave, of which `probes` says how many
             were compared.
+        choices: Those that were followed: behind them the outputs are compared with the reference
+            that made the same choices.
+        choices_unfollowed: How many more choices the reference makes, which this runtime does not
+            show or has not.
     """
 
     path: str
@@ -135,6 +171,8 @@ class ArtefactParity:
     probes: dict[str, int]
     outputs: tuple[OutputParity, ...]
     images_given: int = 0
+    choices: tuple[ChoiceParity, ...] = ()
+    choices_unfollowed: int = 0
 
     @classmethod
     def of(
@@ -147,6 +185,8 @@ class ArtefactParity:
         how: str,
         probes: dict[str, int],
         images_given: int = 0,
+        choices: tuple[ChoiceParity, ...] = (),
+        choices_unfollowed: int = 0,
     ) -> ArtefactParity:
         """The result of an artefact that ran, with the figures of its worst output."""
         worst = max(outputs, key=lambda output: output.severity)
@@ -165,6 +205,8 @@ class ArtefactParity:
             probes=probes,
             outputs=outputs,
             images_given=images_given,
+            choices=choices,
+            choices_unfollowed=choices_unfollowed,
         )
 
     @property
@@ -179,10 +221,12 @@ class ArtefactParity:
 
     @property
     def passed(self) -> bool:
-        return self.ran and all(batch.passed for batch in self.batches)
+        compared = all(batch.passed for batch in self.batches)
+        return self.ran and compared and all(choice.passed for choice in self.choices)
 
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
+        fields["choices"] = [choice.to_json() for choice in self.choices]
         fields["batches"] = [batch.to_json() for batch in self.batches]
         fields["outputs"] = [output.to_json() for output in self.outputs]
         fields["passed"] = self.passed if self.ran else None
@@ -252,8 +296,12 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
     if not bounds.decidable:
         yield f"{artefact.path}: {undecidable(bounds)}"
         return
-    for output in artefact.outputs:
-        name = f", {output.name}" if len(artefact.outputs) > 1 else ""
+    for choice in artefact.choices:
+        if choice.regret > choice.allowed:
+            yield f"{artefact.path}, {choice.name}: {regret_in_words(choice)}"
+    before = [choice.before for choice in artefact.choices if choice.before is not None]
+    for output in (*artefact.outputs, *before):
+        name = f", {output.name}" if len(artefact.outputs) + len(before) > 1 else ""
         for batch in output.batches:
             if not batch.passed:
                 found, bounds = batch.difference, output.tolerance
@@ -277,6 +325,15 @@ def undecidable(tolerance: Tolerance) -> str:
         f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
         f"end-to-end comparison in {tolerance.precision} says anything; where it was fused, the "
         f"certificate of the fusion checks it layer by layer"
+    )
+
+
+def regret_in_words(choice: ChoiceParity) -> str:
+    """How much better a choice could have been."""
+    whose = "its own" if choice.before is not None else "the reference's"
+    return (
+        f"by {whose} scores it could have chosen better by {choice.regret:.1e} "
+        f"({choice.allowed:.1e} allowed)"
     )
 
 

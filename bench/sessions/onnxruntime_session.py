@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
@@ -16,6 +17,7 @@ from edgerep.errors import OnnxError, OptionError
 
 _PROVIDER = "CPUExecutionProvider"
 _LEVELS = ("disabled", "basic", "extended", "all")
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL = 4  # of ONNX Runtime's log severities; what it raises, it also logs as an error
 # ONNX Runtime's exceptions have no base of their own; bound runs raise a plain RuntimeError.
 _REFUSALS = (
@@ -40,6 +42,7 @@ class OnnxRuntimeSession(OwnedSession):
             physical cores.
         optimization: "disabled", "basic", "extended" or "all": how far ONNX Runtime rewrites the
             graph before it runs it. "disabled" computes the file node by node.
+        also: Tensors inside the graph that `run` gives behind the outputs.
 
     Raises:
         OnnxError: ONNX Runtime refuses the file.
@@ -48,13 +51,21 @@ class OnnxRuntimeSession(OwnedSession):
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: str | Path, *, threads: int = 0, optimization: str = "all") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 0,
+        optimization: str = "all",
+        also: Sequence[str] = (),
+    ) -> None:
         if optimization not in _LEVELS:
             raise OptionError(f"optimization {optimization!r} is none of {', '.join(_LEVELS)}")
         self._path = Path(path)
-        self._session = _open(self._path, threads, optimization)
+        self._session = _open(self._path, threads, optimization, also)
         self._inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
-        self._outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        named: list[str] = [o.name for o in self._session.get_outputs()]
+        self._outputs = tuple(named) if not also else (*_outputs_of(self._path), *also)
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = _FATAL
         self.how = (
@@ -65,10 +76,12 @@ class OnnxRuntimeSession(OwnedSession):
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         feed = dict(zip(self._inputs, self._checked(inputs), strict=True))
         try:
-            outputs = self._session.run(self._outputs, feed, self._options)
+            names = list(dict.fromkeys(self._outputs))
+            outputs = self._session.run(names, feed, self._options)
         except _REFUSALS as error:
             raise self._refused(error) from error
-        return tuple(outputs)
+        found = dict(zip(names, outputs, strict=True))
+        return tuple(found[name] for name in self._outputs)
 
     def bind(self, *inputs: Array) -> Callable[[], None]:
         held = tuple(np.ascontiguousarray(array) for array in self._checked(inputs))
@@ -102,7 +115,7 @@ class OnnxRuntimeSession(OwnedSession):
         return OnnxError(f"ONNX Runtime {onnxruntime.__version__} cannot run {self._path}: {error}")
 
 
-def _open(path: Path, threads: int, optimization: str) -> Any:
+def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> Any:
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -115,9 +128,29 @@ def _open(path: Path, threads: int, optimization: str) -> Any:
         "all": levels.ORT_ENABLE_ALL,
     }[optimization]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDER])
+        file: str | bytes = str(path)
+        if also:
+            file = _with_outputs(path, also)
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+        return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
     except _REFUSALS as error:
         raise OnnxError(
             f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}\n"
             f"If the file is right, a newer onnxruntime may read it: pip install -U onnxruntime"
         ) from error
+
+
+def _outputs_of(path: Path) -> tuple[str, ...]:
+    model = onnx.load(str(path), load_external_data=False)
+    return tuple(value.name for value in model.graph.output)
+
+
+def _with_outputs(path: Path, also: Sequence[str]) -> bytes:
+    """The file with more of its tensors among its outputs, without the weights outside of it."""
+    model = onnx.load(str(path), load_external_data=False)
+    known = {value.name for value in model.graph.output}
+    # ONNX Runtime infers the type and shape of what has a name only.
+    model.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in dict.fromkeys(also) if name not in known
+    )
+    return model.SerializeToString()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,8 @@ class Runnable:
         module: The module, where PyTorch runs it.
         opener: Opens a session, given a number of cores (0: the runtime's own choice) and a
             device; a runtime without such a choice passes over them.
+        observer: Opens a session that also gives tensors inside the graph, by their names, behind
+            the outputs; None where the runtime cannot.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Runnable:
     why_not: str | None = None
     module: nn.Module | None = None
     opener: Callable[[int, str], Session]
+    observer: Callable[[Sequence[str]], Session] | None = None
 
     @property
     def title(self) -> str:

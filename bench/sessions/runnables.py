@@ -113,6 +113,11 @@ def _graph(graph: Graph) -> Runnable:
 
         return OnnxRuntimeSession(graph.path, threads=threads)
 
+    def observer(also: Sequence[str]) -> Session:
+        from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(graph.path, also=also)
+
     return Runnable(
         **_of_file(graph),
         runtime="onnxruntime",
@@ -120,6 +125,7 @@ def _graph(graph: Graph) -> Runnable:
         preprocessing=preprocessing_from(graph.options),
         why_not=_missing("onnxruntime", "bench"),
         opener=opener,
+        observer=observer,
     )
 
 

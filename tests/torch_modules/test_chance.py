@@ -131,5 +131,5 @@ def test_other_mixing_is_noted_and_the_network_run_sample_by_sample() -> None:
     reference = Reference(Net(Centred()).eval())
     truth, own = reference.answers([X.numpy()])
     assert reference.mixes is not None
-    assert np.abs(truth[0]).max() < 1e-12
-    assert len(own[0]) == 2
+    assert np.abs(truth.outputs[0]).max() < 1e-12
+    assert len(own.outputs[0]) == 2

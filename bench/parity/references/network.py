@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.references.choices import Told, told
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
@@ -61,8 +62,10 @@ class Reference:
 
     def answers(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    ) -> tuple[Told, Told]:
         """What `outputs64` and `outputs32` give, once it is clear that both are the network.
+
+        Where the network chooses on its way, the float32 run makes the choices of the other.
 
         The first call also looks whether the network is a function of its inputs at all: that it
         draws no random numbers, uses no batch statistics, and whether it mixes samples otherwise.
@@ -80,9 +83,15 @@ class Reference:
         """
         if self._at_once is None:
             self._require_function([array[:2] for array in inputs], preprocessing)
-        truth = self.outputs64(inputs, preprocessing)
-        own = self.outputs32(inputs, preprocessing)
-        worst = _sample_that_parts(truth, own)
+        at_once = self._at_once or _SAMPLES_AT_ONCE
+        truth = told(lambda some: self.outputs64(some, preprocessing), inputs, at_once=at_once)
+        own = told(
+            lambda some: self.outputs32(some, preprocessing),
+            inputs,
+            at_once=at_once,
+            forced=truth.indices,
+        )
+        worst = _sample_that_parts(truth.outputs, own.outputs)
         if worst is not None:
             batch = _tensors([a[worst : worst + 1] for a in inputs], preprocessing, np.float32)
             if fault := fault_of_float64(self._module, batch):

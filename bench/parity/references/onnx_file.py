@@ -18,6 +18,8 @@ from onnx.reference import ReferenceEvaluator
 
 from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.references.choices import Told, told
+from edgerep.bench.parity.references.onnx_choice_kernels import CHOICE_KERNELS
 from edgerep.bench.parity.references.onnx_kernels import KERNELS
 from edgerep.bench.parity.references.onnx_widening import widen
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
@@ -57,13 +59,21 @@ class OnnxReference:
 
     def answers(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """What `outputs64` and `outputs32` give.
+    ) -> tuple[Told, Told]:
+        """What `outputs64` and `outputs32` give, the float32 run with the choices of the other.
 
         Raises:
             EdgerepError, OnnxError: As for `outputs64`.
         """
-        return self.outputs64(inputs, preprocessing), self.outputs32(inputs, preprocessing)
+        at_once = self._input.shape[0] or 1
+        truth = told(lambda some: self.outputs64(some, preprocessing), inputs, at_once=at_once)
+        own = told(
+            lambda some: self.outputs32(some, preprocessing),
+            inputs,
+            at_once=at_once,
+            forced=truth.indices,
+        )
+        return truth, own
 
     def outputs64(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
@@ -97,7 +107,9 @@ class OnnxReference:
 
     def _evaluator(self, dtype: str) -> ReferenceEvaluator:
         try:
-            return ReferenceEvaluator(widen(self._model, dtype), new_ops=list(KERNELS))
+            return ReferenceEvaluator(
+                widen(self._model, dtype), new_ops=[*KERNELS, *CHOICE_KERNELS]
+            )
         except EdgerepError as error:
             raise OnnxError(f"{self._path}: {error}") from error
         except Exception as error:  # it raises whatever its operators' constructors raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgerep.bench.parity.report import (
@@ -13,6 +13,7 @@ from edgerep.bench.parity.report import (
     ParityReport,
     band_in_words,
     numbers_in_words,
+    regret_in_words,
     undecidable,
 )
 from edgerep.bench.parity.tolerance import Tolerance
@@ -66,6 +67,7 @@ def parity_table(report: ParityReport) -> str:
         notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
         if result.images_given:
             notes.append(f"{name}: {images_in_words(result).lstrip(', ')}")
+        notes += [f"{name}: {note}" for note in _choice_notes(result)]
         notes += [
             f"{name}: {output.name}, {note}"
             for output in result.outputs
@@ -91,6 +93,22 @@ def _band_note(band: BandParity) -> str:
         f"{band_in_words(band)}: {verdict}, max abs {band.max_abs:.1e} of {limit.max_abs:.1e} "
         f"allowed"
     )
+
+
+def _choice_notes(result: ArtefactParity) -> Iterator[str]:
+    for choice in result.choices:
+        verdict = "agrees" if choice.passed else "DISAGREES"
+        how = "by its margin" if choice.before is None else "before the choice"
+        yield (
+            f"{choice.name}: {verdict}, compared {how}, and behind it with the artefact's choice "
+            f"made in the reference, which by itself chooses otherwise in {choice.otherwise} of "
+            f"{choice.rows} answers; {regret_in_words(choice)}"
+        )
+    if result.choices_unfollowed:
+        yield (
+            f"{result.choices_unfollowed} choice(s) of the network are not shown by this runtime: "
+            f"where candidates tie, what stands behind them may differ between honest runtimes"
+        )
 
 
 def _rows(label: str, runtime: str, output: OutputParity) -> list[tuple[str, ...]]:
