@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.answers import Answers, Questions
-from edgerep.bench.parity.graph_choices import GraphChoice, choices_in
 from edgerep.bench.parity.references.choices import Choice, Told, regret
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError
+from edgerep.export.graph.choices import GraphChoice, choices_in
 
 # Candidates are ruled out by a score that is infinite, or the least that its type has.
 _RULED_OUT = 1e30

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.session import OwnedSession
 from edgerep.errors import OnnxError, OptionError
+from edgerep.export.graph.inner_tensors import outputs_of, with_inner_tensors
 
 _PROVIDER = "CPUExecutionProvider"
 _LEVELS = ("disabled", "basic", "extended", "all")
@@ -65,7 +65,7 @@ class OnnxRuntimeSession(OwnedSession):
         self._session = _open(self._path, threads, optimization, also)
         self._inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         named: list[str] = [o.name for o in self._session.get_outputs()]
-        self._outputs = tuple(named) if not also else (*_outputs_of(self._path), *also)
+        self._outputs = tuple(named) if not also else (*outputs_of(self._path), *also)
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = _FATAL
         self.how = (
@@ -130,7 +130,7 @@ def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> A
     try:
         file: str | bytes = str(path)
         if also:
-            file = _with_outputs(path, also)
+            file = with_inner_tensors(path, also)
             options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
         return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
     except _REFUSALS as error:
@@ -138,19 +138,3 @@ def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> A
             f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}\n"
             f"If the file is right, a newer onnxruntime may read it: pip install -U onnxruntime"
         ) from error
-
-
-def _outputs_of(path: Path) -> tuple[str, ...]:
-    model = onnx.load(str(path), load_external_data=False)
-    return tuple(value.name for value in model.graph.output)
-
-
-def _with_outputs(path: Path, also: Sequence[str]) -> bytes:
-    """The file with more of its tensors among its outputs, without the weights outside of it."""
-    model = onnx.load(str(path), load_external_data=False)
-    known = {value.name for value in model.graph.output}
-    # ONNX Runtime infers the type and shape of what has a name only.
-    model.graph.output.extend(
-        onnx.ValueInfoProto(name=name) for name in dict.fromkeys(also) if name not in known
-    )
-    return model.SerializeToString()
