@@ -49,7 +49,7 @@ def run_in_process(
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-m", "edgerep", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, timeout=600,
+        capture_output=True, text=True, cwd=cwd,
         env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 

