@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,17 @@ class CoremlSession(_PackageSession):
                 f"use the reference interpreter, or copy the package to a Mac"
             )
         super().__init__(package)
+        # coremltools writes to the manifest of the package that it opens: to that of a copy.
+        self._copies = tempfile.TemporaryDirectory(prefix="edgerep-")
+        copy = Path(self._copies.name, self.package.path.name)
         try:
+            shutil.copytree(self.package.path, copy)
             with quiet():
                 self._model: Any = ct.models.MLModel(
-                    str(self.package.path), compute_units=ct.ComputeUnit[compute_units]
+                    str(copy), compute_units=ct.ComputeUnit[compute_units]
                 )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
+            self._copies.cleanup()
             raise CoremlError(f"Core ML refuses {self.package.path}: {error}") from error
         self.how = (
             f"Core ML of macOS {platform.mac_ver()[0]}, allowed compute units {compute_units}"
@@ -132,6 +139,7 @@ class CoremlSession(_PackageSession):
 
     def close(self) -> None:
         self._model = None
+        self._copies.cleanup()
 
 
 def _image(pixels: Array) -> Any:

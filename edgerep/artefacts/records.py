@@ -160,6 +160,23 @@ def read_record(artefact: Path) -> Record | None:
     return _record(fields)
 
 
+def require_own_record(artefact: Path) -> None:
+    """Refuse an artefact beside which the record of another one lies.
+
+    Somebody else's JSON may lie there (`voice.onnx.json` is a configuration elsewhere): what has
+    none of a record's words says nothing.
+
+    Raises:
+        EdgerepError: The record is damaged, or of another file: one of the two was replaced, or
+            the artefact was changed after it was made.
+    """
+    path = record_path(artefact)
+    if path.exists():
+        content = read_regular(path, most=LARGEST_JSON)
+        if all(word in content for word in (b'"sha256"', b'"made_from"')):
+            read_record(artefact)
+
+
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Versions of edgerep, Python and those of `packages` that are installed."""
     versions = {"edgerep": __version__, "python": platform.python_version()}

@@ -100,13 +100,20 @@ _PREVIOUS = Fields(
     }
 )
 RECORD = Fields(_RECORD_FIELDS, {**_RECORD_OPTIONS, "replaces": _PREVIOUS}, closed=True)
-ONNX_NOTE = Fields({"form": Text(64), "batch": BATCH, "made_from": SOURCES, "options": _OPTIONS})
+_NAMES = Each(Text(4096), most=4096)
+ONNX_NOTE = Fields(
+    {"form": Text(64), "batch": BATCH, "made_from": SOURCES, "options": _OPTIONS},
+    {"inputs": _NAMES, "outputs": _NAMES},
+)
 PACKAGE_NOTE = Fields(
     optional={
         "form": Text(64),
         "softmax": Text(64),
-        "pixels": Each(Text(4096), most=4096),
+        "pixels": _NAMES,
         "made_from": SOURCES,
+        "inputs": _NAMES,
+        "outputs": _NAMES,
+        "labels": Text(64),
     }
 )
 PACKAGE_MANIFEST = Fields(

@@ -25,7 +25,7 @@ from edgerep.export.coreml.checks import (
     require_package_path,
     shape_text,
 )
-from edgerep.export.coreml.package import NOTE_KEY, Package, open_package
+from edgerep.export.coreml.package import NOTE_KEY, Package, labels_digest, open_package
 from edgerep.export.coreml.program import (
     OPSETS,
     BuiltProgram,
@@ -104,7 +104,7 @@ def export_coreml(
         package = _converted(built, batch, deployment, image_input, labels)
     package.author, package.license, package.short_description = author, license, description
     _describe(package, built, image_input)
-    package.user_defined_metadata.update(_metadata(graph, built))
+    package.user_defined_metadata.update(_metadata(graph, built, package, labels))
     options = {
         "target": target,
         "image_input": image_input,
@@ -196,12 +196,18 @@ def _describe(package: Any, built: BuiltProgram, image_input: bool) -> None:
         package.output_description[spec.name] = f"{spec.dtype}, {shape_text(spec)}"
 
 
-def _metadata(graph: Graph, built: BuiltProgram) -> dict[str, str]:
+def _metadata(
+    graph: Graph, built: BuiltProgram, package: Any, labels: Sequence[str] | None
+) -> dict[str, str]:
+    declared = package.get_spec().description
     note = {
         "form": graph.form,
         "softmax": built.softmax,
         "pixels": [spec.name for spec in built.inputs if spec.dtype == "uint8"],
         "made_from": list(graph.lineage),
+        "inputs": [feature.name for feature in declared.input],
+        "outputs": [feature.name for feature in declared.output],
+        "labels": labels_digest(labels or ()),
     }
     return {
         "edgerep.version": __version__,

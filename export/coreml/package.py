@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -15,14 +15,13 @@ from google.protobuf.message import DecodeError
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.records import require_own_record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
-from edgerep.export.coreml.quiet_coremltools import ct, quiet
+from edgerep.export.coreml.package_files import read_model, weights_folder
+from edgerep.export.coreml.quiet_coremltools import ct
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
-_WEIGHTS = Path("Data", "com.apple.CoreML", "weights")  # inside every package
-_BLOB_HEADER = struct.Struct("<IIQQ")  # sentinel, element type, bytes, offset of the data
-_BLOB_SENTINEL = 0xDEADBEEF
 _TENSOR_TYPES = {10: "float16", 11: "float32", 23: "int32"}  # numbers of MIL.proto's DataType
 _ARRAY_TYPES = {65552: "float16", 65568: "float32", 131104: "int32"}  # of FeatureTypes.proto
 _COLOUR_CHANNELS = {"GRAYSCALE": 1, "RGB": 3}
@@ -70,7 +69,9 @@ def open_package(path: Path | str) -> Package:
 
     Raises:
         CoremlError: There is no package, it is damaged, it is not one ML program of one function,
-            or it takes images in colours that edgerep does not know.
+            it takes images in colours that edgerep does not know, or its labels or the names of
+            its inputs and outputs are no longer those that edgerep wrote.
+        EdgerepError: The record beside it is of another package.
     """
     path = Path(path)
     spec = read_spec(path)
@@ -84,7 +85,8 @@ def open_package(path: Path | str) -> Package:
     else:
         name = classifier.inputs["probabilities"].arguments[0].name
         outputs = (_tensor(name, types[name]),)
-    return Package(
+    labels = () if classifier is None else tuple(_labels(classifier))
+    package = Package(
         path=path,
         sha256=sha256_of(path),
         precision=_precision(block),
@@ -94,13 +96,43 @@ def open_package(path: Path | str) -> Package:
         outputs=outputs,
         target=ct.target(spec.specificationVersion).name,
         image_input=feature.HasField("imageType"),
-        labels=() if classifier is None else tuple(_labels(classifier)),
+        labels=labels,
         softmax=note.get("softmax", "unknown"),
         made_from=tuple(note.get("made_from", ())),
         operators=dict(
             Counter(op.type for op in block.operations if op.type != "const").most_common()
         ),
     )
+    _require_as_noted(package, spec, note)
+    require_own_record(path)
+    return package
+
+
+def labels_digest(labels: Sequence[str]) -> str:
+    """What a package's note says of its labels: a SHA-256 of them in their order."""
+    return hashlib.sha256("\0".join(labels).encode()).hexdigest()
+
+
+def _require_as_noted(package: Package, spec: Spec, note: Mapping[str, Any]) -> None:
+    """Refuse a package whose ends are named otherwise than edgerep, or it itself, says."""
+    declared = [feature.name for feature in spec.description.output]
+    computed = list(_block(spec).outputs)
+    if sorted(declared) != sorted(computed):
+        raise CoremlError(
+            f"{package.path} is damaged: it declares the outputs {', '.join(declared)}, and its "
+            f"program gives {', '.join(computed)}. Make it again"
+        )
+    found = {
+        "inputs": [spec.name for spec in package.inputs],
+        "outputs": declared,
+        "labels": labels_digest(package.labels),
+    }
+    changed = [key for key, value in found.items() if key in note and note[key] != value]
+    if changed:
+        raise CoremlError(
+            f"{package.path} was changed after edgerep wrote it: its {' and '.join(changed)} are "
+            f"no longer those of its note. Make it again"
+        )
 
 
 def read_spec(path: Path) -> Spec:
@@ -110,13 +142,11 @@ def read_spec(path: Path) -> Spec:
         CoremlError: There is no package, it is damaged, it is not one ML program of one function,
             or it takes images in colours that edgerep does not know.
     """
-    if not path.is_dir():
-        found = "it is a file" if path.is_file() else "there is nothing"
-        raise CoremlError(f"{path} is not a Core ML package, which is a folder: {found}")
+    content = read_model(path)
     try:
-        with quiet():
-            spec = ct.utils.load_spec(str(path))
-    except (RuntimeError, OSError, DecodeError) as error:
+        spec: Spec = ct.proto.Model_pb2.Model()
+        spec.ParseFromString(content)
+    except DecodeError as error:
         raise CoremlError(
             f"{path} is not a Core ML package, or it is damaged: {error}. Make it again"
         ) from error
@@ -127,32 +157,27 @@ def read_spec(path: Path) -> Spec:
             f"edgerep reads packages of iOS 15 and later that hold one network"
         )
     _require_known_colours(spec, path)
-    _require_weights(spec, path)
+    weights_of(spec, path)
     return spec
 
 
-def weights_folder(path: Path) -> Path:
-    return path / _WEIGHTS
+def weights_of(spec: Spec, path: Path) -> Path:
+    """The folder of a package in which the weights are that its program names.
+
+    Raises:
+        CoremlError: They are not all there, or not in the package.
+    """
+    return weights_folder(path, _blobs(_block(spec)))
 
 
-def _require_weights(spec: Spec, path: Path) -> None:
-    for value in _constants(_block(spec)):
-        if not value.HasField("blobFileValue"):
-            continue
-        blob = value.blobFileValue
-        file = weights_folder(path) / Path(blob.fileName).name
-        try:
-            with file.open("rb") as stream:
-                stream.seek(blob.offset)
-                sentinel, _, size, start = _BLOB_HEADER.unpack(stream.read(_BLOB_HEADER.size))
-            whole = sentinel == _BLOB_SENTINEL and start + size <= file.stat().st_size
-        except (OSError, struct.error):
-            whole = False
-        if not whole:
-            raise CoremlError(
-                f"{path} is damaged: {file.relative_to(path)} is missing, cut short or not the "
-                f"one this program was saved with. Make the package again"
-            )
+def _blobs(block: Any) -> Iterator[Any]:
+    """Every value of a program that lies in a file of weights."""
+    for op in block.operations:
+        given = (each for inputs in op.inputs.values() for each in inputs.arguments)
+        values = [*op.attributes.values(), *(e.value for e in given if e.HasField("value"))]
+        yield from (v.blobFileValue for v in values if v.HasField("blobFileValue"))
+        for inner in op.blocks:
+            yield from _blobs(inner)
 
 
 def _require_known_colours(spec: Spec, path: Path) -> None:

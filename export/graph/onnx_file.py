@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from onnx import TensorProto
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.records import require_own_record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.external_data import load_external_data_in_place
@@ -112,6 +113,8 @@ def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
     inputs = tuple(_spec(value, path) for value in GraphIndex(model.graph).inputs)
     outputs = tuple(_spec(o, path) for o in model.graph.output)
     note = _provenance(model, path)
+    _require_names(note, inputs, outputs, path)
+    require_own_record(path)
     return Graph(
         path=path,
         sha256=sha256_of(path),
@@ -148,7 +151,7 @@ def set_metadata_in_place(model: onnx.ModelProto, note: Mapping[str, Any]) -> No
 
     Args:
         model: Changed in place.
-        note: `form`, `batch`, `made_from` and `options` of the graph.
+        note: `form`, `batch`, `made_from` and `options` of the graph, and the names of its ends.
     """
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
@@ -164,6 +167,24 @@ class _Provenance:
     batch: BatchProfile | None = None
     made_from: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+
+
+def _require_names(
+    note: _Provenance, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], path: Path
+) -> None:
+    """Refuse a graph whose inputs or outputs are named or ordered otherwise than edgerep did it."""
+    for what, noted, found in (
+        ("inputs", note.inputs, inputs),
+        ("outputs", note.outputs, outputs),
+    ):
+        names = tuple(spec.name for spec in found)
+        if noted is not None and noted != names:
+            raise OnnxError(
+                f"{path} was changed after edgerep wrote it: its {what} were {', '.join(noted)}, "
+                f"and are {', '.join(names)}. Export it again"
+            )
 
 
 def _provenance(model: onnx.ModelProto, path: Path) -> _Provenance:
@@ -178,6 +199,8 @@ def _provenance(model: onnx.ModelProto, path: Path) -> _Provenance:
             batch=BatchProfile(*note["batch"]),
             made_from=tuple(note["made_from"]),
             options=note["options"],
+            inputs=tuple(note["inputs"]) if "inputs" in note else None,
+            outputs=tuple(note["outputs"]) if "outputs" in note else None,
         )
     except (JsonError, ShapeError, OptionError) as error:
         raise OnnxError(

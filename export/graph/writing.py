@@ -13,6 +13,7 @@ from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.errors import OnnxError
+from edgerep.export.graph.index import GraphIndex
 from edgerep.export.graph.onnx_file import Graph, describe_model, set_metadata_in_place
 
 
@@ -45,6 +46,8 @@ def write_graph(
         "batch": batch.to_json(),
         "made_from": list(made_from),
         "options": options,
+        "inputs": [value.name for value in GraphIndex(model.graph).inputs],
+        "outputs": [value.name for value in model.graph.output],
     }
     set_metadata_in_place(model, note)
     model.producer_name, model.producer_version = "edgerep", __version__

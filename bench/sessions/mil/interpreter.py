@@ -25,7 +25,7 @@ from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.mil.kernels import KERNELS
 from edgerep.errors import CoremlError
 from edgerep.export.coreml import quiet_coremltools
-from edgerep.export.coreml.package import read_spec, weights_folder
+from edgerep.export.coreml.package import read_spec, weights_of
 from edgerep.export.coreml.quiet_coremltools import quiet, types
 
 _TORCH_TYPES = {
@@ -69,7 +69,7 @@ def load_program(path: Path) -> SavedProgram:
     try:
         with quiet():
             program = quiet_coremltools.load_program(
-                spec, spec.specificationVersion, str(weights_folder(path))
+                spec, spec.specificationVersion, str(weights_of(spec, path))
             )
     except Exception as error:  # whatever coremltools' reader meets, it is the file's fault
         raise CoremlError(f"{path} cannot be read back by coremltools: {error}") from error
