@@ -15,6 +15,7 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.option_values import SourceType
 from edgerep.commands.shared.options import rounds_option, shape_options
+from edgerep.commands.shared.readiness import require_device
 from edgerep.commands.shared.sources import require_source, require_there
 from edgerep.errors import MissingRuntimeError, OptionError
 
@@ -84,6 +85,7 @@ def command(
         )
     for subject in networks:
         require_source(subject, wanted.given, model=wanted.model)
+    require_device(device)
     console.doing("start", "loading PyTorch")
     from edgerep.bench.report.text.timing import bench_tables
     from edgerep.bench.timing.harness import run_bench

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import ENGINE_SUFFIXES
+from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.kinds import ENGINE_SUFFIXES, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
     calibration_option,
     keep_onnx_option,
@@ -21,8 +23,13 @@ from edgerep.commands.shared.options import (
     runtime_option,
     source_argument,
 )
-from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.outputs import require_kept, require_output
 from edgerep.commands.shared.sources import require_source
+from edgerep.errors import OptionError
+from edgerep.export.engine.readiness import ready_runtime
+from edgerep.export.engine.settings import EngineOptions, capability_names
+
+_MIB = 1 << 20
 
 
 @click.command(
@@ -102,20 +109,38 @@ def command(
     """
     wanted = graph_options(options)
     require_source(source, wanted.given, model=wanted.model)
-    require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration, keep_onnx))
+    require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration))
+    require_kept(keep_onnx, inputs=(source, output, calibration))
+    if timing_cache is not None:
+        require_writable(timing_cache)
+    asked = EngineOptions(
+        workspace_bytes=None if workspace is None else workspace * _MIB,
+        timing_cache=timing_cache,
+        hardware_compatible=hardware_compatible,
+        version_compatible=version_compatible,
+        compute_capability=capability_names(compute_capability),
+        dla=dla,
+        optimization_level=optimization_level,
+    )
+    onnx = kind_of(source) == "onnx"  # which may be of any precision
+    if dla is not None and not wanted.batch.is_static:
+        raise OptionError(f"a DLA takes no dynamic batch, and --batch is {wanted.batch}: give one")
+    ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx)
+    images = read_given(calibration, wanted, onnx=onnx)
     console.doing("start", "loading PyTorch, ONNX and the runtime")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
-    from edgerep.commands.shared.stages import MIB, describe_engine, graph_beside, make_graph
+    from edgerep.commands.shared.stages import describe_engine, graph_beside, make_graph
     from edgerep.export.engine.building import build_engine
 
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
                           rewrite=keep_onnx is not None)  # fmt: skip
+        console.doing("engine", f"building {output.name}")
         engine = build_engine(
             made.graph,
             output,
             runtime=runtime,
-            workspace_bytes=None if workspace is None else workspace * MIB,
+            workspace_bytes=None if workspace is None else workspace * _MIB,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
             version_compatible=version_compatible,
@@ -125,9 +150,7 @@ def command(
             progress=lambda phase: console.detail("engine", phase),
         )
         console.progress("engine", describe_engine(engine))
-        report = check(
-            made.reference, [made.graph, engine], calibration, console, max_images=max_images
-        )
+        report = check(made.reference, [made.graph, engine], images, console, max_images=max_images)
     result = making_json(output, engine, report)
     console.finish(result, f"{output}: {describe_engine(engine)}{verdict(report)}")
     return parity_code(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -15,8 +14,8 @@ from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
-from edgerep.commands.shared.images import read_labelled
-from edgerep.commands.shared.option_values import TARGETS, TargetsType
+from edgerep.commands.shared.images import read_given, read_labelled
+from edgerep.commands.shared.option_values import TARGETS, Choice, TargetsType
 from edgerep.commands.shared.options import (
     calibration_option,
     coreml_target_option,
@@ -28,8 +27,11 @@ from edgerep.commands.shared.options import (
     source_argument,
 )
 from edgerep.commands.shared.outputs import require_folder
+from edgerep.commands.shared.readiness import require_coremltools
 from edgerep.commands.shared.sources import require_source
-from edgerep.errors import MissingDependencyError, OptionError
+from edgerep.errors import OptionError
+from edgerep.export.engine.readiness import ready_runtime
+from edgerep.export.engine.settings import EngineOptions
 from edgerep.outside.json_text import finite_json
 
 
@@ -52,7 +54,7 @@ from edgerep.outside.json_text import finite_json
 @click.option(
     "--precision",
     "precisions",
-    type=click.Choice(PRECISIONS),
+    type=Choice(PRECISIONS),
     multiple=True,
     default=("fp32",),
     show_default=True,
@@ -71,7 +73,7 @@ from edgerep.outside.json_text import finite_json
 @click.option(
     "--require",
     "required",
-    type=click.Choice(TARGETS),
+    type=Choice(TARGETS),
     multiple=True,
     help="Exit with 3 when this target is refused; may be repeated.",
 )
@@ -120,7 +122,13 @@ def command(
     if not bench and "--rounds" in wanted.given:
         raise OptionError("--rounds is of the bench, and --no-bench leaves it out")
     require_folder(output)
+    if "coreml" in required:
+        require_coremltools()
+    if "engine" in required or (runtime != "auto" and "engine" in targets):
+        half = "fp16" in precisions
+        ready_runtime(runtime, EngineOptions(), half=half, quantized=False)
     images = read_labelled(evaluate, wanted)
+    given = read_given(calibration, wanted, onnx=False)
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.bench.accuracy import Accuracy, require_classifier
     from edgerep.bench.report.html.page import render_html
@@ -135,10 +143,11 @@ def command(
         deployment_json,
         deployment_text,
     )
-    from edgerep.commands.shared.stages import fuse_network, read_network
+    from edgerep.commands.shared.stages import fuse_network, read_network, say_preprocessing
     from edgerep.export.fused_weights import save_weights
     from edgerep.networks.network import origin_of, title_of
 
+    say_preprocessing(wanted, console)
     deployment = Deployment(output)
     with deployment.stage("read"):
         model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
@@ -156,7 +165,7 @@ def command(
     report = None
     if deployment.artefacts:
         with deployment.tolerated("parity", console):
-            report = check(model, deployment.artefacts, calibration, console, max_images=max_images)
+            report = check(model, deployment.artefacts, given, console, max_images=max_images)
     accuracies: list[Accuracy] = []
     if images is not None:
         console.doing("accuracy", "counting")
@@ -186,7 +195,6 @@ def _chosen(
 
     Raises:
         OptionError: A required target, or one that an option is for, is not among them.
-        MissingDependencyError: A required target needs a package that is not installed.
     """
     chosen = tuple(target for target in TARGETS if target in targets)
     if left_out := [target for target in required if target not in chosen]:
@@ -194,6 +202,4 @@ def _chosen(
     for option, target in (("--runtime", "engine"), ("--target", "coreml")):
         if option in given and target not in chosen:
             raise OptionError(f"{option} is for the target {target}, and --targets leaves it out")
-    if "coreml" in required and importlib.util.find_spec("coremltools") is None:
-        raise MissingDependencyError("coremltools", "coreml")
     return chosen

@@ -7,24 +7,26 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import PACKAGE_SUFFIX
+from edgerep.artefacts.kinds import PACKAGE_SUFFIX, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
     calibration_option,
     coreml_target_option,
-    existing_file,
     keep_onnx_option,
+    labels_option,
     max_images_option,
     network_options,
     output_option,
     precision_option,
     source_argument,
 )
-from edgerep.commands.shared.outputs import require_output
+from edgerep.commands.shared.outputs import require_kept, require_output
+from edgerep.commands.shared.readiness import require_coremltools, require_single_image
 from edgerep.commands.shared.sources import require_source
-from edgerep.errors import DataError
+from edgerep.data.labels import read_labels
 
 
 @click.command(
@@ -42,11 +44,7 @@ from edgerep.errors import DataError
 @click.option(
     "--image-input", is_flag=True, help="Take an image instead of an array; needs --input uint8."
 )
-@click.option(
-    "--labels",
-    type=existing_file,
-    help="A text file, one class a line: the package answers with labels.",
-)
+@labels_option
 @click.option("--author", default="", help="Metadata that Xcode shows.")
 @click.option("--description", default="", help="Metadata that Xcode shows.")
 @click.option("--license", "licence", default="", help="Metadata that Xcode shows.")
@@ -80,8 +78,13 @@ def command(
     wanted = graph_options(options)
     require_source(source, wanted.given, model=wanted.model)
     require_output(output, PACKAGE_SUFFIX, "a Core ML package", folder=True,
-                   inputs=(source, calibration, keep_onnx, labels))  # fmt: skip
-    names = _read_labels(labels) if labels else None
+                   inputs=(source, calibration, labels))  # fmt: skip
+    require_kept(keep_onnx, inputs=(source, output, calibration))
+    require_coremltools()
+    onnx = kind_of(source) == "onnx"
+    require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)
+    names = read_labels(labels) if labels else None
+    images = read_given(calibration, wanted, onnx=onnx)
     console.doing("start", "loading PyTorch, ONNX and coremltools")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import graph_beside, make_graph
@@ -90,22 +93,15 @@ def command(
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
                           rewrite=keep_onnx is not None)  # fmt: skip
+        console.doing("coreml", f"converting to {output.name}")
         package = export_coreml(
             made.graph, output, target=target, image_input=image_input, labels=names,
             author=author, description=description, license=licence,
         )  # fmt: skip
     console.progress("coreml", f"{output.name}: {package.precision}, {target}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
-    report = check(made.reference, [package], calibration, console, max_images=max_images)
+    report = check(made.reference, [package], images, console, max_images=max_images)
     result = making_json(output, package, report)
     said = f"{output}: Core ML package, {package.precision}, {package.target}{verdict(report)}"
     console.finish(result, said)
     return parity_code(report)
-
-
-def _read_labels(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
-    return [line.strip() for line in lines if line.strip()]

@@ -11,6 +11,7 @@ from edgerep.artefacts.kinds import ONNX_SUFFIX, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
     calibration_option,
     max_images_option,
@@ -65,6 +66,7 @@ def command(
     if kind_of(source) == "onnx" and not wanted.given.intersection(_CHANGES):
         raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
     require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
+    images = read_given(calibration, wanted, onnx=kind_of(source) == "onnx")
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import describe_graph, make_graph
@@ -75,7 +77,7 @@ def command(
         raise OptionError(
             f"{source} is what was asked for already: give another --precision, or preprocessing"
         )
-    report = check(made.reference, [made.graph], calibration, console, max_images=max_images)
+    report = check(made.reference, [made.graph], images, console, max_images=max_images)
     result = making_json(output, made.graph, report)
     console.finish(result, f"{output}: {describe_graph(made.graph)}{verdict(report)}")
     return parity_code(report)

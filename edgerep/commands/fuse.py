@@ -12,7 +12,7 @@ from edgerep.checkpoints.formats import WRITERS
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import given_options
 from edgerep.commands.shared.help_page import Command
-from edgerep.commands.shared.option_values import shapes_from
+from edgerep.commands.shared.option_values import Choice, shapes_from
 from edgerep.commands.shared.options import (
     bn_eps_option,
     input_shape_option,
@@ -39,7 +39,7 @@ from edgerep.commands.shared.sources import require_source
 @bn_eps_option
 @click.option(
     "--to",
-    type=click.Choice(WRITERS),
+    type=Choice(WRITERS),
     default="official",
     show_default=True,
     help="Whose deploy names the weights get. Beware: mmpretrain 1.2.0 leaves "
@@ -84,6 +84,7 @@ def command(
         inputs = example_inputs(network, [(EXAMPLES, *spec.shape) for spec in specs])
     if to != "official":  # refused before the work, where the code base has no such network
         format_of(to, network.state_dict())
+    console.doing("fuse", "fusing, and checking it in float64")
     fused = fuse(network, inputs=inputs)
     if fused.certificate is None:
         raise AssertionError("fuse certifies unless told not to")

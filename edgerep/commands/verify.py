@@ -17,7 +17,7 @@ from edgerep.commands.shared.options import (
     model_option,
 )
 from edgerep.commands.shared.sources import require_source, require_there
-from edgerep.errors import MissingRuntimeError
+from edgerep.errors import MissingRuntimeError, OptionError
 
 
 @click.command(
@@ -60,14 +60,18 @@ def command(
     """
     require_source(reference, given_options(), model=model)
     require_there(*artefacts)
+    if max_images is not None and calibration is None:
+        raise OptionError("--max-images is of --calibration, and there is none")
+    from edgerep.data.samples import read_images  # loads NumPy alone
+
+    images = read_images(calibration).pixels if calibration else None
     console.doing("start", "loading PyTorch")
     from edgerep.bench.parity.verification import verify
     from edgerep.bench.report.text.parity import one_line, parity_table
     from edgerep.commands.shared.checking import watched
     from edgerep.commands.shared.stages import read_network
-    from edgerep.data.samples import read_images
 
-    images = read_images(calibration).pixels if calibration else None
+    console.doing("parity", "reading the reference")
     report = verify(
         reference
         if model is None

@@ -15,6 +15,18 @@ if TYPE_CHECKING:  # NumPy is loaded where images are: the command line reads op
 
 INPUT_KINDS = ("float", "uint8")
 
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# `mean` and `std` by name, in units of 0..1.
+PRESETS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": _IMAGENET,  # torchvision's, and that of the official RepVGG
+    "timm-default": _IMAGENET,  # timm's IMAGENET_DEFAULT, where a network names no other
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # timm's IMAGENET_INCEPTION: -1..1
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "unit": ((), ()),  # 0..1 as they are
+}
+# What a mean and a std of numbers in 0..1 cannot reach, and those of pixels in 0..255 do.
+_LARGEST_MEAN, _LARGEST_STD = 1.0, 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
@@ -51,6 +63,40 @@ class Preprocessing:
     @property
     def dtype(self) -> str:
         return "uint8" if self.input == "uint8" else "float32"
+
+    def require_plausible(self) -> None:
+        """Refuse a mean and a std of pixels in 0..255 for pixels that are divided by 255 first.
+
+        Raises:
+            OptionError: `input` is "uint8", and `mean` or `std` is out of reach of 0..1.
+        """
+        large = max(map(abs, self.mean), default=0) > _LARGEST_MEAN
+        large = large or max(self.std, default=0) > _LARGEST_STD
+        if self.input != "uint8" or not large:
+            return
+        mean, std = _shown(self.mean, "0"), _shown(self.std, "1")
+        scaled_mean = _shown([round(value / 255, 4) for value in self.mean], "0")
+        scaled_std = _shown([round(value / 255, 4) for value in self.std], "1")
+        raise OptionError(
+            f"pixels are divided by 255 first, so that the network would see (pixel / 255 - "
+            f"{mean}) / {std}, nearly the same number for black and for white. If it was trained "
+            f"on (pixel - {mean}) / {std}, then in units of 0..1 that is mean {scaled_mean} and "
+            f"std {scaled_std}: give those (--mean {scaled_mean} --std {scaled_std})"
+        )
+
+    def describe(self) -> str:
+        """What the network sees of what the model is given, in one sentence."""
+        mean, std = _shown(self.mean, ""), _shown(self.std, "")
+        unit = "pixel / 255" if self.input == "uint8" else "the input"
+        if not mean and not std:
+            return (
+                f"the network sees {unit}, numbers from 0 to 1; if it was trained on normalised "
+                f"images, give --preset, or --mean and --std"
+                if self.input == "uint8"
+                else "the network sees the input as it is given"
+            )
+        numerator = f"({unit} - {mean})" if mean else unit
+        return f"the network sees {numerator}{f' / {std}' if std else ''}"
 
     def subtrahend(self, channels: int) -> NDArray[np.float64]:
         """What is subtracted from the input, [channels], in the units of the input: 0..1 or 0..255.
@@ -99,6 +145,10 @@ class Preprocessing:
                 f"one per channel"
             )
         return np.broadcast_to(np.asarray(values, np.float64), (channels,)).copy()
+
+
+def _shown(values: Sequence[float], none: str) -> str:
+    return ",".join(f"{value:.7g}" for value in values) or none
 
 
 NO_PREPROCESSING = Preprocessing()

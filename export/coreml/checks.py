@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,15 +40,6 @@ def require_package_path(path: Path) -> None:
     require_writable(path, folder=True)
     if path.is_dir() and any(path.iterdir()) and not (path / "Manifest.json").is_file():
         raise OptionError(f"{path} is a folder that is not a Core ML package; it stays untouched")
-
-
-def require_distinct(labels: Sequence[str] | None) -> None:
-    repeated = [name for name, count in Counter(labels or ()).items() if count > 1]
-    if repeated:
-        raise OptionError(
-            f"labels appear more than once, and Core ML keeps one probability for each name: "
-            f"{', '.join(repeated)}. Make them distinct"
-        )
 
 
 def batch_for(graph: Graph, *, single: bool) -> BatchProfile:

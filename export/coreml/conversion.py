@@ -13,6 +13,7 @@ from edgerep import __version__
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
+from edgerep.data.labels import require_distinct
 from edgerep.errors import CoremlError
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
@@ -20,7 +21,6 @@ from edgerep.export.coreml.checks import (
     deployment_target,
     require_arrays,
     require_classes,
-    require_distinct,
     require_image,
     require_package_path,
     shape_text,
@@ -65,7 +65,8 @@ def export_coreml(
         image_input: Take an image, one at a time, where the graph takes uint8 pixels
             [N, 1 or 3, H, W]: grey or RGB. Without it, pixels go in as float32 from 0 to 255.
         labels: Names of the classes: the package becomes a classifier of one image that answers
-            with a label and with probabilities. A softmax is appended if the graph has none.
+            with a label and with probabilities. A softmax is appended unless the graph ends in
+            scores of 0..1 already: a softmax, a sigmoid, or what is made of them.
         author: Shown by Xcode, like `description` and `license`.
         description: What the network does.
         license: Of the network.
@@ -189,8 +190,11 @@ def _describe(package: Any, built: BuiltProgram, image_input: bool) -> None:
             text = f"{spec.dtype}, {shape}"
         package.input_description[spec.name] = text
     if len(package.get_spec().description.predictedFeatureName):
+        scores = built.softmax == "scores in the graph"
         package.output_description["classLabel"] = "The most probable class"
-        package.output_description["classLabel_probs"] = "Probability of each class"
+        package.output_description["classLabel_probs"] = (
+            "Score of each class, by itself from 0 to 1" if scores else "Probability of each class"
+        )
         return
     for spec in built.outputs:
         package.output_description[spec.name] = f"{spec.dtype}, {shape_text(spec)}"

@@ -42,7 +42,8 @@ class Package(Artefact):
         image_input: The input is an image, not an array.
         labels: Names of a classifier's classes, in the order of its probabilities; else empty.
         softmax: "appended" (the graph ends in logits, the package in probabilities),
-            "in the graph" or "none"; "unknown" for a package edgerep did not write.
+            "in the graph", "scores in the graph" (a sigmoid's, say) or "none"; "unknown" for a
+            package edgerep did not write.
         operators: How many operations of MIL there are of each kind, constants not counted.
     """
 

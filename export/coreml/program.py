@@ -20,6 +20,7 @@ from edgerep.export.coreml.patterns import recognise
 from edgerep.export.coreml.quiet_coremltools import mb, mil, types
 from edgerep.export.coreml.refusals import NodeRefusedError, Refusal, no_way_to_write, not_exact
 from edgerep.export.coreml.sizes import compute_sizes, is_known, is_symbolic, sizes_of
+from edgerep.export.coreml.value_range import is_score
 from edgerep.export.graph.index import GraphIndex, operator_of, opset_of
 from edgerep.export.graph.raising import OLDEST_OPSET
 from edgerep.export.graph.sources import source_of
@@ -40,7 +41,8 @@ class BuiltProgram:
         program: coremltools' program, with one function, `main`.
         inputs: The graph's inputs, under the names that they have in the program.
         outputs: The program's outputs; with a softmax appended, the first is its result.
-        softmax: "appended", "in the graph" (the first output comes from one) or "none".
+        softmax: "appended", "in the graph" (the first output comes from one), "scores in the graph"
+            (the first output is in 0..1 by other means, such as a sigmoid) or "none".
     """
 
     program: Program
@@ -114,7 +116,7 @@ def build_program(
         inputs: The graph's inputs.
         batch: What a dynamic first dimension becomes: the size of a static batch, else a symbol.
         target: Member of `coremltools.target`; decides the version of the operations.
-        softmax: End in a softmax over the last dimension, unless the graph has one there.
+        softmax: End in a softmax over the last dimension, unless the graph ends in scores already.
 
     Raises:
         CoremlError: A node means something that MIL cannot do exactly, or an output is a constant;
@@ -138,8 +140,9 @@ def build_program(
         images = _Images(list(function.inputs.values()), names)
         _emit_all(recognise(model.graph), values, names, opset_of(model), images)
         outputs = [_result(output.name, values, names) for output in model.graph.output]
-        ends_in_softmax = outputs[0].op.op_type == "softmax"
-        if softmax and not ends_in_softmax:
+        form = _form_of_scores(outputs[0])
+        if softmax and form == "none":
+            form = "appended"
             outputs[0] = mb.softmax(x=outputs[0], axis=-1, name=names.new("probabilities"))
         function.set_outputs(outputs)
     program = mil.Program()
@@ -148,7 +151,7 @@ def build_program(
         program=program,
         inputs=specs,
         outputs=tuple(_spec(var) for var in outputs),
-        softmax="in the graph" if ends_in_softmax else "appended" if softmax else "none",
+        softmax=form,
     )
 
 
@@ -169,6 +172,14 @@ class _Images:
                 x=sizes, begin=[0], end=[1], name=self._names.new("images")
             )
         return self._emitted
+
+
+def _form_of_scores(output: Var) -> str:
+    while output.op is not None and output.op.op_type == "cast":
+        output = output.op.inputs["x"]
+    if output.op is not None and output.op.op_type == "softmax":
+        return "in the graph"
+    return "scores in the graph" if is_score(output) else "none"
 
 
 def _emit_all(

@@ -13,18 +13,12 @@ from onnx import TensorProto
 
 from edgerep.artefacts.files import require_writable, sha256_of
 from edgerep.artefacts.records import write_and_certify
-from edgerep.devices import first_cuda_device
-from edgerep.errors import EngineError, MissingRuntimeError, OptionError
+from edgerep.errors import EngineError, OptionError
 from edgerep.export.engine.engine_file import Engine, engine_record
 from edgerep.export.engine.header import read_plan
-from edgerep.export.engine.runtime import choose_runtime, load_runtime
+from edgerep.export.engine.readiness import ready_runtime
 from edgerep.export.engine.serialization import Job, serialize_engine
-from edgerep.export.engine.settings import (
-    EngineOptions,
-    build_settings,
-    capability_names,
-    symbols_of,
-)
+from edgerep.export.engine.settings import EngineOptions, capability_names
 from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 
 logger = logging.getLogger(__name__)
@@ -96,17 +90,10 @@ def build_engine(
     require_writable(path)
     graph, model = _read(source)
     _require_consistent(graph, options)
-    runtime = choose_runtime(runtime)
-    trt = load_runtime(runtime)
     half = _uses_half(model)
-    settings = build_settings(
-        symbols_of(trt, runtime), options, half=half, quantized=graph.precision == "int8"
+    runtime, trt, settings = ready_runtime(
+        runtime, options, half=half, quantized=graph.precision == "int8"
     )
-    if runtime == "tensorrt" and first_cuda_device() is None:
-        raise MissingRuntimeError(
-            "TensorRT builds an engine on the GPU that it is for, and no CUDA device was found: "
-            "build on the device, or with the runtime tensorrt-rtx, which needs none"
-        )
     doubtful = runtime == "tensorrt" and half and trt.__version__.startswith(_DOUBTFUL_HALF)
     if doubtful:
         logger.warning(

@@ -85,6 +85,7 @@ def export_onnx(
     profile = batch_profile(batch)
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
+    preprocessing.require_plausible()
     module = source.module if isinstance(source, Fused) else source
     _refuse_training_mode(module)
     interface = interface_of(

@@ -11,7 +11,7 @@ import onnx
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import OnnxError, OptionError
+from edgerep.errors import OptionError
 from edgerep.export.graph.normalisation import (
     fold_factor_in_place,
     prepend_normalisation_in_place,
@@ -66,11 +66,12 @@ def adapt_onnx(
     Raises:
         OptionError: The precision is unknown, the graph is float16 and float32 was asked for,
             `mean` or `std` has neither one number nor one per channel, the graph is for another
-            batch, or `path` is a folder.
-        OnnxError: The graph cannot be read, has its preprocessing already, has no float32 image
-            input for it, or has a weight that float16 cannot hold.
+            batch or has its preprocessing already, or `path` is a folder.
+        OnnxError: The graph cannot be read, has no float32 image input for preprocessing, or has a
+            weight that float16 cannot hold.
         OutputError: The file cannot be written.
     """
+    preprocessing.require_plausible()
     if precision not in PRECISIONS:
         raise OptionError(f"precision {precision!r} is not one of {PRECISIONS}")
     if graph.precision != "fp32" and precision != graph.precision:
@@ -78,7 +79,7 @@ def adapt_onnx(
             f"{graph.path} is {graph.precision} already; {precision} can only be made from fp32"
         )
     if not preprocessing.is_identity and _has_preprocessing(graph):
-        raise OnnxError(
+        raise OptionError(
             f"{graph.path} was exported with preprocessing, {graph.options['preprocessing']}: "
             f"more of it can only be put into a graph without"
         )

@@ -16,7 +16,7 @@ from edgerep.bench.parity.report import ArtefactParity, ParityReport
 from edgerep.bench.parity.verification import verify
 from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
-from edgerep.data.samples import read_images
+from edgerep.data.samples import Images
 from edgerep.errors import OnnxError
 from edgerep.outside.json_text import finite_json
 
@@ -24,7 +24,7 @@ from edgerep.outside.json_text import finite_json
 def check(
     reference: nn.Module | Path,
     artefacts: Sequence[Artefact],
-    calibration: Path | None,
+    images: Images | None,
     console: Console,
     *,
     max_images: int | None = None,
@@ -37,15 +37,15 @@ def check(
     Args:
         reference: The network, or the path of an ONNX file.
         artefacts: At their paths, with their records.
-        calibration: File of images to compare on too.
+        images: To compare on too.
         console: Told the result of each artefact.
         max_images: How many of the images are compared, at most.
 
     Raises:
-        DataError: The images cannot be read, or do not fit.
+        DataError: The images do not fit.
         EdgerepError: An artefact or a record cannot be read, or a runtime breaks down.
     """
-    images = read_images(calibration).pixels if calibration else None
+    console.doing("parity", "running the reference in float64")
     truth: nn.Module | OnnxReference
     if isinstance(reference, Path):
         try:
@@ -62,7 +62,7 @@ def check(
     report = verify(
         truth,
         artefacts,
-        calibration=images,
+        calibration=None if images is None else images.pixels,
         max_images=max_images,
         progress=say,
         watch=watched(console),

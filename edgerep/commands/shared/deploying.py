@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -18,9 +17,10 @@ from edgerep.bench.timing.harness import run_bench
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.deployment import Deployment
 from edgerep.commands.shared.graph_options import GraphOptions
+from edgerep.commands.shared.readiness import require_coremltools
 from edgerep.commands.shared.stages import describe_engine, describe_graph, forms_of
 from edgerep.data.samples import Images, require_fitting
-from edgerep.errors import EdgerepError, MissingDependencyError, OptionError, OutputError
+from edgerep.errors import EdgerepError, OptionError, OutputError
 from edgerep.export.engine.building import build_engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
@@ -116,8 +116,7 @@ def _engine(graph: Graph, path: Path, runtime: str, console: Console) -> Artefac
 
 
 def _package(graph: Graph, path: Path, target: str, console: Console) -> Artefact:
-    if importlib.util.find_spec("coremltools") is None:
-        raise MissingDependencyError("coremltools", "coreml")
+    require_coremltools()
     console.doing("coreml", f"converting {path.name}")
     from edgerep.export.coreml.conversion import export_coreml
 

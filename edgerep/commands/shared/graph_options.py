@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.commands.shared.option_values import shapes_from
-from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.data.preprocessing import NO_PREPROCESSING, PRESETS, Preprocessing
 from edgerep.errors import OptionError
 
 if TYPE_CHECKING:
@@ -71,9 +71,10 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
         raise OptionError("--input-shape and --size say the same thing: give one of them")
     preprocessing = NO_PREPROCESSING
     if "input_kind" in options:
-        preprocessing = Preprocessing(
-            options.pop("input_kind"), options.pop("mean"), options.pop("std")
-        )
+        preprocessing = _preprocessing(
+            options.pop("input_kind"), options.pop("preset"), options.pop("mean"),
+            options.pop("std"),
+        )  # fmt: skip
     return GraphOptions(
         model=options.pop("model"),
         size=options.pop("size"),
@@ -83,6 +84,20 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
         bn_eps=options.pop("bn_eps"),
         given=given,
     )
+
+
+def _preprocessing(
+    kind: str, preset: str | None, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Preprocessing:
+    if preset is not None:
+        if mean or std:
+            raise OptionError(f"--preset {preset} is a mean and a std: leave --mean and --std out")
+        mean, std = PRESETS[preset]
+    if len(mean) > 1 and len(std) > 1 and len(mean) != len(std):
+        raise OptionError(f"--mean has {len(mean)} values and --std {len(std)}: one per channel")
+    preprocessing = Preprocessing(kind, mean, std)
+    preprocessing.require_plausible()
+    return preprocessing
 
 
 def given_options() -> frozenset[str]:

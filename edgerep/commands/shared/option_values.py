@@ -37,6 +37,17 @@ class SourceType(click.ParamType[str]):
         return [*found, CompletionItem(incomplete, type="file")]
 
 
+class Choice(click.Choice[str]):
+    """One of some words; a near miss is told which one it may have meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            words = [str(choice) for choice in self.choices]
+            self.fail(f"{error.message.rstrip('.')}{did_you_mean(str(value), words)}", param, ctx)
+
+
 class BatchType(click.ParamType[BatchProfile]):
     """`8`, or `1:8:32` for a range with its optimum."""
 

@@ -11,12 +11,13 @@ import click
 from edgerep.artefacts.kinds import COREML_TARGETS, PRECISIONS, RUNTIMES
 from edgerep.commands.shared.option_values import (
     BatchType,
+    Choice,
     InputShapeType,
     NumbersType,
     SizeType,
     SourceType,
 )
-from edgerep.data.preprocessing import INPUT_KINDS
+from edgerep.data.preprocessing import INPUT_KINDS, PRESETS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,14 +36,14 @@ def output_option(what: str) -> Callable[[F], F]:
 
 def runtime_option(help: str) -> Callable[[F], F]:
     return click.option(
-        "--runtime", type=click.Choice(("auto", *RUNTIMES)), default="auto", show_default=True,
+        "--runtime", type=Choice(("auto", *RUNTIMES)), default="auto", show_default=True,
         help=help,
     )  # fmt: skip
 
 
 def coreml_target_option(help: str) -> Callable[[F], F]:
     return click.option(
-        "--target", type=click.Choice(COREML_TARGETS, case_sensitive=False), default="iOS16",
+        "--target", type=Choice(COREML_TARGETS, case_sensitive=False), default="iOS16",
         show_default=True, help=f"{help}; iOS16 stands for macOS 13 too.",
     )  # fmt: skip
 
@@ -94,7 +95,7 @@ batch_option = click.option(
 )  # fmt: skip
 
 precision_option = click.option(
-    "--precision", type=click.Choice(PRECISIONS),
+    "--precision", type=Choice(PRECISIONS),
     help="Of the weights and the arithmetic, written into the graph. [default: fp32; an ONNX "
     "file's own]",
 )  # fmt: skip
@@ -102,6 +103,11 @@ precision_option = click.option(
 keep_onnx_option = click.option(
     "--keep-onnx", type=click.Path(path_type=Path),
     help="Keep the ONNX file that is made on the way here.",
+)  # fmt: skip
+
+labels_option = click.option(
+    "--labels", type=existing_file,
+    help="Names of the classes, one a line or a JSON list: the package answers with labels.",
 )  # fmt: skip
 
 calibration_option = click.option(
@@ -122,8 +128,10 @@ shape_options = together((model_option, bn_eps_option, input_shape_option, size_
 # How a source is read, and what is put into its graph.
 network_options = together((
     shape_options,
-    click.option("--input", "input_kind", type=click.Choice(INPUT_KINDS), default="float",
+    click.option("--input", "input_kind", type=Choice(INPUT_KINDS), default="float",
                  show_default=True, help="What the model is given: numbers, or pixels 0..255."),
+    click.option("--preset", type=Choice(tuple(PRESETS)),
+                 help="A usual --mean and --std by name; unit is 0..1 as it is."),
     click.option("--mean", type=NumbersType(), default=(), metavar="X[,X...]",
                  help="To subtract, per channel, for images in 0..1; becomes part of the model."),
     click.option("--std", type=NumbersType(), default=(), metavar="X[,X...]",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgerep.artefacts.files import require_writable
-from edgerep.errors import OptionError
+from edgerep.artefacts.kinds import ONNX_SUFFIX
+from edgerep.errors import OptionError, OutputError
 
 
 def require_suffix(output: Path, suffixes: str | Sequence[str], what: str) -> None:
@@ -53,6 +55,7 @@ def require_output(
         if given is not None and Path(given).resolve() == place:
             raise OptionError(f"{output} is read by this command and cannot be its output too")
     require_writable(output, folder=folder)
+    _try_to_write(output)
 
 
 def require_folder(output: Path) -> None:
@@ -65,3 +68,27 @@ def require_folder(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise OptionError(f"{output} is a file: give a folder to write into")
     require_writable(output / "deploy.json")
+    _try_to_write(output / "deploy.json")
+
+
+def require_kept(path: Path | None, *, inputs: Iterable[str | Path | None]) -> None:
+    """Refuse a value of `--keep-onnx` that cannot be written, as `require_output` does.
+
+    Raises:
+        OptionError, OutputError: It cannot.
+    """
+    if path is not None:
+        require_output(path, ONNX_SUFFIX, "an ONNX file", inputs=inputs)
+
+
+def _try_to_write(output: Path) -> None:
+    """Make and remove an empty folder where the output is to go: some disks only look writable."""
+    there = output.absolute().parent
+    while not there.is_dir():
+        there = there.parent
+    trial = there / f".{output.name[:64]}.{secrets.token_hex(8)}.partial"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise OutputError(f"cannot write into {there}: {error.strerror}") from error

@@ -16,7 +16,6 @@ from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
-from edgerep.commands.shared.outputs import require_suffix
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph, open_graph
@@ -53,6 +52,7 @@ def read_network(
     Raises:
         CheckpointError, NetworkError, OptionError: The network cannot be loaded.
     """
+    console.doing("read", f"reading {source}")
     network = load(source, model=model, bn_eps=bn_eps)
     if origin := origin_of(network):
         for note in origin.notes:
@@ -72,10 +72,17 @@ def fuse_network(model: nn.Module, wanted: GraphOptions, console: Console) -> Fu
     if wanted.input_shapes is not None or not isinstance(model, Network):
         specs = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)
         inputs = example_inputs(model, [(EXAMPLES, *spec.shape) for spec in specs])
+    console.doing("fuse", "fusing, and checking it in float64")
     fused = fuse(model, inputs=inputs)
     if fused.certificate is not None:
         console.progress("fuse", proof_line(fused.certificate))
     return fused
+
+
+def say_preprocessing(wanted: GraphOptions, console: Console) -> None:
+    """Say what the network will see of what the model is given, where that is not the same."""
+    if not wanted.preprocessing.is_identity:
+        console.progress("input", wanted.preprocessing.describe())
 
 
 def make_graph(
@@ -103,12 +110,15 @@ def make_graph(
         EdgerepError: The source cannot be read, fused or exported; OptionError where an ONNX file
             is for another batch.
     """
+    say_preprocessing(wanted, console)
     if kind_of(source) == "onnx":
         file = Path(source)
         return MadeGraph(_graph_of_onnx(file, path, wanted, precision, console, rewrite), file)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    network = model if unfused else fuse_network(model, wanted, console)
+    console.doing("onnx", f"exporting {path.name}")
     graph = export_onnx(
-        model if unfused else fuse_network(model, wanted, console),
+        network,
         path,
         precision=precision or "fp32",
         batch=wanted.batch,
@@ -128,6 +138,7 @@ def _graph_of_onnx(
     console: Console,
     rewrite: bool,
 ) -> Graph:
+    console.doing("onnx", f"reading {source.name}")
     graph = open_graph(source)
     batch = wanted.batch if "--batch" in wanted.given else None
     if batch is not None:
@@ -157,13 +168,8 @@ def describe_graph(graph: Graph) -> str:
 
 @contextlib.contextmanager
 def graph_beside(output: Path, keep: Path | None) -> Iterator[Path]:
-    """The path for the ONNX file from which `output` is made: `keep`, or a temporary one.
-
-    Raises:
-        OptionError: `keep` does not end in ".onnx".
-    """
+    """The path for the ONNX file from which `output` is made: `keep`, or a temporary one."""
     if keep is not None:
-        require_suffix(keep, ONNX_SUFFIX, "an ONNX file")
         yield keep
         return
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:

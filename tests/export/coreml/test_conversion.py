@@ -243,6 +243,44 @@ def test_softmax_of_the_graph_is_not_repeated(tmp_path: Path) -> None:
     assert package.operators["softmax"] == 1
 
 
+SCORES = {
+    "sigmoid": [helper.make_node("Sigmoid", ["x"], ["y"])],
+    "sigmoid, cast": [helper.make_node("Sigmoid", ["x"], ["s"]),
+                      helper.make_node("Cast", ["s"], ["y"], to=TensorProto.FLOAT)],
+    "product of two": [helper.make_node("Sigmoid", ["x"], ["a"]),
+                       helper.make_node("HardSigmoid", ["x"], ["b"]),
+                       helper.make_node("Mul", ["a", "b"], ["y"])],
+    "mean of two": [helper.make_node("Sigmoid", ["x"], ["a"]),
+                    helper.make_node("Softmax", ["x"], ["b"]),
+                    helper.make_node("Add", ["a", "b"], ["c"]),
+                    helper.make_node("Add", ["c", "c"], ["d"]),
+                    helper.make_node("Div", ["d", "four"], ["y"])],
+}  # fmt: skip
+LOGITS = {
+    "no end": [helper.make_node("Neg", ["x"], ["y"])],
+    "scores above 1": [helper.make_node("Sigmoid", ["x"], ["a"]),
+                       helper.make_node("Add", ["a", "a"], ["y"])],
+    "a sigmoid inside": [helper.make_node("Sigmoid", ["x"], ["a"]),
+                         helper.make_node("Mul", ["a", "x"], ["y"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*SCORES, *LOGITS])
+def test_labels_keep_scores_that_the_graph_ends_in(name: str, tmp_path: Path) -> None:
+    nodes = SCORES.get(name) or LOGITS[name]
+    four = numpy_helper.from_array(np.array([4.0], np.float32), "four")
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"], [four])
+    package = export_coreml(file, tmp_path / "net.mlpackage", labels=["a", "b", "c"])
+    wanted = "scores in the graph" if name in SCORES else "appended"
+    assert package.softmax == wanted
+    with OnnxRuntimeSession(file) as plain, MilReferenceSession(package) as classifier:
+        x = np.array([[-1.0, 0.0, 2.0]], np.float32)
+        scores = plain.run(x)[0]
+        if name in LOGITS:
+            scores = np.exp(scores) / np.exp(scores).sum()
+        assert np.allclose(classifier.run(x)[0], scores, atol=1e-6)
+
+
 def test_package_says_what_it_is(tmp_path: Path, make_graph: MakeGraph) -> None:
     graph = make_graph(precision="fp16")
     package = export_coreml(

@@ -18,7 +18,7 @@ from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.records import read_record
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import OnnxError, OptionError, OutputError
+from edgerep.errors import OptionError, OutputError
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import adapt_onnx
@@ -113,7 +113,7 @@ def test_what_cannot_be_made_is_refused_and_nothing_written(graph: Graph, tmp_pa
         adapt_onnx(graph, path, precision="int4")
     with pytest.raises(OptionError, match=r"h\.onnx is fp16 already; fp32 can only"):
         adapt_onnx(half, path, precision="fp32")
-    with pytest.raises(OnnxError, match=r"p\.onnx was exported with preprocessing"):
+    with pytest.raises(OptionError, match=r"p\.onnx was exported with preprocessing"):
         adapt_onnx(pixels, path, preprocessing=PIXELS)
     assert not path.exists()
     assert read_record(path) is None

@@ -1,0 +1,84 @@
+"""Names of classes, from a file of the user's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgerep.errors import DataError, OptionError
+
+_MOST_BYTES = 16 << 20  # of a file of names; a million classes need less
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read the names of classes, in the order of the network's outputs.
+
+    A text file has one name a line. A JSON file has a list of names, or an object from the number
+    of each class to its name: `{"0": "tench"}`, or ImageNet's `{"0": ["n01440764", "tench"]}`.
+
+    Raises:
+        DataError: The file is none of these, or has no name.
+        OptionError: A name is there twice.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise DataError(
+                f"{path} has more than {_MOST_BYTES >> 20} MiB: it is no list of labels"
+            )
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
+    if path.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{")):
+        names = _from_json(text, path)
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise DataError(f"{path} has no label: one class a line, or a JSON list of names")
+    if bad := next((name for name in names if not name.isprintable()), None):
+        raise DataError(f"{path} is no list of labels: {bad[:40]!r} has control characters")
+    require_distinct(names)
+    return names
+
+
+def require_distinct(labels: Sequence[str] | None) -> None:
+    """Refuse labels of which one is there twice.
+
+    Raises:
+        OptionError: At least one is; some are named.
+    """
+    repeated = [name for name, count in Counter(labels or ()).items() if count > 1]
+    if repeated:
+        more = f" and {len(repeated) - 8} more" if len(repeated) > 8 else ""
+        raise OptionError(
+            f"labels appear more than once, and Core ML keeps one probability for each name: "
+            f"{', '.join(repeated[:8])}{more}. Make them distinct"
+        )
+
+
+def _from_json(text: str, path: Path) -> list[str]:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    if isinstance(found, dict):
+        numbers = [str(index) for index in range(len(found))]
+        if set(found) != set(numbers):
+            raise DataError(
+                f"{path} is an object whose keys are not the numbers 0 to {len(found) - 1} of "
+                f"classes: give a list of names, or a name for each number"
+            )
+        found = [found[number] for number in numbers]
+    if not isinstance(found, list):
+        raise DataError(f"{path} holds a {type(found).__name__}, not a list of names")
+    # torchvision's and Keras' file for ImageNet has [WordNet's number, name] for each class.
+    names = [one[-1] if isinstance(one, list) and len(one) == 2 else one for one in found]
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise DataError(f"{path} has labels that are no names: give text for each class")
+    return [name.strip() for name in names]

@@ -1,0 +1,38 @@
+"""Plain-text tables: aligned, and as wide as the terminal at most."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgerep.bench.report.text.table import table
+
+HEADERS = ("artefact", "runtime", "rel L2", "verdict")
+ROWS = [
+    ("a-network-with-a-long-name.fp16.engine", "tensorrt-rtx", "1.2e-06", "agrees"),
+    ("b.onnx", "onnxruntime", "-", "not run"),
+]
+
+
+def test_without_a_limit_every_row_is_a_line() -> None:
+    lines = table(HEADERS, ROWS, width=200).splitlines()
+    assert len(lines) == 4
+    assert [line.index("agrees") for line in lines if "agrees" in line] == [
+        lines[0].index("verdict")
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 60, 50, 40])
+def test_a_table_fits_and_loses_nothing(width: int) -> None:
+    lines = table(HEADERS, ROWS, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("1.2e-06" in line for line in lines) == 1  # a number is never broken
+    letters = sorted("".join(c for c in "".join(lines) if c.isalnum()))
+    whole = sorted(c for row in (HEADERS, *ROWS) for cell in row for c in cell if c.isalnum())
+    assert letters == whole
+
+
+def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    assert max(map(len, table(HEADERS, ROWS).splitlines())) <= 50
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, table(HEADERS, ROWS).splitlines())) == 70  # pytest's stdout is no terminal

@@ -1,0 +1,70 @@
+"""A target that is refused is a row of the report, and --require makes an exit code of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import run
+
+# Converted to everything but a Core ML package: no operator of MIL counts duplicates away.
+NETWORK = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x)).mean((2, 3))
+        return torch.tan(y)
+
+def build():
+    torch.manual_seed(0)
+    return Odd().eval()
+"""
+CALL = ("deploy", "-", "--model", "odd_network:build", "--size", "8", "--no-bench")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deploy")
+    (folder / "odd_network.py").write_text(NETWORK)
+    return folder
+
+
+def test_a_refused_target_is_a_row_with_its_reason(place: Path) -> None:
+    done = run(*CALL, "-o", "out", "--targets", "onnx,coreml", cwd=place)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((place / "out" / "deploy.json").read_text())
+    states = {one["target"]: one["state"] for one in result["targets"]}
+    assert states == {"onnx": "made", "coreml": "refused"}
+    why = next(one["why"] for one in result["targets"] if one["target"] == "coreml")
+    assert "Tan" in why
+    assert result["passed"] is True
+    assert "refused" in (place / "out" / "report.html").read_text()
+    assert done.stdout.splitlines()[-1].endswith("agrees")
+    assert "not made: model.fp32.mlpackage" in done.stdout.splitlines()[-1]
+    page = run("report", "out/deploy.json", "-o", "page.html", cwd=place)
+    assert page.returncode == 0, page.stderr
+    assert "Tan" in (place / "page.html").read_text()
+
+
+def test_a_required_target_that_is_refused_ends_with_3_after_the_report(place: Path) -> None:
+    done = run(*CALL, "-o", "required", "--targets", "onnx,coreml", "--require", "coreml",
+               "--json", cwd=place)  # fmt: skip
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["targets"][1]["state"] == "refused"
+    assert (place / "required" / "report.html").is_file()
+
+
+def test_a_target_without_its_graph_keeps_no_graph(place: Path) -> None:
+    done = run(*CALL, "-o", "package", "--targets", "coreml", cwd=place)
+    assert done.returncode == 3  # nothing was made
+    names = {path.name for path in (place / "package").iterdir()}
+    assert names == {"fused.safetensors", "fused.safetensors.json", "deploy.json", "report.html"}
