@@ -55,7 +55,7 @@ def _draw(module: nn.Module) -> None:
             module.running_var.uniform_(0.25, 2)
         return
     for parameter in module.parameters(recurse=False):
-        fan_in = max(1, parameter.numel() // parameter.shape[0])
+        fan_in = max(1, parameter.numel() // parameter.shape[0] if parameter.ndim else 1)
         parameter.normal_(0, fan_in**-0.5)
 
 
