@@ -45,7 +45,8 @@ def convert_by_coremltools(
             compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
-        ).save(str(path))
+            package_dir=str(path),  # a folder of its own would stay until the interpreter ends
+        )
     return path
 
 

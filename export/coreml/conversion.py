@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgerep import __version__
@@ -100,12 +101,8 @@ def export_coreml(
         built = build_program(
             model, graph.inputs, batch=batch, target=deployment, softmax=labels is not None
         )
-        if labels is not None:
-            require_classes(built.outputs, labels)
-        package = _converted(built, batch, deployment, image_input, labels)
-    package.author, package.license, package.short_description = author, license, description
-    _describe(package, built, image_input)
-    package.user_defined_metadata.update(_metadata(graph, built, package, labels))
+    if labels is not None:
+        require_classes(built.outputs, labels)
     options = {
         "target": target,
         "image_input": image_input,
@@ -114,18 +111,25 @@ def export_coreml(
         "description": description,
         "license": license,
     }
-    return write_and_certify(
-        path,
-        write=lambda partial: _save(package, partial),
-        describe=lambda partial: replace(open_package(partial), path=path),
-        record=lambda saved: saved.record(
-            ("coremltools", "onnx", "numpy"),
-            options,
-            softmax=saved.softmax,
-            operators=dict(saved.operators),
-        ),
-        folder=True,
-    )
+    # coremltools leaves the folder that it works in until the interpreter ends; this one is ours.
+    with TemporaryDirectory(prefix="edgerep-") as scratch:
+        package = _converted(built, batch, deployment, image_input, labels, Path(scratch))
+        package.author, package.license = author, license
+        package.short_description = description
+        _describe(package, built, image_input)
+        package.user_defined_metadata.update(_metadata(graph, built, package, labels))
+        return write_and_certify(
+            path,
+            write=lambda partial: _save(package, partial),
+            describe=lambda partial: replace(open_package(partial), path=path),
+            record=lambda saved: saved.record(
+                ("coremltools", "onnx", "numpy"),
+                options,
+                softmax=saved.softmax,
+                operators=dict(saved.operators),
+            ),
+            folder=True,
+        )
 
 
 def _save(package: Any, path: Path) -> None:
@@ -139,25 +143,29 @@ def _converted(
     deployment: Any,
     image_input: bool,
     labels: Sequence[str] | None,
+    scratch: Path,
 ) -> Any:
+    """Coremltools' model of a program, which lies in the folder `scratch`."""
     classifier = {}
     if labels is not None:
         classifier["classifier_config"] = ct.ClassifierConfig(
             list(labels), predicted_probabilities_output=built.outputs[0].name
         )
     try:
-        return ct.convert(
-            built.program,
-            convert_to="mlprogram",
-            inputs=[_input_type(spec, batch, image_input) for spec in built.inputs],
-            minimum_deployment_target=deployment,
-            compute_precision=ct.precision.FLOAT32,  # "do not recast": the types stand already
-            pass_pipeline=ct.PassPipeline(list(_PASSES), "edgerep"),
-            skip_model_load=True,
-            **classifier,
-        )
+        with quiet():
+            return ct.convert(
+                built.program,
+                convert_to="mlprogram",
+                inputs=[_input_type(spec, batch, image_input) for spec in built.inputs],
+                minimum_deployment_target=deployment,
+                compute_precision=ct.precision.FLOAT32,  # "do not recast": the types stand already
+                pass_pipeline=ct.PassPipeline(list(_PASSES), "edgerep"),
+                skip_model_load=True,
+                package_dir=str(scratch / "model.mlpackage"),
+                **classifier,
+            )
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        # Lets coremltools' temporary folder go now, not at some later collection of garbage.
+        # Lets the folder of coremltools' weights go now, not at some later collection of garbage.
         traceback.clear_frames(error.__traceback__)
         raise CoremlError(
             f"coremltools {ct.__version__} cannot make the package: {error} (it works in the "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -464,6 +466,8 @@ def test_full_disk_leaves_the_package_before(tmp_path: Path, make_graph: MakeGra
     path = tmp_path / "net.mlpackage"
     before = export_coreml(make_graph(), path)
     graph = make_graph(architecture(squeeze=True))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     program = (
         "import sys; from edgerep.errors import EdgerepError\n"
         "from edgerep.export.coreml.conversion import export_coreml\n"
@@ -473,11 +477,12 @@ def test_full_disk_leaves_the_package_before(tmp_path: Path, make_graph: MakeGra
     done = subprocess.run(
         [sys.executable, "-c", program, str(graph.path), str(path)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-        check=False, capture_output=True, text=True,
+        check=False, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(temporary)},
     )  # fmt: skip
     assert done.returncode != 0
     assert open_package(path) == before
     assert done.stderr.strip() == "refused"
+    assert list(temporary.iterdir()) == []
 
 
 def truncate_weights(package: Path) -> None:
@@ -575,3 +580,19 @@ def save_graph(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(onnx.shape_inference.infer_shapes(model), file)
     return file
+
+
+@pytest.mark.parametrize("outcome", ["made", "not writable"])
+def test_nothing_is_left_in_the_systems_temporary_folder(
+    outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_graph: MakeGraph
+) -> None:
+    graph, temporary = make_graph(), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    if outcome == "made":
+        export_coreml(graph, tmp_path / "net.mlpackage")
+    else:
+        (tmp_path / "net.mlpackage").write_text("a file")
+        with pytest.raises(EdgerepError):
+            export_coreml(graph, tmp_path / "net.mlpackage")
+    assert list(temporary.iterdir()) == []

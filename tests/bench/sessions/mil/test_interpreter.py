@@ -73,8 +73,9 @@ def convert(model: nn.Module, path: Path, *, precision: str = "FLOAT32", **optio
             compute_precision=ct.precision[precision],
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
+            package_dir=str(path),  # a folder of its own would stay until the interpreter ends
             **options,
-        ).save(str(path))
+        )
     return path
 
 
