@@ -18,7 +18,7 @@ from edgerep.commands.shared.colour import paint, wants_colour
 from edgerep.commands.shared.failure import failure_json, place_of
 from edgerep.commands.shared.interruption import interruptible
 from edgerep.commands.shared.suggestions import did_you_mean
-from edgerep.errors import EdgerepError, MissingDependencyError, kind_and_line
+from edgerep.errors import EdgerepError, MissingDependencyError, kind_and_line, shortened
 
 # Each command, whose module has its name, and its line of help. The help stands here so that
 # `--help` need not import what the commands import.
@@ -136,6 +136,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 def _refuse(error: Exception, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
     if "--verbose" in arguments:
         traceback.print_exception(error)
+    message = shortened(message)
     start = paint("error:", "red") if wants_colour(sys.stderr) else "error:"
     _say(f"{start} {message}")
     _fail(type(error).__name__, message, code, arguments)

@@ -30,6 +30,9 @@ _HOME = Path(__file__).resolve().parent
 _LONGEST = 300  # characters of somebody else's message
 
 
+LONGEST_MESSAGE = 2000  # characters that a message has on the command line
+
+
 def first_line(error: BaseException) -> str:
     """The first line of somebody else's error, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -81,6 +84,22 @@ def _shown(file: str) -> str:
         return str(Path(file).resolve().relative_to(Path.cwd().resolve()))
     except (OSError, ValueError):
         return file
+
+
+def shortened(message: str, most: int = LONGEST_MESSAGE) -> str:
+    """A message of at most `most` characters: what was found, and at its end what to do, are kept.
+
+    Control characters other than line breaks, which names in a file may have, are written out.
+    """
+    printable = "".join(
+        one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in message[: 2 * most]
+    )
+    if len(message) <= most and len(printable) <= most:
+        return printable
+    end = message[-(most // 4) :]
+    tail = "".join(one if one.isprintable() or one == "\n" else "?" for one in end)
+    head = printable[: most - len(tail) - 60]
+    return f"{head} [... {len(message):,} characters in all; ...] {tail}"
 
 
 class EdgerepError(Exception):

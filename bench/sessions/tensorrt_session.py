@@ -27,6 +27,7 @@ from edgerep.devices import first_cuda_device
 from edgerep.errors import EngineError, MissingRuntimeError, OptionError
 from edgerep.export.engine.header import Plan, read_plan
 from edgerep.export.engine.runtime import last_words, load_runtime, log_of
+from edgerep.outside.regular import GIB, read_regular
 
 if TYPE_CHECKING:
     from edgerep.bench.sessions.engine.cuda import Buffer
@@ -178,7 +179,7 @@ class TensorrtSession(OwnedSession):
             config = engine.create_runtime_config()
             self._cache = config.create_runtime_cache()
             if self._cache_path.exists() and not self._cache.deserialize(
-                self._cache_path.read_bytes()
+                read_regular(self._cache_path, EngineError, most=GIB)
             ):
                 logger.info("%s is of another GPU or release and is replaced", self._cache_path)
             if not config.set_runtime_cache(self._cache):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgerep.errors import DataError, OptionError
+from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.regular import read_regular
 
 _MOST_BYTES = 16 << 20  # of a file of names; a million classes need less
 
@@ -23,16 +24,9 @@ def read_labels(path: Path) -> list[str]:
         DataError: The file is none of these, or has no name.
         OptionError: A name is there twice.
     """
+    content = read_regular(path, DataError, most=_MOST_BYTES)
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise DataError(
-                f"{path} has more than {_MOST_BYTES >> 20} MiB: it is no list of labels"
-            )
         text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
     if path.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{")):
@@ -64,8 +58,8 @@ def require_distinct(labels: Sequence[str] | None) -> None:
 
 def _from_json(text: str, path: Path) -> list[str]:
     try:
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found: Any = parse_json(text)
+    except JsonError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     if isinstance(found, dict):
         numbers = [str(index) for index in range(len(found))]

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edgerep.artefacts.tensors import Array, TensorSpec
-from edgerep.errors import DataError
+from edgerep.data.array_files import read_arrays
+from edgerep.errors import DataError, first_line
+from edgerep.outside.regular import require_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +44,17 @@ def read_images(path: Path) -> Images:
     Raises:
         DataError: The file is not that, or its arrays do not fit each other.
     """
+    require_regular(path, DataError)
     try:
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path, ("images", "labels"), alone="images")
     except Exception as error:  # damaged bytes: NumPy, zipfile and zlib have no error in common
-        raise DataError(f"{path} is not an .npz or .npy file of plain arrays: {error}") from error
+        raise DataError(
+            f"{path} is not an .npz or .npy file of plain arrays: {first_line(error)[:300]}"
+        ) from error
     images, labels = arrays.get("images"), arrays.get("labels")
     if images is None:
-        raise DataError(f"{path} has no array `images`, only {', '.join(arrays)}")
+        others = ", ".join(name[:40] for name in list(arrays)[:8])
+        raise DataError(f"{path} has no array `images`, only {others or 'nothing'}")
     if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32):
         raise DataError(
             f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
@@ -60,22 +66,3 @@ def read_images(path: Path) -> Images:
             f"{labels.dtype} {list(labels.shape)}"
         )
     return Images(images, labels)
-
-
-def _read_arrays(path: Path) -> dict[str, Array | None]:
-    """`images` and `labels` where the file has them; None for any other array, which is not read.
-
-    The array of an `.npy` file is its images.
-    """
-    with path.open("rb") as file:  # NumPy leaves a file that it opened and refuses open
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"images": content}
-        with content:
-            arrays = {
-                name: content[name] if name in ("images", "labels") else None for name in content
-            }
-    # A member without NumPy's header comes back as bytes.
-    if bare := [n for n, array in arrays.items() if not isinstance(array, np.ndarray | None)]:
-        raise ValueError(f"{', '.join(bare)} is no array")
-    return arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgerep.errors import EngineError
+from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.regular import require_regular
 
 # Bytes 0..3 are the tag, 4..7 the version of the serialization, 24..27 that of the library. The
 # layout is that of NVIDIA's own reader, `trtexec --getPlanVersionOnly` (sampleEngines.cpp).
@@ -46,8 +47,8 @@ def read_plan(path: str | Path) -> Plan:
             kind that is not known.
     """
     path = Path(path)
+    size = require_regular(path, EngineError)
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             metadata, offset = _metadata_before(file, size)
             file.seek(offset)
@@ -90,7 +91,7 @@ def _metadata_before(file: BinaryIO, size: int) -> tuple[Mapping[str, Any] | Non
     if not 2 <= length <= min(_LARGEST_METADATA_BYTES, size - 4):
         return None, 0
     try:
-        metadata = json.loads(b"{" + file.read(length - 1))
-    except ValueError:
+        metadata = parse_json(b"{" + file.read(length - 1))
+    except JsonError:
         return None, 0
     return metadata, 4 + length

@@ -7,6 +7,9 @@ from typing import Any
 
 from edgerep.artefacts.files import replacing
 from edgerep.errors import OptionError, OutputError
+from edgerep.outside.regular import GIB, read_regular
+
+_LARGEST = GIB  # a cache of many networks has some hundred MiB
 
 
 def read_timing_cache(config: Any, path: Path | None) -> Any | None:
@@ -25,10 +28,7 @@ def read_timing_cache(config: Any, path: Path | None) -> Any | None:
     """
     if path is None:
         return None
-    try:
-        known = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    known = read_regular(path, OutputError, most=_LARGEST) if path.exists() else b""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, False):  # False: refuse a mismatch
         raise OptionError(

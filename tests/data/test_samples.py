@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.lib import format as npy
 
 from edgerep.artefacts.tensors import Array
 from edgerep.data.samples import read_images
@@ -145,3 +148,67 @@ def test_a_damaged_archive_is_read_or_refused_and_nothing_else(
     path.write_bytes(content)
     with contextlib.suppress(DataError):
         assert read_images(path).pixels.ndim == 4
+
+
+def bomb(path: Path, images: int, method: int) -> Path:
+    """Images of zeros, written without holding them; deflated, a thousandth of their size."""
+    header = io.BytesIO()
+    npy.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (images, 1, 1024, 1024)}
+    )
+    with (
+        zipfile.ZipFile(path, "w", method) as archive,
+        archive.open("images.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(header.getvalue())
+        for _ in range(4):
+            member.write(bytes(1 << 20))
+    return path
+
+
+def test_what_unpacks_to_more_than_a_gib_beyond_its_size_is_not_unpacked(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb.npz", 3000, zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"bomb\.npz.*3,145,728,000 bytes"):
+            read_images(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+    small = read_images(bomb(tmp_path / "small.npz", 4, zipfile.ZIP_DEFLATED))
+    assert small.pixels.shape == (4, 1, 1024, 1024)
+    with pytest.raises(DataError, match="cut short"):
+        read_images(bomb(tmp_path / "short.npz", 5, zipfile.ZIP_DEFLATED))
+
+
+HEADERS = {
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+    "fields": "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }",
+    "texts": "{'descr': '<U5', 'fortran_order': False, 'shape': (1,), }",
+    "a negative size": "{'descr': '<f4', 'fortran_order': False, 'shape': (1, -3, 4, 4), }",
+    "a huge size": "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }",
+    "no shape": "{'descr': '<f4', 'fortran_order': False}",
+    "a call": "{'descr': '<f4', 'fortran_order': False, 'shape': __import__('os').abort(), }",
+    "deep brackets": "(" * 9000 + ")" * 900,
+    "a shape of flags": "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 'x'), }",
+    "a type that is none": "{'descr': 'zz9', 'fortran_order': False, 'shape': (1,), }",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_says_what_no_images_are_is_refused(name: str, tmp_path: Path) -> None:
+    text = HEADERS[name].encode()
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(4096)
+    (tmp_path / "a.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", content)
+    for file in ("a.npy", "a.npz"):
+        with pytest.raises(DataError, match=file) as refusal:
+            read_images(tmp_path / file)
+        assert len(str(refusal.value)) < 1000
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "zero.npy").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"zero\.npy is a device"):
+        read_images(tmp_path / "zero.npy")
