@@ -15,16 +15,21 @@ import numpy as np
 import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.references.choices import Told, told
 from edgerep.bench.parity.references.onnx_choice_kernels import CHOICE_KERNELS
+from edgerep.bench.parity.references.onnx_exact_kernels import EXACT_KERNELS
 from edgerep.bench.parity.references.onnx_kernels import KERNELS
+from edgerep.bench.parity.references.onnx_resizing import Resize
 from edgerep.bench.parity.references.onnx_widening import widen
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
 from edgerep.errors import EdgerepError, OnnxError
+from edgerep.export.graph.index import opset_of
 from edgerep.export.graph.onnx_file import describe_model, read_model
+from edgerep.export.graph.raising import RAISED_OPSET, raise_opset
 
 
 class OnnxReference:
@@ -55,6 +60,7 @@ class OnnxReference:
         self._preprocessing = preprocessing_from(graph.options)
         self.mixes: str | None = None  # a file of a fixed batch is evaluated at that batch
         _refuse_unknown(self._model, self._path)
+        self._model = as_evaluated(self._model)
         self._evaluator64 = self._evaluator("float64")
 
     def answers(
@@ -107,9 +113,7 @@ class OnnxReference:
 
     def _evaluator(self, dtype: str) -> ReferenceEvaluator:
         try:
-            return ReferenceEvaluator(
-                widen(self._model, dtype), new_ops=[*KERNELS, *CHOICE_KERNELS]
-            )
+            return evaluator_of(self._model, dtype)
         except EdgerepError as error:
             raise OnnxError(f"{self._path}: {error}") from error
         except Exception as error:  # it raises whatever its operators' constructors raise
@@ -179,6 +183,28 @@ class OnnxReference:
             f"{self._path} cannot be evaluated by the reference evaluator of onnx "
             f"{onnx.__version__}: {error}"
         )
+
+
+def as_evaluated(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model in an opset in which onnx's evaluator computes its operators as they are defined.
+
+    Of BatchNormalization before opset 14 and others it computes something else.
+
+    Raises:
+        OnnxError: The model is of an opset before 7, or cannot be moved to 18.
+    """
+    return raise_opset(model) if opset_of(model) < RAISED_OPSET else model
+
+
+def evaluator_of(model: onnx.ModelProto, dtype: str) -> ReferenceEvaluator:
+    """The evaluator of onnx for a model that `as_evaluated` gave, all real numbers of one type.
+
+    Raises:
+        OnnxError: The model quantises or draws random numbers.
+        Exception: Whatever the constructors of the evaluator's operators raise.
+    """
+    kernels: list[type[OpRun]] = [*KERNELS, *CHOICE_KERNELS, *EXACT_KERNELS, Resize]
+    return ReferenceEvaluator(widen(model, dtype), new_ops=kernels)
 
 
 def _single(inputs: Sequence[Array]) -> Array:
