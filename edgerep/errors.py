@@ -44,7 +44,7 @@ def kind_and_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def told(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """Somebody else's error in one line: its kind, what it says, and the line of the user's code.
 
     "ValueError: 17 is odd, in nets/stem.py:12, `x = self.split(x)`"

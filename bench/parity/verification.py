@@ -24,8 +24,10 @@ from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.errors import EdgerepError, OptionError
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
+from edgerep.torch_modules.global_state import torch_state_kept
 
 
+@torch_state_kept()
 def verify(
     reference: str | Path | nn.Module | Fused | Graph | OnnxReference,
     artefacts: Sequence[Any],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.session import OwnedSession
 from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.networks.admission import trained_part
 from edgerep.networks.interface import flat_outputs
+from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 
 _DTYPES = {
     "float16": torch.float16,
@@ -133,10 +134,11 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     tensors = [*module.parameters(), *module.buffers()]
     here = all(tensor.device == device for tensor in tensors)
     of_type = all(tensor.dtype == dtype for tensor in tensors if tensor.is_floating_point())
-    training = any(part.training for part in module.modules())
-    if here and of_type and not training:
+    trained = trained_part(module) is not None
+    if here and of_type and not trained:
         return module
-    return copy.deepcopy(module).to(device=device, dtype=dtype).eval()
+    placed = with_own_tensors(shared_copy(module), module).to(device=device, dtype=dtype)
+    return placed.eval() if trained else placed
 
 
 def _device(name: str) -> torch.device:

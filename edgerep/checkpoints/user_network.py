@@ -19,7 +19,7 @@ from edgerep.checkpoints.state_dict_checks import (
     require_same_tensors,
     require_sound_values,
 )
-from edgerep.errors import CheckpointError, NetworkError, OptionError, told
+from edgerep.errors import CheckpointError, NetworkError, OptionError, line_of
 from edgerep.networks.admission import admitted, given, own_float32
 from edgerep.networks.network import Origin, set_origin
 from edgerep.torch_modules.global_state import torch_state_kept
@@ -95,7 +95,7 @@ def _imported(spec: str) -> Callable[[], nn.Module]:
             f"{spec}: {place} needs the package `{missing}`, which is not installed"
         ) from error
     except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
-        raise NetworkError(f"{spec}: importing {place} fails: {told(error)}") from error
+        raise NetworkError(f"{spec}: importing {place} fails: {line_of(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             inside = getattr(found, "__dict__", {})
@@ -129,8 +129,8 @@ def _built(name: str, build: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[
             made = build()
     except (Exception, SystemExit) as error:  # whatever a user's own code raises
         raise NetworkError(
-            f"calling {name} without arguments fails: {told(error)}. It has to build the network "
-            f"by itself: mend it there, or name another callable"
+            f"calling {name} without arguments fails: {line_of(error)}. It has to build the "
+            f"network by itself: mend it there, or name another callable"
         ) from error
     if not isinstance(made, nn.Module):
         raise NetworkError(f"{name} built no torch.nn.Module: it returned {type(made).__name__}")
@@ -158,7 +158,7 @@ def _load_weights(module: nn.Module, checkpoint: Checkpoint, name: str) -> list[
         module.load_state_dict({**counters, **given}, strict=False)
     except Exception as error:  # hooks of a user's own module
         raise CheckpointError(
-            f"{checkpoint.path.name}: {name} does not take its weights: {told(error)}"
+            f"{checkpoint.path.name}: {name} does not take its weights: {line_of(error)}"
         ) from error
     types = {
         f"{str(tensor.dtype).removeprefix('torch.')} weights of {checkpoint.path.name} read as "

@@ -16,12 +16,13 @@ from edgerep.fusion.proof.certificate import Certificate
 from edgerep.fusion.proof.certification import certify_fusion
 from edgerep.fusion.regions.analysis import analyse
 from edgerep.fusion.regions.placement import placed_sites
+from edgerep.networks.admission import admitted, trained_part
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of
 from edgerep.torch_modules.chance import RandomStates, chance_in
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
-from edgerep.torch_modules.layer_kinds import BATCHNORMS
-from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
+from edgerep.torch_modules.global_state import torch_state_kept
+from edgerep.torch_modules.tree import every_path, tensors_of
 
 
 @dataclass(frozen=True, eq=False)  # holds a module: identity is the only honest equality
@@ -43,6 +44,7 @@ class Fused:
     inputs: tuple[Tensor, ...]
 
 
+@torch_state_kept()
 def fuse(
     model: nn.Module,
     *,
@@ -67,6 +69,7 @@ def fuse(
         NetworkError: The network draws random numbers, so that it is no function of its input.
         OptionError: The network does not run on any image that was tried: give `inputs`.
     """
+    model = admitted(model)
     _refuse_training_mode(model)
     with _uncollected():
         tree = shared_copy(model)
@@ -83,8 +86,9 @@ def fuse(
     # Outside: what is garbage by now is collected before the fused weights need memory.
     built = build(shared_copy(model), placed_sites(analysis))
     module = with_own_tensors(built.module, model)
-    if any(part.training for part in parts_of(module)):
-        module.eval()
+    modes = {path: part.training for path, part in every_path(model)}
+    for path, part in every_path(module):
+        part.training = modes.get(path, False)
     if not any(tensor.requires_grad for tensor in tensors_of(model)):
         module.requires_grad_(False)  # a frozen network stays one
     certificate = None
@@ -110,9 +114,8 @@ def _uncollected() -> Iterator[None]:
 
 
 def _refuse_training_mode(model: nn.Module) -> None:
-    for name, part in every_path(model):
-        if part.training and (part is model or isinstance(part, BATCHNORMS)):
-            raise FusionError(
-                f"{name or type(model).__name__} is in training mode, in which BatchNorm uses the "
-                f"statistics of the batch and cannot be folded: call model.eval() first"
-            )
+    if name := trained_part(model):
+        raise FusionError(
+            f"{name} is in training mode, in which BatchNorm uses the statistics of the batch and "
+            f"cannot be folded: call model.eval() first"
+        )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from edgerep.errors import NetworkError, OptionError
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
-from edgerep.torch_modules.tree import tensors_of
+from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
 from edgerep.torch_modules.wrappers import innermost, why_unusable
 
 
@@ -45,6 +47,28 @@ def own_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     kinds = _kinds(module)
     notes = tuple(f"{_name(kind)} weights of the network {_BECOME[kind]}" for kind in kinds)
     return (copy.float() if kinds else copy), notes
+
+
+def trained_part(module: nn.Module) -> str | None:
+    """The part of a network that is in training mode and answers otherwise there; None if none is.
+
+    That is a layer that uses the batch or chance, or the network as a whole. A part of the user's
+    own that is alone in it is what it is: detectors' heads set `training` in `forward` to say what
+    they return.
+    """
+    if module.training and all(part.training for part in parts_of(module)):
+        return type(module).__name__
+    return next(
+        (
+            path or type(module).__name__
+            for path, part in every_path(module)
+            if part.training and isinstance(part, _TRAINED)
+        ),
+        None,
+    )
+
+
+_TRAINED = (_NormBase, _DropoutNd, nn.RReLU)
 
 
 def is_plain_float32(module: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgerep.errors import OptionError, first_line
 from edgerep.networks.network import Network
+from edgerep.torch_modules.copies import state_kept
 
 _SIZES = (64, 96, 128, 224, 256, 384)  # pixels along each side of an image, tried in turn
 IMAGES = 2  # more than one, so that a network that mixes images up is found out
@@ -40,7 +41,7 @@ def example_inputs(
     for size in _SIZES:
         images = random_input(module, (IMAGES, channels, size, size), seed)
         try:
-            with torch.inference_mode():
+            with state_kept(module), torch.no_grad():
                 module(images)
         except Exception as error:  # whatever a user's own forward raises for a wrong size
             tried = tried or first_line(error)

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 
 from edgerep.errors import OnnxError
 from edgerep.export.from_torch.refusal import refusal_of
-from edgerep.networks.interface import InputShape, is_classifier, output_names, starred_place
+from edgerep.networks.interface import (
+    InputShape,
+    flat_outputs,
+    is_classifier,
+    output_names,
+    starred_place,
+)
+from edgerep.torch_modules.copies import state_kept
 
 EXPORTER_LOWEST_OPSET = 18  # that torch's exporter writes; others are converted from it
 _TIDY_RULES = [  # rewrites that change no number and fold no BatchNorm
@@ -91,7 +98,7 @@ def exported(
                 LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(
                     program.model
                 )
-            _require_batch_first(program.model, module, len(examples[0]), dynamic)
+            _require_batch_first(program.model, module, examples, dynamic)
             _name_ends(program.model, interface)
             return Traced(program.model_proto, program.exported_program)
     except torch.onnx.errors.OnnxExporterError as error:
@@ -103,11 +110,15 @@ def exported(
 def _dynamic_shapes(module: nn.Module, count: int) -> Any:
     shapes = tuple({0: torch.export.Dim("batch")} for _ in range(count))
     place = starred_place(module)  # torch.export has what a `*parameter` takes in one tuple
-    return shapes if place is None else (*shapes[:place], shapes[place:])
+    starred = () if place is None else shapes[place:]
+    return (*shapes[:place], starred) if starred else shapes  # and leaves out a tuple of none
 
 
-def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: bool) -> None:
+def _require_batch_first(
+    model: Any, module: nn.Module, examples: Sequence[Tensor], dynamic: bool
+) -> None:
     """Refuse outputs that do not begin with the batch: nothing behind the graph could use them."""
+    batch = len(examples[0])
     wrong = []
     for index, value in enumerate(model.graph.outputs):
         shape = None if value.shape is None else list(value.shape)
@@ -116,12 +127,29 @@ def _require_batch_first(model: Any, module: nn.Module, batch: int, dynamic: boo
         fixed = not shape or (isinstance(shape[0], int) and (dynamic or shape[0] != batch))
         if fixed:
             wrong.append(f"output {index} is [{', '.join(map(str, shape))}]")
+    if wrong and dynamic and _is_batch_first(module, examples):
+        raise OnnxError(
+            f"{type(module).__name__} fixes the batch while it is traced ({', '.join(wrong)}): its "
+            f"code keeps something by the shape of the input, or takes the batch for a number. "
+            f"Export it for one batch: --batch {batch}, or `batch={batch}`"
+        )
     if wrong:
         kind = "an open batch" if dynamic else f"a batch of {batch}"
         raise OnnxError(
             f"{type(module).__name__} gives for {kind} outputs without the batch first: "
             f"{', '.join(wrong)}; let `forward` return [N, ...] each"
         )
+
+
+def _is_batch_first(module: nn.Module, examples: Sequence[Tensor]) -> bool:
+    """Whether the network itself gives one row an input, at one input more than the trace had."""
+    more = [torch.cat([x, x[:1]]) for x in examples]
+    try:
+        with state_kept(module), torch.no_grad():
+            outputs = flat_outputs(module(*more))
+    except Exception:  # whatever a user's own forward raises
+        return False
+    return all(output.shape[:1] == (len(more[0]),) for output in outputs)
 
 
 def _name_ends(model: Any, interface: Sequence[InputShape]) -> None:

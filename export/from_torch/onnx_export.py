@@ -16,22 +16,26 @@ from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
+from edgerep.export.from_torch.fresh_copy import fresh_copy
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
 from edgerep.fusion.fused import Fused
+from edgerep.networks.admission import admitted, trained_part
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
 from edgerep.networks.network import form_of, origin_entry
 from edgerep.networks.repvgg import RepVGG
 from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
+from edgerep.torch_modules.global_state import torch_state_kept
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
 OPSETS = (17, 18, 19, 20)  # that `convert_opset` was tried with
 
 
+@torch_state_kept()
 def export_onnx(
     source: Fused | nn.Module,
     path: str | Path,
@@ -86,7 +90,7 @@ def export_onnx(
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
     preprocessing.require_plausible()
-    module = source.module if isinstance(source, Fused) else source
+    module = source.module if isinstance(source, Fused) else admitted(source)
     _refuse_training_mode(module)
     interface = interface_of(
         module,
@@ -111,7 +115,7 @@ def export_onnx(
         form = "unfused-folded"
 
     traced = exported(
-        module,
+        fresh_copy(module, examples),
         examples,
         interface,
         dynamic=not profile.is_static,
@@ -151,8 +155,8 @@ def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
 
 
 def _refuse_training_mode(module: nn.Module) -> None:
-    training = [name or type(module).__name__ for name, m in module.named_modules() if m.training]
-    _require(not training, f"{', '.join(training[:3])} in training mode: call .eval() first")
+    name = trained_part(module)
+    _require(name is None, f"{name} is in training mode: call .eval() first")
 
 
 def _require_function(module: nn.Module, examples: Sequence[Tensor], profile: BatchProfile) -> None:

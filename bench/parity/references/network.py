@@ -16,9 +16,15 @@ from edgerep.bench.parity.references.choices import Told, told
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import NetworkError, OptionError, kind_and_line
+from edgerep.errors import NetworkError, OptionError, line_of
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
+from edgerep.networks.admission import (
+    admitted,
+    is_plain_float32,
+    own_float32,
+    trained_part,
+)
 from edgerep.networks.interface import flat_outputs
 from edgerep.networks.network import origin_of
 from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
@@ -49,14 +55,16 @@ class Reference:
     def __init__(self, source: str | Path | nn.Module | Fused, *, bn_eps: float | None = None):
         if isinstance(source, Fused):
             source = source.reference
-        self._module = source if isinstance(source, nn.Module) else load(source, bn_eps=bn_eps)
-        if any(module.training for module in self._module.modules()):
+        module = source if isinstance(source, nn.Module) else load(source, bn_eps=bn_eps)
+        module = admitted(module)
+        if name := trained_part(module):
             raise OptionError(
-                f"{type(self._module).__name__} is in training mode, in which its answers depend "
-                f"on the batch: call .eval() first"
+                f"{name} is in training mode, in which its answers depend on the batch: call "
+                f".eval() first"
             )
-        origin = origin_of(self._module)
-        self.name = origin.source if origin else type(self._module).__name__
+        origin = origin_of(module)
+        self._module = module if is_plain_float32(module) else own_float32(module)[0]
+        self.name = origin.source if origin else type(module).__name__
         self._at_once: int | None = None  # samples; None until the network was looked at
         self.mixes: str | None = None
 
@@ -163,7 +171,7 @@ class Reference:
             answer = self._module(*batch)
         except Exception as error:  # whatever a user's own forward raises
             raise NetworkError(
-                f"{self.name} does not run on inputs {shapes}: {kind_and_line(error)}"
+                f"{self.name} does not run on inputs {shapes}: {line_of(error)}"
             ) from error
         outputs = flat_outputs(answer)
         count = len(batch[0])
