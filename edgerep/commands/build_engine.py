@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from edgerep.commands.shared.options import (
 )
 from edgerep.commands.shared.outputs import require_kept, require_output
 from edgerep.commands.shared.sources import require_source
+from edgerep.devices import first_cuda_device
 from edgerep.errors import OptionError
+from edgerep.export.engine.purpose import good_for
 from edgerep.export.engine.readiness import ready_runtime
 from edgerep.export.engine.settings import EngineOptions, capability_names
 
@@ -140,7 +143,7 @@ def command(
             made.graph,
             output,
             runtime=runtime,
-            workspace_bytes=None if workspace is None else workspace * _MIB,
+            workspace_bytes=asked.workspace_bytes,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
             version_compatible=version_compatible,
@@ -151,6 +154,13 @@ def command(
         )
         console.progress("engine", describe_engine(engine))
         report = check(made.reference, [made.graph, engine], images, console, max_images=max_images)
-    result = making_json(output, engine, report)
-    console.finish(result, f"{output}: {describe_engine(engine)}{verdict(report)}")
+    device = first_cuda_device() if engine.runtime == "tensorrt" else None
+    uses = good_for(
+        engine.runtime, engine.runtime_version, engine.options, engine=output.name,
+        graph=Path(source).name if onnx else keep_onnx.name if keep_onnx else None,
+        built_on=asdict(device) if device else None,
+    )  # fmt: skip
+    result = {**making_json(output, engine, report), "good_for": list(uses)}
+    said = "".join(f"{output.name} {use}\n" for use in uses)
+    console.finish(result, f"{said}{output}: {describe_engine(engine)}{verdict(report)}")
     return parity_code(report)

@@ -71,14 +71,15 @@ def _described(device: CudaDevice) -> str:
 
 def _abilities(has_cuda: bool) -> list[Ability]:
     mac = sys.platform == "darwin"
-    tensorrt, rtx, pycuda = (_version(name) for name in ("tensorrt", "tensorrt-rtx", "pycuda"))
+    tensorrt, rtx, pycuda, coreml = (
+        _version(name) for name in ("tensorrt", "tensorrt-rtx", "pycuda", "coremltools")
+    )
     return [
         _package("fuse, export ONNX", "torch", "pip install edgerep"),
         _package("compare and time ONNX", "onnxruntime", "pip install 'edgerep[bench]'"),
         _package("make Core ML packages", "coremltools", "pip install 'edgerep[coreml]'"),
         Ability(
-            "run Core ML packages", mac and _version("coremltools") != "", platform.system(),
-            "" if mac else "on a Mac; here a reference interpreter evaluates the saved program",
+            "run Core ML packages", mac and bool(coreml), platform.system(), _mac_fix(mac, coreml),
         ),
         Ability(
             "build TensorRT engines", bool(tensorrt) and has_cuda,
@@ -90,7 +91,7 @@ def _abilities(has_cuda: bool) -> list[Ability]:
         Ability(
             "run engines", bool(tensorrt or rtx) and bool(pycuda) and has_cuda,
             f"pycuda {pycuda}" if pycuda else "pycuda not installed",
-            "" if pycuda and has_cuda else _gpu_fix(pycuda, has_cuda, "tensorrt"),
+            _run_fix(has_cuda, runtime=tensorrt or rtx, pycuda=pycuda),
         ),
     ]  # fmt: skip
 
@@ -106,6 +107,21 @@ def _gpu_fix(installed: str, has_cuda: bool, extra: str) -> str:
     if not has_cuda:
         return "on a machine with an NVIDIA GPU and its driver"
     return "" if installed else f"pip install 'edgerep[{extra}]'"
+
+
+def _run_fix(has_cuda: bool, *, runtime: str, pycuda: str) -> str:
+    if not has_cuda:
+        return "on a machine with an NVIDIA GPU and its driver"
+    if runtime and pycuda:
+        return ""
+    # Either runtime runs its engines; the extra of TensorRT brings pycuda, which both need.
+    return "pip install pycuda" if runtime else "pip install 'edgerep[tensorrt]'"
+
+
+def _mac_fix(mac: bool, coreml: str) -> str:
+    if not mac:
+        return "on a Mac; here a reference interpreter evaluates the saved program"
+    return "" if coreml else "pip install 'edgerep[coreml]'"
 
 
 def _version(distribution: str) -> str:

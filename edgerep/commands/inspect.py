@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,24 @@ def command(file: Path, console: Console) -> None:
     }
     record = read_record(file)
     result["record"] = asdict(record) if record else None
+    if result["kind"] == "engine":
+        result["good_for"] = list(_uses(file, result, record))
     console.finish(result, _text(result, record))
+
+
+def _uses(file: Path, result: Mapping[str, Any], record: Record | None) -> tuple[str, ...]:
+    """Where an engine runs, from its header and, where there is one, its record."""
+    from edgerep.export.engine.purpose import good_for
+
+    nearest = next(iter(record.made_from), {}) if record else {}
+    return good_for(
+        result["runtime"],
+        result["runtime_version"],
+        record.options if record else {},
+        engine=file.name,
+        graph=str(nearest["name"]) if nearest.get("kind") == "onnx" and "name" in nearest else None,
+        built_on=record.details.get("built_on") if record else None,
+    )
 
 
 def _describe(file: Path) -> dict[str, Any]:
@@ -137,7 +155,7 @@ def _own_network(file: Path) -> str | None:
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
-    apart = ("schema", "record", "validity")
+    apart = ("schema", "record", "validity", "good_for")
     shown = {key: value for key, value in result.items() if key not in apart}
     lines = [
         f"{key:<16} {_value(value)}" for key, value in shown.items() if value not in (None, [])
@@ -147,6 +165,7 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         unknown = "the runtime does not say: it judges an engine only where there is a driver"
         words = unknown if validity["verdict"] == "unknown" else validity["verdict"]
         lines.append(f"{'validity':<16} {words}{': ' if reasons else ''}{reasons}")
+    lines += [f"{'good for':<16} {use}" for use in result.get("good_for", ())]
     if record is None:
         lines.append(f"{'record':<16} none ({record_path(Path(result['path'])).name} is not there)")
         return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgerep.artefacts.kinds import kind_of
 from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.data.array_files import read_arrays
 from edgerep.errors import DataError, first_line
@@ -45,6 +46,11 @@ def read_images(path: Path) -> Images:
         DataError: The file is not that, or its arrays do not fit each other.
     """
     require_regular(path, DataError)
+    if kind := kind_of(path):
+        raise DataError(
+            f"{path} is not an .npz or .npy file of images, but one of {kind}: "
+            f'`numpy.savez("images.npz", images=...)` writes one, uint8 or float32 [N, C, H, W]'
+        )
     try:
         arrays = read_arrays(path, ("images", "labels"), alone="images")
     except Exception as error:  # damaged bytes: NumPy, zipfile and zlib have no error in common
