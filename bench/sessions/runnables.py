@@ -29,17 +29,19 @@ if TYPE_CHECKING:
     from edgerep.networks.network import Origin
 
 
-def open_runnable(source: Artefact | Path | str) -> Runnable:
+def open_runnable(source: Artefact | Path | str | Runnable) -> Runnable:
     """Describe a file that can be run, given as a path or as what an export function returned.
 
     Args:
-        source: The file. Weights, whose file says no size of images, get one that keeps a
-            comparison short.
+        source: The file; what is a runnable already is returned. Weights, whose file says no size
+            of images, get one that keeps a comparison short.
 
     Raises:
         EdgerepError: The file is not one of the kinds that edgerep runs, is damaged, or holds
             fused weights of a network of the user's own; or its record is not its own.
     """
+    if isinstance(source, Runnable):
+        return source
     path = source.path if isinstance(source, Artefact) else Path(source)
     kind = kind_of(path)
     if kind == "onnx":
@@ -166,7 +168,8 @@ def _weights(path: Path) -> Runnable:
     if record is not None and any(entry.get("network") for entry in record.made_from):
         raise EdgerepError(
             f"{path} holds fused weights of an own network, and only that network, fused again, "
-            f"can be given them: compare what was exported from it (.onnx, .engine, .mlpackage)"
+            f"can be given them: give its --model to `edgerep verify`, or compare what was "
+            f"exported from it (.onnx, .engine, .mlpackage)"
         )
     model = load(path)
     return runnable_module(model, form=form_of(model), size=2 * model.stride + 1, path=path)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import given_options
 from edgerep.commands.shared.help_page import Command
-from edgerep.commands.shared.option_values import SourceType
+from edgerep.commands.shared.option_values import SourceType, shapes_from
 from edgerep.commands.shared.options import (
     bn_eps_option,
     calibration_option,
+    input_shape_option,
     max_images_option,
     model_option,
 )
@@ -35,6 +37,7 @@ from edgerep.errors import MissingRuntimeError, OptionError
 @click.option("--strict", is_flag=True,
               help="Exit with 4 when an artefact was not run.")  # fmt: skip
 @model_option
+@input_shape_option
 @calibration_option
 @max_images_option
 @bn_eps_option
@@ -45,6 +48,7 @@ def command(
     sizes: tuple[int, ...],
     strict: bool,
     model: str | None,
+    input_shapes: tuple[Any, ...],
     calibration: Path | None,
     max_images: int | None,
     bn_eps: float | None,
@@ -65,18 +69,21 @@ def command(
     from edgerep.data.samples import read_images  # loads NumPy alone
 
     images = read_images(calibration).pixels if calibration else None
+    shapes = shapes_from(input_shapes)
     console.doing("start", "loading PyTorch")
     from edgerep.bench.parity.verification import verify
     from edgerep.bench.report.text.parity import one_line, parity_table
     from edgerep.commands.shared.checking import watched
+    from edgerep.commands.shared.comparing import runnable_at
     from edgerep.commands.shared.stages import read_network
 
     console.doing("parity", "reading the reference")
+    network = None
+    if model is not None:
+        network = read_network(reference, console, model=model, bn_eps=bn_eps)
     report = verify(
-        reference
-        if model is None
-        else read_network(reference, console, model=model, bn_eps=bn_eps),
-        artefacts,
+        reference if network is None else network,
+        [runnable_at(path, network, shapes, console) for path in artefacts],
         batch=sizes,
         calibration=images,
         max_images=max_images,

@@ -63,6 +63,35 @@ def test_a_required_target_that_is_refused_ends_with_3_after_the_report(place: P
     assert (place / "required" / "report.html").is_file()
 
 
+def test_verify_is_strict_where_that_is_asked_for(place: Path) -> None:
+    made = run("build-engine", "out/model.fp32.onnx", "-o", "a.engine", "--quiet", cwd=place)
+    assert made.returncode == 0, made.stderr
+    if "was not run here" not in made.stdout:
+        pytest.skip("there is a GPU: the engine runs")
+    assert "was not run here" in made.stdout.splitlines()[-1]
+    assert made.stderr == ""
+    assert "not on a Jetson" in made.stdout
+    call = ("verify", "-", "--model", "odd_network:build", "out/model.fp32.onnx", "a.engine")
+    assert run(*call, cwd=place).returncode == 0
+    strict = run(*call, "--strict", "--json", cwd=place)
+    assert strict.returncode == 4
+    result = json.loads(strict.stdout)
+    assert result["passed"] is True
+    assert result["error"]["code"] == 4
+    assert "a.engine was not run here" in result["error"]["message"]
+
+
+def test_verify_compares_fused_weights_of_an_own_network_at_a_shape(place: Path) -> None:
+    call = ("verify", "-", "--model", "odd_network:build", "out/fused.safetensors",
+            "out/model.fp32.onnx", "--input-shape")  # fmt: skip
+    done = run(*call, "3x8x8", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passed"] is True
+    other = run(*call, "3x4x4", cwd=place)
+    assert other.returncode == 2
+    assert "takes image=3x8x8" in other.stderr
+
+
 def test_a_target_without_its_graph_keeps_no_graph(place: Path) -> None:
     done = run(*CALL, "-o", "package", "--targets", "coreml", cwd=place)
     assert done.returncode == 3  # nothing was made
