@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -135,6 +134,8 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def _refuse(error: Exception, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
     if "--verbose" in arguments:
+        import traceback
+
         traceback.print_exception(error)
     message = shortened(message)
     start = paint("error:", "red") if wants_colour(sys.stderr) else "error:"
@@ -152,6 +153,8 @@ def _fail(
 
 
 def _own_fault(error: Exception) -> str:
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return (

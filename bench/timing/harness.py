@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.networks.interface import InputShapes
 
 Progress = Callable[[str], None]
+_SILENCE_SECONDS = 1.5  # after which a person is told which round it is, between two rounds
 _MAX_BUSY = 0.5  # load average per core at the start, above which something else was running
 
 
@@ -126,7 +128,7 @@ def run_bench(
                 min_round_seconds=min_round_seconds,
                 rng=random.Random(seed),
                 before_turn=come_to_rest,
-                on_round=_every_tenth(rounds, size_of_batch, say),
+                on_round=_now_and_then(rounds, size_of_batch, say),
             )
             timed = [
                 (_case(one, size_of_batch, samples[one.label]), one.runnable) for one in fitting
@@ -214,9 +216,13 @@ def _name(given: Given) -> str:
     return given if isinstance(given, str) else type(module).__name__
 
 
-def _every_tenth(rounds: int, batch: int, say: Progress) -> Callable[[int], None]:
+def _now_and_then(rounds: int, batch: int, say: Progress) -> Callable[[int], None]:
+    said = time.monotonic()
+
     def on_round(done: int) -> None:
-        if done % 10 == 0 or done == rounds:
+        nonlocal said
+        if time.monotonic() - said >= _SILENCE_SECONDS or done == rounds:
+            said = time.monotonic()
             say(f"batch {batch}: round {done} of {rounds}")
 
     return on_round

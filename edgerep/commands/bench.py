@@ -102,7 +102,6 @@ def command(
             place = Path(folder) / str(index)
             place.mkdir()
             given += forms_of(model, fuse_network(model, wanted, console), place, wanted)
-        console.rest()  # a thread that speaks would be timed too
         result = run_bench(
             given,
             batch=wanted.batch.sizes,
@@ -113,7 +112,7 @@ def command(
             device=device,
             memory=memory,
             seed=seed,
-            progress=lambda text: console.progress("bench", text),
+            progress=lambda text: console.step("bench", text),
         )
     if output is not None:
         write_result(result, output)

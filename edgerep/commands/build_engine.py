@@ -29,7 +29,6 @@ from edgerep.commands.shared.sources import require_source
 from edgerep.devices import first_cuda_device
 from edgerep.errors import OptionError
 from edgerep.export.engine.purpose import good_for
-from edgerep.export.engine.readiness import ready_runtime
 from edgerep.export.engine.settings import EngineOptions, capability_names
 
 _MIB = 1 << 20
@@ -128,6 +127,8 @@ def command(
     onnx = kind_of(source) == "onnx"  # which may be of any precision
     if dla is not None and not wanted.batch.is_static:
         raise OptionError(f"a DLA takes no dynamic batch, and --batch is {wanted.batch}: give one")
+    from edgerep.export.engine.readiness import ready_runtime
+
     ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx)
     images = read_given(calibration, wanted, onnx=onnx)
     console.doing("start", "loading PyTorch, ONNX and the runtime")

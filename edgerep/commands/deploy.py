@@ -30,7 +30,6 @@ from edgerep.commands.shared.outputs import require_folder
 from edgerep.commands.shared.readiness import require_coremltools
 from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
-from edgerep.export.engine.readiness import ready_runtime
 from edgerep.export.engine.settings import EngineOptions
 from edgerep.outside.json_text import finite_json
 
@@ -40,7 +39,7 @@ from edgerep.outside.json_text import finite_json
     cls=Command,
     examples=(
         "edgerep deploy RepVGG-A0-train.pth -o deployed --batch 1:8:32",
-        "edgerep deploy - --model mynets.net:build -o deployed --size 64 --targets onnx,engine",
+        "edgerep deploy - --model mynets.net:build -o out --size 64 --targets onnx,coreml",
     ),
 )
 @source_argument
@@ -125,6 +124,8 @@ def command(
     if "coreml" in required:
         require_coremltools()
     if "engine" in required or (runtime != "auto" and "engine" in targets):
+        from edgerep.export.engine.readiness import ready_runtime
+
         half = "fp16" in precisions
         ready_runtime(runtime, EngineOptions(), half=half, quantized=False)
     images = read_labelled(evaluate, wanted)

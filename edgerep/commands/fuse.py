@@ -29,7 +29,7 @@ from edgerep.commands.shared.sources import require_source
     cls=Command,
     examples=(
         "edgerep fuse RepVGG-A0-train.pth -o a0.safetensors --to timm",
-        "edgerep fuse - --model mynets.net:build -o net.safetensors --input-shape 3x64x64",
+        "edgerep fuse - --model mynets.net:build -o n.safetensors --input-shape 3x64x64",
     ),
 )
 @source_argument

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgerep.artefacts.files import sha256_of, size_of
 from edgerep.artefacts.kinds import SCHEMA, kind_of, suffixes_of
-from edgerep.artefacts.records import Record, read_record, record_path
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.sources import require_there
 from edgerep.errors import EdgerepError, MissingRuntimeError
+
+if TYPE_CHECKING:
+    from edgerep.artefacts.records import Record
 
 
 @click.command(
@@ -31,6 +32,9 @@ def command(file: Path, console: Console) -> None:
     FILE is a checkpoint, an ONNX file, an engine or a Core ML package. No GPU is needed.
     """
     require_there(file)
+    from edgerep.artefacts.files import sha256_of, size_of
+    from edgerep.artefacts.records import read_record
+
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "path": str(file),
@@ -149,6 +153,8 @@ def _checkpoint(file: Path) -> dict[str, Any]:
 
 def _own_network(file: Path) -> str | None:
     """What built the network of the user's own whose fused weights a file holds, by its record."""
+    from edgerep.artefacts.records import read_record
+
     record = read_record(file)
     found = (entry.get("network") for entry in record.made_from) if record else iter(())
     return next((str(name) for name in found if name), None)
@@ -167,7 +173,7 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         lines.append(f"{'validity':<16} {words}{': ' if reasons else ''}{reasons}")
     lines += [f"{'good for':<16} {use}" for use in result.get("good_for", ())]
     if record is None:
-        lines.append(f"{'record':<16} none ({record_path(Path(result['path'])).name} is not there)")
+        lines.append(f"{'record':<16} none ({Path(result['path']).name}.json is not there)")
         return "\n".join(lines)
     lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
     if record.kind == "engine":

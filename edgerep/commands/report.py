@@ -31,9 +31,9 @@ _SECTIONS = ("deploy", "targets", "failures", "fuse", "verify", "bench", "artefa
 )
 @click.argument("results", nargs=-1, required=True, type=existing_file)
 @output_option("The .html file")
-@click.option("--title", default="edgerep report", show_default=True)
+@click.option("--title", help="Of the page. [default: what the results are of]")
 @console_options
-def command(results: tuple[Path, ...], output: Path, title: str, console: Console) -> None:
+def command(results: tuple[Path, ...], output: Path, title: str | None, console: Console) -> None:
     """Render RESULTS, the JSON of `deploy`, `fuse`, `verify` or `bench`, as one HTML page.
 
     The page loads nothing from outside.
@@ -41,14 +41,24 @@ def command(results: tuple[Path, ...], output: Path, title: str, console: Consol
     require_output(output, (".html", ".htm"), "a page", inputs=results)
     from edgerep.bench.report.html.page import render_html
 
-    document: dict[str, Any] = {"title": title}
+    document: dict[str, Any] = {}
     for path in results:
         found = sections_of(_read(path), path)
         if twice := sorted(found.keys() & document.keys()):
             raise OptionError(f"{path}: there is a result for {', '.join(twice)} already")
         document.update(found)
-    write_text(output, render_html(document))
-    console.finish({"schema": SCHEMA, "output": str(output)}, f"{output}: {', '.join(document)}")
+    sections = ", ".join(document)
+    write_text(output, render_html({**document, "title": title or _title(document)}))
+    console.finish({"schema": SCHEMA, "output": str(output)}, f"{output}: {sections}")
+
+
+def _title(document: dict[str, Any]) -> str:
+    """The network's file, as `deploy` and `verify` call it, where a result names it."""
+    for section, field in (("verify", "reference"), ("deploy", "source")):
+        named = (document.get(section) or {}).get(field)
+        if isinstance(named, str) and named:
+            return Path(named).name
+    return "edgerep report"
 
 
 def sections_of(result: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -122,13 +122,19 @@ def plain(line: str) -> str:
     return " ".join(_NUMBER.sub("#", _HASH.sub("#", line)).split())
 
 
+# A line of progress that says for how long something is being done.
+_STILL_AT_IT = re.compile(r"\s*[\d.]+s  \w+ +.*: \d+ s")
+
+
 def first_line_not_printed(shown: tuple[str, ...], printed: str) -> str | None:
     """The first line of a page's answer that does not stand where it should in what was printed.
 
     Lines before the first and behind the last may be left out without a word; between two lines
-    `...` says that some were.
+    `...` says that some were. What a command says while it is waited for depends on the machine
+    and is passed over.
     """
-    lines = [plain(line) for line in printed.splitlines() if line.strip()]
+    said = [line for line in printed.splitlines() if line.strip()]
+    lines = [plain(line) for line in said if not _STILL_AT_IT.fullmatch(line)]
     at, gap = 0, True
     for line in shown:
         if line == "...":

@@ -54,9 +54,10 @@ class Console:
         if not self.quiet:
             self._heartbeat.doing(stage, text)
 
-    def rest(self) -> None:
-        """No longer say what is being done."""
-        self._heartbeat.rest()
+    def step(self, stage: str, text: str) -> None:
+        """Print one line about a stage, and again while it is all that is being done."""
+        self.progress(stage, text)
+        self.doing(stage, text)
 
     def detail(self, stage: str, text: str) -> None:
         """Print one line about a stage on stderr where `--verbose` asked for more."""

@@ -154,12 +154,11 @@ def time_all(
         devices = [made for made in deployment.artefacts if not isinstance(made, Graph)]
         console.doing("bench", "exporting the forms that are timed")
         forms = forms_of(model, fused, Path(folder), wanted)
-        console.rest()  # a thread that speaks would be timed too
         return run_bench(
             [*forms, *(made.path for made in devices)],
             batch=sorted({wanted.batch.smallest, wanted.batch.optimum}),
             rounds=rounds,
             size=wanted.size,
             input_shapes=wanted.input_shapes,
-            progress=lambda text: console.progress("bench", text),
+            progress=lambda text: console.step("bench", text),
         )

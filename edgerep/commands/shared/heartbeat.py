@@ -30,10 +30,6 @@ class Heartbeat:
             self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
             self._thread.start()
 
-    def rest(self) -> None:
-        """Nothing that is worth a word is being done, or it must not be disturbed."""
-        self._doing = None
-
     def heard(self) -> None:
         """Somebody else has just said something."""
         self._spoke = time.monotonic()

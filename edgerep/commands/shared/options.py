@@ -44,14 +44,16 @@ def runtime_option(help: str) -> Callable[[F], F]:
 def coreml_target_option(help: str) -> Callable[[F], F]:
     return click.option(
         "--target", type=Choice(COREML_TARGETS, case_sensitive=False), default="iOS16",
-        show_default=True, help=f"{help}; iOS16 stands for macOS 13 too.",
+        show_default=True, metavar=f"[{'|'.join(COREML_TARGETS)}]",
+        help=f"{help}; iOS16 stands for macOS 13 too.",
     )  # fmt: skip
 
 
 def rounds_option(help: str) -> Callable[[F], F]:
     return click.option(
-        "--rounds", type=click.IntRange(min=FEWEST_ROUNDS), default=30, show_default=True, help=help
-    )
+        "--rounds", type=click.IntRange(min=FEWEST_ROUNDS), default=30, show_default=True,
+        metavar="N", help=help,
+    )  # fmt: skip
 
 
 def together(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,8 +187,9 @@ def forms_of(model: nn.Module, fused: Fused, folder: Path, wanted: GraphOptions)
         wanted: Shapes and batch of the graphs, which are float32 and without preprocessing.
     """
     origin = origin_of(model)
-    random = isinstance(model, Network) and origin is not None and origin.sha256 is None
-    stem = title_of(model).replace(" ", "_") if random else "network"
+    # The name by which the user knows the network: that of its file, where there is one.
+    name = Path(origin.source).stem if origin and origin.sha256 else title_of(model)
+    stem = re.sub(r"[^\w.-]", "_", name)
     graphs = [
         export_onnx(
             network,

@@ -27,15 +27,3 @@ def test_it_speaks_when_nothing_else_does_and_ends(monkeypatch: pytest.MonkeyPat
     assert set(said) == {"onnx exporting: 0 s"}
     assert threading.Event().wait(0.05) is False
     assert len(said) == count
-
-
-def test_at_rest_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "_SILENCE_SECONDS", 0.01)
-    said: list[str] = []
-    beat = Heartbeat(lambda stage, text: said.append(text))
-    beat.doing("a", "b")
-    beat.rest()
-    before = len(said)
-    threading.Event().wait(0.05)
-    beat.end()
-    assert len(said) <= before + 1  # one may have been on its way
