@@ -22,6 +22,7 @@ from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.external_data import load_external_data_in_place
 from edgerep.export.graph.index import GraphIndex, opset_of
+from edgerep.export.graph.output_shapes import resolved_outputs
 from edgerep.outside.declared import ONNX_NOTE
 from edgerep.outside.json_text import JsonError, parse_json
 from edgerep.outside.shapes import ShapeError, require_shape
@@ -111,7 +112,7 @@ def describe_model(model: onnx.ModelProto, path: Path) -> Graph:
             supported; edgerep's metadata in the model are damaged.
     """
     inputs = tuple(_spec(value, path) for value in GraphIndex(model.graph).inputs)
-    outputs = tuple(_spec(o, path) for o in model.graph.output)
+    outputs = tuple(_spec(o, path) for o in _with_known_shapes(model))
     note = _provenance(model, path)
     _require_names(note, inputs, outputs, path)
     require_own_record(path)
@@ -207,6 +208,21 @@ def _provenance(model: onnx.ModelProto, path: Path) -> _Provenance:
             f"{path}: its metadata `{METADATA_KEY}` is not what edgerep writes ({error}): "
             f"export the file again"
         ) from error
+
+
+def _with_known_shapes(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The outputs of a model, with sizes worked out that the file leaves open behind the batch."""
+    outputs = list(model.graph.output)
+    dims = [value.type.tensor_type.shape.dim for value in outputs]
+    if all(d.dim_value > 0 for shape in dims for d in shape[1:]):
+        return outputs
+    resolved = resolved_outputs(model)
+    if resolved is None:
+        return outputs
+    return [
+        onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape)
+        for value, shape in zip(outputs, resolved, strict=True)
+    ]
 
 
 def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
