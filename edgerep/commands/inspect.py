@@ -35,12 +35,13 @@ def command(file: Path, console: Console) -> None:
     from edgerep.artefacts.files import sha256_of, size_of
     from edgerep.artefacts.records import read_record
 
+    described = _describe(file)  # first, which refuses what it would be idle to hash
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "path": str(file),
         "size_bytes": size_of(file),
-        "sha256": sha256_of(file),
-        **_describe(file),
+        "sha256": described.get("sha256") or sha256_of(file),
+        **described,
     }
     record = read_record(file)
     result["record"] = asdict(record) if record else None

@@ -45,7 +45,7 @@ def require_regular(
         raise error(f"cannot read {path}: {reason}") from failure
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for test, name in _OTHERS if test(found.st_mode)), "no regular file")
-        raise error(f"{path} is {kind}: give a file")
+        raise error(f"cannot read {path}, which is {kind}: give a file")
     if found.st_size > most:
         raise error(
             f"{path} has {found.st_size:,} bytes, and edgerep reads at most {most:,} of such a file"

@@ -16,6 +16,7 @@ from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.labels import require_distinct
 from edgerep.errors import CoremlError
+from edgerep.export.coreml.canonical import canonicalise_in_place
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
     batch_for,
@@ -135,6 +136,7 @@ def export_coreml(
 def _save(package: Any, path: Path) -> None:
     with quiet():
         package.save(str(path))
+    canonicalise_in_place(path)
 
 
 def _converted(

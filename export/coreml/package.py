@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from google.protobuf.message import DecodeError
 
@@ -18,15 +17,22 @@ from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.records import require_own_record
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
+from edgerep.export.coreml.messages import model_message
 from edgerep.export.coreml.package_files import read_model, weights_folder
-from edgerep.export.coreml.quiet_coremltools import ct
+from edgerep.export.coreml.soundness import (
+    COLOUR_CHANNELS,
+    TARGETS,
+    Spec,
+    UnsoundError,
+    require_sound,
+)
+from edgerep.outside.declared import PACKAGE_NOTE
+from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.shapes import ShapeError, require_shape
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 _TENSOR_TYPES = {10: "float16", 11: "float32", 23: "int32"}  # numbers of MIL.proto's DataType
 _ARRAY_TYPES = {65552: "float16", 65568: "float32", 131104: "int32"}  # of FeatureTypes.proto
-_COLOUR_CHANNELS = {"GRAYSCALE": 1, "RGB": 3}
-
-Spec: TypeAlias = Any  # coremltools' protobuf message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,7 @@ def open_package(path: Path | str) -> Package:
         batch=_batch(feature),
         inputs=tuple(_input(i, note.get("pixels", ())) for i in spec.description.input),
         outputs=outputs,
-        target=ct.target(spec.specificationVersion).name,
+        target=TARGETS[spec.specificationVersion],
         image_input=feature.HasField("imageType"),
         labels=labels,
         softmax=note.get("softmax", "unknown"),
@@ -144,20 +150,15 @@ def read_spec(path: Path) -> Spec:
             or it takes images in colours that edgerep does not know.
     """
     content = read_model(path)
+    spec: Spec = model_message()()
     try:
-        spec: Spec = ct.proto.Model_pb2.Model()
         spec.ParseFromString(content)
-    except DecodeError as error:
+        require_sound(spec)
+    except (DecodeError, UnsoundError) as error:
         raise CoremlError(
-            f"{path} is not a Core ML package, or it is damaged: {error}. Make it again"
+            f"{path} is not a Core ML package that edgerep reads, or it is damaged: {error}. Make "
+            f"it again"
         ) from error
-    is_program = spec.WhichOneof("Type") == "mlProgram"
-    if not is_program or list(spec.mlProgram.functions) != ["main"] or not spec.description.input:
-        raise CoremlError(
-            f"{path} does not hold one ML program with the one function `main` and an input: "
-            f"edgerep reads packages of iOS 15 and later that hold one network"
-        )
-    _require_known_colours(spec, path)
     weights_of(spec, path)
     return spec
 
@@ -181,25 +182,16 @@ def _blobs(block: Any) -> Iterator[Any]:
             yield from _blobs(inner)
 
 
-def _require_known_colours(spec: Spec, path: Path) -> None:
-    for feature in spec.description.input:
-        image = feature.type.imageType
-        colours = image.ColorSpace.Name(image.colorSpace)
-        if feature.type.HasField("imageType") and colours not in _COLOUR_CHANNELS:
-            raise CoremlError(
-                f"{path} takes {colours} images as `{feature.name}`; edgerep knows "
-                f"{' and '.join(_COLOUR_CHANNELS)}"
-            )
-
-
 def _note(spec: Spec, path: Path) -> dict[str, Any]:
     text = spec.description.metadata.userDefined.get(NOTE_KEY, "{}")
     try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+        note: dict[str, Any] = parse_json(text)
+        require_shape(note, PACKAGE_NOTE)
+    except (JsonError, ShapeError) as error:
         raise CoremlError(
             f"{path}: its metadata `{NOTE_KEY}` is not what edgerep writes ({error}). Make it again"
         ) from error
+    return note
 
 
 def _block(spec: Spec) -> Any:
@@ -231,7 +223,7 @@ def _tensor(name: str, kind: Any) -> TensorSpec:
 def _input(feature: Any, pixels: list[str]) -> TensorSpec:
     if feature.type.HasField("imageType"):
         image = feature.type.imageType
-        channels = _COLOUR_CHANNELS[image.ColorSpace.Name(image.colorSpace)]
+        channels = COLOUR_CHANNELS[image.colorSpace]
         return TensorSpec(feature.name, "uint8", (1, channels, image.height, image.width))
     array = feature.type.multiArrayType
     dtype = "uint8" if feature.name in pixels else _ARRAY_TYPES.get(array.dataType, "unknown")

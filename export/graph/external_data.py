@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -10,6 +9,7 @@ from onnx import external_data_helper
 
 from edgerep.errors import OnnxError
 from edgerep.export.graph.index import bodies_in
+from edgerep.export.graph.soundness import tensors_of
 
 
 def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
@@ -25,19 +25,23 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
     """
     folder = path.parent.resolve()
     broken = []
-    for tensor in _tensors(model):
+    for tensor in tensors_of([model.graph, *bodies_in(model.graph.node)]):
         if not external_data_helper.uses_external_data(tensor):
             continue
         try:
             info = external_data_helper.ExternalDataInfo(tensor)
             file = (folder / info.location).resolve()
-        except ValueError as error:
+            if min(info.offset or 0, info.length or 0) < 0:
+                raise ValueError("its offset or length is negative")
+        except (ValueError, OSError, RuntimeError) as error:
             broken.append(f"{tensor.name}: {error}")
             continue
         if not file.is_relative_to(folder):
             broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")
-        elif not file.is_file():
+        elif not file.is_file():  # a pipe or a device is none, too
             broken.append(f"{tensor.name}: {info.location} is missing")
+        elif (folder / info.location).is_symlink():
+            broken.append(f"{tensor.name}: {info.location} is a link")
         elif file.stat().st_size < (info.offset or 0) + (info.length or 0):
             broken.append(f"{tensor.name}: {info.location} is too short")
     if broken:
@@ -51,14 +55,3 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
         external_data_helper.load_external_data_for_model(model, str(folder))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise OnnxError(f"{path}: its external data cannot be loaded: {error}") from error
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a model: initializers, and those in attributes and bodies."""
-    for graph in (model.graph, *bodies_in(model.graph.node)):
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors

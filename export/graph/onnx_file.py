@@ -23,10 +23,13 @@ from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.external_data import load_external_data_in_place
 from edgerep.export.graph.index import GraphIndex, opset_of
 from edgerep.export.graph.output_shapes import resolved_outputs
+from edgerep.export.graph.soundness import UnsoundError, require_bounded_values, require_sound
 from edgerep.outside.declared import ONNX_NOTE
 from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.regular import GIB, read_regular
 from edgerep.outside.shapes import ShapeError, require_shape
 
+_LARGEST_MODEL = 2 * GIB - 1  # of any protobuf
 METADATA_KEY = "edgerep"  # of the metadata in which edgerep notes where a graph came from
 _DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -77,18 +80,21 @@ def read_model(path: Path) -> onnx.ModelProto:
         OnnxError: The file is missing, truncated, not ONNX, invalid, or its external data is
             missing, too short, or lies outside the model's own folder.
     """
+    content = read_regular(path, OnnxError, most=_LARGEST_MODEL)
+    model = onnx.ModelProto()
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError as error:
-        raise OnnxError(f"cannot read {path}: {error.strerror or error}") from error
-    except DecodeError as error:
+        model.ParseFromString(content)
+    except (DecodeError, ValueError) as error:
         raise OnnxError(f"{path} is not an ONNX file, or it was cut short: {error}") from error
+    del content
     if not model.graph.node:
         raise OnnxError(f"{path} is not an ONNX file, or its graph is empty: it has no node")
     load_external_data_in_place(model, path)
     try:
+        require_sound(model)
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
+        require_bounded_values(model)
+    except (onnx.checker.ValidationError, UnsoundError, ValueError, RuntimeError) as error:
         raise OnnxError(f"{path} is not a valid ONNX model: {error}") from error
     return model
 

@@ -210,5 +210,5 @@ def test_a_header_that_says_what_no_images_are_is_refused(name: str, tmp_path: P
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zero.npy").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=r"zero\.npy is a device"):
+    with pytest.raises(DataError, match=r"zero\.npy, which is a device"):
         read_images(tmp_path / "zero.npy")

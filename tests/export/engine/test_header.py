@@ -65,5 +65,5 @@ def test_what_is_no_engine_is_refused_by_name(tmp_path: Path, content: bytes, wo
 
 def test_a_missing_file_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.engine", tmp_path):
-        with pytest.raises(EngineError, match=r"cannot read|is a folder"):
+        with pytest.raises(EngineError, match="cannot read"):
             read_plan(path)
