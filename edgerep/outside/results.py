@@ -149,10 +149,16 @@ _ACCURACY = Fields(
     {"correct": Whole(0), "total": Whole(0)},
     {"form": _WORDS, "runtime": _WORDS, "precision": _WORDS},
 )
+_TARGET = Fields(
+    optional={"target": _WORDS, "precision": _WORDS, "path": _WORDS, "state": _WORDS, "why": _WORDS}
+)
+_FAILURE = Fields(optional={"stage": _WORDS, "why": _WORDS})
 DEPLOY = Fields(
     {"stages": Each(Anything(), most=10_000)},
     {
         "deploy": maybe(Fields(optional={"created": _WORDS})),
+        "targets": maybe(Each(_TARGET, most=_MOST_ROWS)),
+        "failures": maybe(Each(_FAILURE, most=_MOST_ROWS)),
         "fuse": maybe(FUSE),
         "artefacts": maybe(Each(_FILE, most=_MOST_ROWS)),
         "verify": maybe(VERIFY),

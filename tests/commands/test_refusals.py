@@ -64,6 +64,8 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
                                       "--labels", "twice.txt")),
         (3, "keys are not the numbers", ("export-coreml", "repvgg_a0", "-o", "o.mlpackage",
                                          "--labels", "object.json")),
+        (2, "did you mean twice.txt", ("export-coreml", "repvgg_a0", "-o", "o.mlpackage",
+                                       "--labels", "twice.text")),
         # Preprocessing.
         (2, "(pixel - 123.675) / 58", ("export-onnx", "repvgg_a0", "-o", "o.onnx", "--input",
                                        "uint8", "--mean", "123.675", "--std", "58")),

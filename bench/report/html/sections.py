@@ -88,7 +88,7 @@ def fusion_section(fuse: Fields) -> Markup:
         if left
         else None,
         folded(
-            f"All {len(blocks)} blocks",
+            f"All {len(blocks)} blocks" if len(blocks) > 1 else "The block",
             html_table(
                 ("block", "branches*", "float64 max abs#", "float64 rel#", "float32 rel#"),
                 [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
-from edgerep.commands.shared.suggestions import did_you_mean
+from edgerep.commands.shared.suggestions import did_you_mean, file_meant
 from edgerep.errors import OptionError
 
 if TYPE_CHECKING:
@@ -46,6 +47,18 @@ class Choice(click.Choice[str]):
         except click.BadParameter as error:
             words = [str(choice) for choice in self.choices]
             self.fail(f"{error.message.rstrip('.')}{did_you_mean(str(value), words)}", param, ctx)
+
+
+class ExistingFile(click.Path):
+    """A file that is there; for one that is not, the name beside it that was perhaps meant."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not Path(value).exists():
+            self.fail(f"{str(value)!r} does not exist{file_meant(value)}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class BatchType(click.ParamType[BatchProfile]):

@@ -12,6 +12,7 @@ from edgerep.artefacts.kinds import COREML_TARGETS, PRECISIONS, RUNTIMES
 from edgerep.commands.shared.option_values import (
     BatchType,
     Choice,
+    ExistingFile,
     InputShapeType,
     NumbersType,
     SizeType,
@@ -25,7 +26,7 @@ FEWEST_ROUNDS = 6  # `bench.timing.intervals.MIN_ROUNDS`, which a help page need
 
 source_argument = click.argument("source", type=SourceType())
 
-existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_file = ExistingFile()
 
 
 def output_option(what: str) -> Callable[[F], F]:
