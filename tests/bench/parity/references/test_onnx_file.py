@@ -132,3 +132,22 @@ def test_an_engine_built_from_a_file_is_compared_with_that_file(
     said = capsys.readouterr().err
     assert stop.value.code == 0, said
     assert "compared with the ONNX file given.onnx in float64" in said
+
+
+def test_a_reference_that_onnx_runtime_contradicts_is_refused(tmp_path: Path) -> None:
+    # Output pixel 5 is made from exactly pixel 2, or from one just below: 5.5 / 2.2 - 0.5.
+    scales = numpy_helper.from_array(np.array([1, 1, 1, 2.2], np.float32), "scales")
+    node = helper.make_node(
+        "Resize", ["x", "", "scales"], ["y"], nearest_mode="floor", mode="nearest",
+        coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 4, 5])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1, 4, 11])
+    graph = helper.make_graph([node], "g", [source], [result], [scales])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 8
+    path = tmp_path / "resize.onnx"
+    onnx.save(model, path)
+    images = np.random.default_rng(0).standard_normal((2, 1, 4, 5)).astype(np.float32)
+    with pytest.raises(OnnxError, match=r"the reference resize\.onnx failed"):
+        OnnxReference(path).answers([images])
