@@ -8,10 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerep.artefacts.tensors import Array, TensorSpec
+from edgerep.bench.parity.pictures import draw
 from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
-RANDOM_SAMPLES = 4  # random probes
+RANDOM_SAMPLES = 4  # random probes beside pictures
+RANDOM_SAMPLES_ALONE = 24  # where no input is a picture
+_MOST_PICTURES = 54  # together with the others, of one input, two blocks of 32
+_LEAST_PICTURES = 8
+_PIXELS = 200_000  # of all pictures together, in one channel; small ones cost little
+# Black and white as networks are given them that normalise by the statistics of photographs; every
+# other picture lies between 0 and 1, as for those that do not.
+_BLACK, _WHITE = -2.1, 2.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +28,7 @@ class Probes:
 
     Attributes:
         inputs: Those made here: one array [N, ...] for each input, in the input's type.
-        kinds: Of each of these N: "random" or "edge".
+        kinds: Of each of these N: "random", "edge" or "picture".
         images: The user's own that are compared, [M, C, H, W]; None where there are none.
         given: How many the user gave.
     """
@@ -54,7 +62,7 @@ def make_probes(
     max_images: int | None = None,
     seed: int = 0,
 ) -> Probes:
-    """Random probes, edge cases, and the user's own images, in this order.
+    """Random probes, edge cases, pictures, and the user's own images, in this order.
 
     The edge cases are what wrong padding, wrong borders and lost biases show on: all low, all
     high, one bright pixel in each of two opposite corners, a checkerboard, a ramp. Of several
@@ -71,13 +79,20 @@ def make_probes(
     """
     rng = np.random.default_rng(seed)
     edges = [_edges(spec) for spec in specs]
-    count = RANDOM_SAMPLES + sum(map(len, edges))
+    shown = [spec for spec in specs if _is_picture(spec)]
+    pictures = min(map(_pictures_wanted, shown), default=0)
+    first = RANDOM_SAMPLES if shown else RANDOM_SAMPLES_ALONE
+    before = first + sum(map(len, edges))
+    count = before + pictures
     inputs = [_random(spec, count, rng) for spec in specs]
-    start = RANDOM_SAMPLES
+    start = first
     for array, cases in zip(inputs, edges, strict=True):
         array[start : start + len(cases)] = cases
         start += len(cases)
-    kinds = ["random"] * RANDOM_SAMPLES + ["edge"] * (count - RANDOM_SAMPLES)
+    for array, spec in zip(inputs, specs, strict=True):
+        if _is_picture(spec):
+            array[before:] = _pictures(spec, pictures, rng)
+    kinds = ["random"] * first + ["edge"] * (before - first) + ["picture"] * pictures
     if calibration is not None:
         if len(specs) != 1:
             names = ", ".join(spec.name for spec in specs)
@@ -100,6 +115,23 @@ def _random(spec: TensorSpec, count: int, rng: np.random.Generator) -> Array:
     if np.dtype(spec.dtype).kind == "f":
         return rng.standard_normal(shape)
     return rng.integers(0, 256 if spec.dtype == "uint8" else 2, shape)
+
+
+def _is_picture(spec: TensorSpec) -> bool:
+    return len(spec.shape) > 2 and (spec.dtype == "uint8" or np.dtype(spec.dtype).kind == "f")
+
+
+def _pictures_wanted(spec: TensorSpec) -> int:
+    height, width = spec.concrete(1)[-2:]
+    return max(_LEAST_PICTURES, min(_MOST_PICTURES, _PIXELS // max(1, height * width)))
+
+
+def _pictures(spec: TensorSpec, count: int, rng: np.random.Generator) -> Array:
+    pictures = draw(count, spec.concrete(1)[1:], rng)
+    if spec.dtype == "uint8":
+        return np.rint(255 * pictures)
+    pictures[1::2] = _BLACK + (_WHITE - _BLACK) * pictures[1::2]
+    return pictures
 
 
 def _edges(spec: TensorSpec) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.parity.probes import RANDOM_SAMPLES, make_probes
+from edgerep.bench.parity.probes import RANDOM_SAMPLES, RANDOM_SAMPLES_ALONE, make_probes
 from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
@@ -29,8 +31,10 @@ def test_probes_are_finite_typed_and_the_same_for_the_same_seed(
     wanted: list[TensorSpec], seed: int
 ) -> None:
     probes = make_probes(wanted, seed=seed)
-    count = RANDOM_SAMPLES + 6 * len(wanted)
-    assert probes.describe() == {"random": RANDOM_SAMPLES, "edge": 6 * len(wanted)}
+    found = probes.describe()
+    assert found["edge"] == 6 * len(wanted)
+    assert found["random"] == (RANDOM_SAMPLES if "picture" in found else RANDOM_SAMPLES_ALONE)
+    count = sum(found.values())
     for spec, array, again in zip(
         wanted, probes.inputs, make_probes(wanted, seed=seed).inputs, strict=True
     ):
@@ -43,12 +47,13 @@ def test_probes_are_finite_typed_and_the_same_for_the_same_seed(
 def test_another_seed_draws_other_random_samples_and_the_same_edge_cases() -> None:
     (one,), (two,) = (make_probes([IMAGE], seed=seed).inputs for seed in (0, 1))
     assert (one[:RANDOM_SAMPLES] != two[:RANDOM_SAMPLES]).mean() > 0.99
-    assert (one[RANDOM_SAMPLES:] == two[RANDOM_SAMPLES:]).all()
+    edges = slice(RANDOM_SAMPLES, RANDOM_SAMPLES + 6)
+    assert (one[edges] == two[edges]).all()
 
 
 def test_edge_cases_of_an_image() -> None:
     (array,) = make_probes([PIXELS]).inputs
-    low, high, first, last, board, ramp = array[RANDOM_SAMPLES:]
+    low, high, first, last, board, ramp = array[RANDOM_SAMPLES : RANDOM_SAMPLES + 6]
     assert not low.any()
     assert (high == 255).all()
     assert [tuple(place) for place in np.argwhere(first[0])] == [(0, 0)]
@@ -57,6 +62,25 @@ def test_edge_cases_of_an_image() -> None:
     assert (np.diff(ramp.astype(int), axis=1) > 0).all()
     assert (np.diff(ramp.astype(int), axis=2) > 0).all()
     assert len(np.unique(array, axis=0)) == len(array)
+
+
+@pytest.mark.parametrize(("size", "count"), [(224, 8), (96, 21), (32, 54), (8, 54)])
+def test_there_are_more_pictures_the_smaller_they_are(size: int, count: int) -> None:
+    assert make_probes([PIXELS, replace(IMAGE, shape=(None, 3, size, size))]).describe() == {
+        "random": 4, "edge": 12, "picture": min(count, 54),
+    }  # fmt: skip
+
+
+def test_pictures_of_pixels_have_the_whole_range_and_those_of_numbers_two() -> None:
+    (pixels,) = make_probes([replace(PIXELS, shape=(None, 3, 32, 32))]).inputs
+    pictures = pixels[RANDOM_SAMPLES + 6 :]
+    assert pictures.min() == 0
+    assert pictures.max() == 255
+    (numbers,) = make_probes([replace(IMAGE, shape=(None, 3, 32, 32))]).inputs
+    pictures = numbers[RANDOM_SAMPLES + 6 :]
+    assert (pictures[::2].min(), pictures[::2].max()) == (0, 1)
+    assert -2.1 <= pictures[1::2].min() < -2 < 2 < pictures[1::2].max() < 2.7
+    assert (pictures.reshape(len(pictures), -1).std(1) > 0).all()
 
 
 def test_all_images_of_the_user_come_last_and_untouched() -> None:

@@ -70,7 +70,7 @@ def test_every_output_is_held_to_its_own_scale(network: Detector, graph: Graph) 
     boxes, scores, label = (output.tolerance for output in result.outputs)
     assert boxes.max_abs > 1e4 * scores.max_abs
     assert (label.rel_l2, label.max_abs) == (0, 0)
-    assert result.probes == {"random": RANDOM_SAMPLES, "edge": 12}
+    assert result.probes == {"random": RANDOM_SAMPLES, "edge": 12, "picture": 54}
     assert result.worst is not None
     assert result.tolerance == result.worst.tolerance
     fields = result.to_json()
@@ -154,7 +154,7 @@ def test_each_input_has_its_edge_cases_while_the_others_are_random() -> None:
     image, vector, numbers = probes.inputs
     assert [array.shape[1:] for array in probes.inputs] == [(3, 4, 5), (7,), (2, 3)]
     assert [str(array.dtype) for array in probes.inputs] == ["uint8", "float32", "int64"]
-    assert probes.describe() == {"random": 4, "edge": 18}
+    assert probes.describe() == {"random": 4, "edge": 18, "picture": 54}
     assert (image[4] == 0).all()
     assert (image[5] == 255).all()
     assert (vector[10] == -1).all()
