@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerep.artefacts.tensors import TensorSpec
@@ -26,6 +26,7 @@ specs = st.builds(
 )
 
 
+@settings(max_examples=30, deadline=None)  # drawing takes what the machine has left
 @given(st.lists(specs, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 def test_probes_are_finite_typed_and_the_same_for_the_same_seed(
     wanted: list[TensorSpec], seed: int
