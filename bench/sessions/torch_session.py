@@ -15,6 +15,7 @@ from edgerep.bench.sessions.session import OwnedSession
 from edgerep.errors import MissingRuntimeError, OptionError
 from edgerep.networks.admission import trained_part
 from edgerep.networks.interface import flat_outputs
+from edgerep.networks.trial import blaming_the_network
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 
 _DTYPES = {
@@ -69,7 +70,10 @@ class TorchSession(OwnedSession):
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         tensors = self._place(inputs)
-        with torch_threads(self._threads), torch.inference_mode():
+        with (
+            torch_threads(self._threads), torch.inference_mode(),
+            blaming_the_network(self._module, tensors),
+        ):  # fmt: skip
             outputs = flat_outputs(self._module(*tensors))
         # `array` copies: a module may hand its input back, and the caller owns the outputs.
         return tuple(np.array(_numpy(output)) for output in outputs)
@@ -79,9 +83,13 @@ class TorchSession(OwnedSession):
         finish = _synchroniser(self._device)
 
         def once() -> None:
-            with torch_threads(self._threads), torch.inference_mode():
-                self._module(*tensors)
-                finish()
+            try:
+                with torch_threads(self._threads), torch.inference_mode():
+                    self._module(*tensors)
+                    finish()
+            except Exception:
+                with blaming_the_network(self._module, tensors):
+                    raise
 
         return once
 

@@ -19,6 +19,7 @@ from edgerep.fusion.regions.placement import placed_sites
 from edgerep.networks.admission import admitted, trained_part
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.network import Origin, origin_of
+from edgerep.networks.trial import blaming_the_network
 from edgerep.torch_modules.chance import RandomStates, chance_in
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 from edgerep.torch_modules.global_state import torch_state_kept
@@ -77,7 +78,7 @@ def fuse(
             examples = example_inputs(tree)
         else:
             examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-        with RandomStates() as states:
+        with RandomStates() as states, blaming_the_network(tree, examples):
             runs = checking_runs(tree, examples)
             drawn = states.have_moved
         if drawn and (why := chance_in(tree, examples)):

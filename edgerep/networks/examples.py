@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from edgerep.errors import OptionError, first_line
+from edgerep.errors import OptionError, line_of
 from edgerep.networks.network import Network
+from edgerep.torch_modules.call_mode import CallMode
 from edgerep.torch_modules.copies import state_kept
 
+_USUAL_CHANNELS = 3
 _SIZES = (64, 96, 128, 224, 256, 384)  # pixels along each side of an image, tried in turn
 IMAGES = 2  # more than one, so that a network that mixes images up is found out
 
@@ -44,7 +48,7 @@ def example_inputs(
             with state_kept(module), torch.no_grad():
                 module(images)
         except Exception as error:  # whatever a user's own forward raises for a wrong size
-            tried = tried or first_line(error)
+            tried = tried or line_of(error)
             continue
         return (images,)
     raise OptionError(
@@ -67,11 +71,45 @@ def small_image(network: Network, by: int) -> tuple[int, int]:
 
 
 def image_channels(module: nn.Module) -> int:
-    """Channels of the images a network takes: those of its first convolution; 3 without one."""
+    """Channels of the images a network takes: those that the convolution that runs first asks for.
+
+    A network that arranges its image anew before it (space to depth) takes so many fewer. 3 where
+    no convolution is run.
+    """
     if isinstance(module, Network):
         return module.image_channels
+    for size in _SIZES[::2]:
+        image = random_input(module, (IMAGES, _USUAL_CHANNELS, size, size), 0)
+        try:
+            with state_kept(module), torch.no_grad(), _FirstConvolution():
+                module(image)
+        except _Asked as asked:
+            if asked.given != asked.wanted and asked.wanted * _USUAL_CHANNELS % asked.given == 0:
+                return asked.wanted * _USUAL_CHANNELS // asked.given
+            return _USUAL_CHANNELS if asked.given == asked.wanted else asked.wanted
+        except Exception:  # whatever a user's own forward raises
+            continue
+        break
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
+    return _USUAL_CHANNELS if first is None else first.in_channels
+
+
+class _Asked(BaseException):
+    """Ends a run at its first convolution; no `except Exception` of the user's catches it."""
+
+    def __init__(self, given: int, wanted: int) -> None:
+        super().__init__()
+        self.given, self.wanted = given, wanted
+
+
+class _FirstConvolution(CallMode):
+    def called(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if func in (torch.conv2d, functional.conv2d) and len(args) > 1:
+            groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
+            raise _Asked(args[0].shape[1], args[1].shape[1] * groups)
+        return func(*args, **kwargs)
 
 
 def random_input(module: nn.Module, shape: Sequence[int], seed: int) -> Tensor:

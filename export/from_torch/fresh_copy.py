@@ -1,4 +1,4 @@
-"""A copy of a network to be traced: in float32, and as if it had never run.
+"""A copy of a network to be traced, as if it had never run.
 
 Detectors' heads keep what depends on the size of an image alone, such as anchors, with the shape
 that it was made for, and make it anew where the shape differs. Traced at the shape that is kept
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgerep.networks.admission import is_plain_float32, own_float32
 from edgerep.networks.network import Network
 from edgerep.torch_modules.copies import shared_copy
 from edgerep.torch_modules.global_state import torch_state_kept
@@ -27,11 +26,10 @@ def fresh_copy(module: nn.Module, examples: Sequence[Tensor]) -> nn.Module:
     """A copy to be traced on `examples`; what tracing writes to it does not reach the network.
 
     Args:
-        module: In any floating type, on any device. Its weights are shared with the copy where
-            they are in float32 and on the CPU.
+        module: Its weights are shared with the copy, its buffers are not.
         examples: One tensor for each input, the batch first.
     """
-    twin = shared_copy(module) if is_plain_float32(module) else own_float32(module)[0]
+    twin = shared_copy(module)
     if isinstance(module, Network):  # which keeps nothing
         return twin
     _give_own_buffers(twin)

@@ -23,11 +23,12 @@ from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
 from edgerep.fusion.fused import Fused
-from edgerep.networks.admission import admitted, trained_part
+from edgerep.networks.admission import admitted, is_plain_float32, own_float32, trained_part
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
 from edgerep.networks.network import form_of, origin_entry
 from edgerep.networks.repvgg import RepVGG
+from edgerep.networks.trial import blaming_the_network
 from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
 from edgerep.torch_modules.global_state import torch_state_kept
 
@@ -107,20 +108,22 @@ def export_onnx(
     )
     # A dynamic batch is traced with 2: torch.export takes 0 and 1 for constants.
     count = profile.smallest if profile.is_static else 2
-    examples = example_inputs(module, [(count, *spec.shape) for spec in interface])
-    _require_function(module, examples, profile)
+    plain = module if is_plain_float32(module) else own_float32(module)[0]
+    examples = example_inputs(plain, [(count, *spec.shape) for spec in interface])
     norms = any(isinstance(part, _BatchNorm) for part in module.modules())
     form = "fused" if isinstance(source, Fused) else form_of(module)
     if form == "unfused" and fold_batchnorm:
         form = "unfused-folded"
 
-    traced = exported(
-        fresh_copy(module, examples),
-        examples,
-        interface,
-        dynamic=not profile.is_static,
-        keep_batchnorm=norms and form != "unfused-folded",
-    )
+    with blaming_the_network(plain, examples):
+        _require_function(plain, examples, profile)
+        traced = exported(
+            fresh_copy(plain, examples),
+            examples,
+            interface,
+            dynamic=not profile.is_static,
+            keep_batchnorm=norms and form != "unfused-folded",
+        )
     model = traced.model
     if opset != EXPORTER_LOWEST_OPSET:
         model = convert_opset(model, opset)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgerep.errors import NetworkError, kind_and_line
 from edgerep.networks.interface import flat_outputs
+from edgerep.networks.trial import does_not_run
 
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 _TORCH = str(Path(torch.__file__).parent)
@@ -44,10 +45,7 @@ def refusal_of(error: Exception, module: nn.Module, examples: Sequence[Tensor]) 
     except NetworkError as odd:
         return f"{name} cannot be exported to ONNX: {odd}"
     except Exception as own:  # whatever a user's own forward raises
-        return (
-            f"{name} does not run on inputs {shapes}: {_said(own)}{_line(own)}. Say what it "
-            f"takes with --input-shape, or `input_shapes`"
-        )
+        return does_not_run(module, examples, own)
     root = list(_causes(error))[-1]
     return (
         f"{name} runs on inputs {shapes} and cannot be traced for ONNX: "

@@ -33,7 +33,9 @@ def test_the_smallest_size_that_runs_is_taken() -> None:
 
 
 def test_a_network_that_runs_on_none_is_refused_with_its_own_words() -> None:
-    with pytest.raises(OptionError, match=r"OnlyAt does not run on .*\(not 64\).*--input-shape"):
+    with pytest.raises(
+        OptionError, match=r"OnlyAt does not run on .*\(ValueError: not 64, in .*--input-shape"
+    ):
         example_inputs(OnlyAt(17))
 
 
