@@ -20,7 +20,9 @@ from edgerep.torch_modules.call_mode import CallMode
 
 CONVOLUTIONS = frozenset(
     {torch.conv1d, torch.conv2d, torch.conv3d, functional.conv1d, functional.conv2d,
-     functional.conv3d, functional.linear}
+     functional.conv3d, functional.linear, torch.conv_transpose1d, torch.conv_transpose2d,
+     torch.conv_transpose3d, functional.conv_transpose1d, functional.conv_transpose2d,
+     functional.conv_transpose3d}
 )  # fmt: skip
 
 

@@ -9,10 +9,15 @@ from torch import nn
 
 BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
+PADDING_MODES = ("reflect", "replicate", "circular")  # what is read beyond a border, zeros apart
+
 _KINDS: Mapping[Any, str] = {
     nn.Conv1d.forward: "convolution",
     nn.Conv2d.forward: "convolution",
     nn.Conv3d.forward: "convolution",
+    nn.ConvTranspose1d.forward: "transposed",
+    nn.ConvTranspose2d.forward: "transposed",
+    nn.ConvTranspose3d.forward: "transposed",
     nn.Linear.forward: "linear",
     nn.BatchNorm1d.forward: "batchnorm",  # the same function for 1 to 3 dimensions
     nn.SyncBatchNorm.forward: "batchnorm",
@@ -26,6 +31,9 @@ _KINDS: Mapping[Any, str] = {
     nn.AvgPool3d.forward: "average",
     nn.ZeroPad2d.forward: "pad",
     nn.ConstantPad2d.forward: "pad",
+    nn.ReflectionPad2d.forward: "reflect",  # the same function for 1 to 3 dimensions
+    nn.ReplicationPad2d.forward: "replicate",
+    nn.CircularPad2d.forward: "circular",
 }
 
 

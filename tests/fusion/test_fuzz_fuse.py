@@ -57,7 +57,8 @@ class _Multiplying(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         name, result = func.overloadpacket.__name__, func(*args, **(kwargs or {}))
         if name in CONVOLUTIONS:
-            self.total += result.numel() * args[1][0].numel()
+            places = args[0] if args[6] is True else result  # a transposed one visits what it reads
+            self.total += places.numel() * args[1][0].numel()
         elif name.startswith("avg_pool"):
             self.total += result.numel() * math.prod(args[1])
         elif name in ("addmm", "mm", "linear"):

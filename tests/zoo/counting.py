@@ -29,7 +29,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: Counter[str] = Counter()
-        self.multiplications: int = 0  # of convolutions that are not transposed
+        self.multiplications: int = 0
 
     def __torch_dispatch__(
         self,
@@ -42,7 +42,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls[name] += 1
         result = func(*args, **(kwargs or {}))
         if name in CONVOLUTIONS:
-            self.multiplications += result.numel() * args[1][0].numel()
+            is_transposed = len(args) > 6 and args[6] is True  # it visits the places that it reads
+            places = args[0] if is_transposed else result
+            self.multiplications += places.numel() * args[1][0].numel()
         return result
 
 

@@ -29,6 +29,7 @@ BATCHES = (2, 1, 3, 2)
 
 _WORDS: Mapping[str, Any] = {"torch": torch, "functional": functional, "operator": operator}
 _CONVOLUTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.Identity, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _POOLS = (nn.Identity, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
@@ -134,7 +135,8 @@ class _Writer:
                  _nonlinear, _in_place, _alias, _crop, _interleaved]  # fmt: skip
         if self.depth:
             kinds.append(_block)
-        kinds.append(self.pick(_reduce, _gate, _concatenate, _assign))
+        kinds.append(self.pick(_reduce, _gate, _concatenate, _assign, _decided))
+        kinds.append(self.pick(_assembled, _bordered))
         line = self.pick(*kinds)(self, name)
         if line:
             self.write(line)
@@ -168,10 +170,21 @@ def _conv(w: _Writer, name: str, out: int | None = None) -> nn.Module:
     stride: Any = w.pick(1, 1, 1, 2)
     if stride == 1 and w.chance(5):
         padding = "same"
+    if w.chance(6):
+        return _transposed(w, c, out, groups, axes)
     kind: Any = _CONVOLUTIONS[axes]
-    mode = "reflect" if w.chance(25) else "zeros"
+    mode = w.pick("reflect", "replicate", "circular") if w.chance(8) else "zeros"
     layer: nn.Module = kind(
         c, out, size, stride, padding, dilation, groups, bias=bias, padding_mode=mode
+    )
+    return layer
+
+
+def _transposed(w: _Writer, c: int, out: int, groups: int, axes: int) -> nn.Module:
+    kind: Any = _TRANSPOSED[axes]
+    stride = w.pick(1, 2, 2)
+    layer: nn.Module = kind(
+        c, out, w.pick(2, 3, 4), stride, w.pick(0, 1), w.pick(0, stride - 1), groups, w.chance(2)
     )
     return layer
 
@@ -394,6 +407,55 @@ def _concatenate(w: _Writer, name: str) -> str:
 
 def _assign(w: _Writer, name: str) -> str:
     return f"{name}[:, :, :1] = {w.pick('0', '1.5')}" if _axes(w, name) else ""
+
+
+def _decided(w: _Writer, name: str) -> str:
+    other, new = w.value(), w.fresh("v")
+    asked = w.pick(
+        f"{name}.shape[1] == {other}.shape[1]", f"{name}.shape == {other}.shape",
+        f"{name}.shape[-1] % 2", f"len({name}) > 1", f"{name}.sum() > 0", "self.training",
+    )  # fmt: skip
+    return f"{new} = {name} * 2 if {asked} else {name} + 1"
+
+
+def _assembled(w: _Writer, name: str) -> str:
+    """A kernel that is put together in place, and perhaps changed again before or after its use."""
+    axes, c, new, kernel = _axes(w, name), w.values[name].shape[1], w.fresh("v"), w.fresh("kernel")
+    if axes == 0:
+        return ""
+    held, bias = w.tensor(c, *[3] * axes, buffer=w.chance(2)), w.tensor(c)
+    lines = [
+        f"{kernel} = torch.zeros({(c, c, *[3] * axes)}, dtype=torch.float64)",
+        f"for i in range({c}):\n    {kernel}[i, i] = 0.5 * {held}[i]",
+        f"{kernel}[0] += {w.pick('1.0', f'{name}.mean()', bias)}" if w.chance(4) else "pass",
+        f"{new} = functional.conv{axes}d({name}, {kernel}, {w.pick('None', bias)}, padding=1)",
+        f"{kernel}.mul_(2)" if w.chance(5) else "pass",
+        f"del i, {kernel}",
+    ]
+    return "\n".join(lines)
+
+
+def _bordered(w: _Writer, name: str) -> str:
+    """1x1, a border of its bias or of nearly that, and a convolution without padding."""
+    axes, c, new, padded = _axes(w, name), w.values[name].shape[1], w.fresh("v"), w.fresh("padded")
+    if axes == 0:
+        return ""
+    conv: Any = _CONVOLUTIONS[axes]
+    first, second = w.keep("part", conv(c, c, 1)), w.keep("part", conv(c, c, 3))
+    border, of = w.fresh("border"), ", ".join(["1"] * axes)
+    ends = [f"{padded}[:, :{', :' * axis}, {end}] = {border}"
+            for axis in range(axes) for end in (":1", "-1:")]  # fmt: skip
+    if w.chance(6):
+        ends.pop()
+    return "\n".join(
+        [
+            f"{padded} = functional.pad(self.{first}({name}), {[1] * (2 * axes)})",
+            f"{border} = self.{first}.bias.view(1, -1, {of}){' * 2' if w.chance(6) else ''}",
+            *ends,
+            f"{new} = self.{second}({padded})" + (f" + {name}" if w.chance(2) else ""),
+            f"del {padded}, {border}",
+        ]
+    )
 
 
 def _block(w: _Writer, name: str) -> str:

@@ -1,13 +1,19 @@
-"""A linear map on an image that can be written as one zero-padded convolution.
+"""A linear map on an image that can be written as one convolution, or one transposed convolution.
 
-Along each spatial axis, with the image `x` extended by zeros to both infinities,
+Along each spatial axis, with the image `x` extended to both infinities, by zeros or by what a
+padding mode makes of it,
 
     y[q] = sum over k of kernel[k] * x[stride * q + offset + k]  + bias,      0 <= q < H_out,
     H_out = floor((H + extent) / stride) + 1.
 
 A convolution with padding p and dilation d has offset -p and extent 2p - (k - 1)d - 1; an identity
 has offset 0 and extent -1. Offset and extent are independent, so that crops, one-sided padding and
-their sums are maps too. Kernels are lazy: a map costs nothing until its numbers are asked for, and
+their sums are maps too. A transposed convolution spreads what it reads by `up`,
+
+    y[up * q + offset + k] += kernel[k] * x[q],      H_out = up * H + extent + 1;
+
+with padding p, its offset is -p, and an output padding o makes its extent (k - 1)d - up - 2p + o.
+Kernels are lazy: a map costs nothing until its numbers are asked for, and
 they come in float64, a slice of the output channels at a time.
 
 Sources: the folding of BatchNorm and parallel branches, X. Ding et al., "RepVGG", CVPR 2021;
@@ -18,6 +24,7 @@ Kernels to 31x31" (RepLKNet), CVPR 2022.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +59,9 @@ class LinearMap:
             memory that the caller owns.
         bias: [outputs], float64, to be read only; None for zero.
         words: One description for each branch that was summed: "3x3", "1x1", "identity".
+        extension: What continues x beyond its border: "zeros", or a padding mode of torch's,
+            "reflect", "replicate" or "circular".
+        up: Of a transposed convolution, along each axis; None for any other map.
     """
 
     inputs: int
@@ -65,6 +75,8 @@ class LinearMap:
     rows: Rows
     bias: Vector | None
     words: tuple[str, ...]
+    extension: str = "zeros"
+    up: Axes | None = None
 
     @property
     def columns(self) -> int:
@@ -79,13 +91,27 @@ class LinearMap:
     @property
     def is_diagonal(self) -> bool:
         """Each number of the output is one of the input, times a scale: what a BatchNorm does."""
+        return self.is_depthwise and self.is_pointwise
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Each place of the output is made of the same place of the input, and of no other."""
         return (
-            self.is_depthwise
+            self.up is None
             and all(k == 1 for k in self.size)
             and all(s == 1 for s in self.stride)
             and not any(self.offset)
             and all(e == -1 for e in self.extent)
         )
+
+    @functools.cached_property
+    def beyond(self) -> str | None:
+        """What a tap reads beyond the border at some image size; None where none does."""
+        for axis, offset in enumerate(self.offset):
+            used = [offset + tap[axis] for tap in self.taps]
+            if self.up is None and (min(used) < 0 or max(used) + self.extent[axis] >= 0):
+                return self.extension
+        return None
 
     def kernel(self) -> Tensor:
         """All of it, [outputs, inputs / groups, *size], float64."""
@@ -154,6 +180,7 @@ def convolution_map(
     after: Sequence[int],
     dilation: Sequence[int],
     groups: int,
+    extension: str = "zeros",
 ) -> LinearMap:
     """A convolution as torch defines it, or with no spatial axes a linear layer.
 
@@ -165,6 +192,7 @@ def convolution_map(
         after: Zeros behind it.
         dilation: Distance of neighbouring taps.
         groups: As in torch.
+        extension: Torch's padding mode.
     """
     spread = tuple((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True))
     steps = tuple(slice(None, None, d) for d in dilation)
@@ -191,6 +219,7 @@ def convolution_map(
         rows=rows,
         bias=None if bias is None else (lambda: widened(bias)),
         words=("x".join(map(str, weight.shape[2:])) or "linear",),
+        extension=extension,
     )
 
 
@@ -219,8 +248,14 @@ def average_map(
     )
 
 
-def shifted_map(channels: int, before: Sequence[int], after: Sequence[int], word: str) -> LinearMap:
-    """The image with zeros added (or, where negative, pixels cut off) at each end of each axis."""
+def shifted_map(
+    channels: int,
+    before: Sequence[int],
+    after: Sequence[int],
+    word: str,
+    extension: str = "zeros",
+) -> LinearMap:
+    """The image continued (or, where negative, pixels cut off) at each end of each axis."""
     axes = len(before)
     plain = identity_map(channels, axes)
     return LinearMap(
@@ -235,6 +270,7 @@ def shifted_map(channels: int, before: Sequence[int], after: Sequence[int], word
         rows=plain.rows,
         bias=None,
         words=(word,),
+        extension=extension,
     )
 
 

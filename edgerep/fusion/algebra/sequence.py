@@ -35,11 +35,21 @@ def inexact(outer: LinearMap, inner: LinearMap, fill: Tensor | None = None) -> s
 
     Args:
         outer: Applied second.
-        inner: Applied first; its padding is zeros.
-        fill: What `outer` reads outside the image, [channels] float64; None for zeros.
+        inner: Applied first.
+        fill: What `outer` reads outside the image, [channels] float64; None for what its own
+            extension says.
     """
-    if outer.is_diagonal:
+    if outer.is_pointwise:
         return None  # reads nothing outside the image
+    if outer.up is not None:
+        return _inexact_transposed(inner)
+    if inner.up is not None:
+        return None if _is_crop(outer) else "it follows a transposed convolution"
+    if outer.beyond not in (None, "zeros"):
+        # A reflected place is a place of the image: what is done to each place alone commutes.
+        return None if inner.is_pointwise else "it pads what a convolution gives with parts of it"
+    if inner.beyond not in (None, "zeros") and outer.beyond is not None:
+        return "it pads what a padded convolution gives"
     reads = False
     for axis in range(len(outer.size)):
         before, after = outer.padding(axis)
@@ -63,6 +73,25 @@ def inexact(outer: LinearMap, inner: LinearMap, fill: Tensor | None = None) -> s
     return None if same else "it pads with another value than the constant added before it"
 
 
+def _inexact_transposed(inner: LinearMap) -> str | None:
+    """Why a transposed convolution after `inner` is none."""
+    if not inner.is_pointwise:
+        return "a transposed convolution follows what is none"
+    if inner.bias is not None and bool(inner.bias().any()):
+        return "a transposed convolution spreads the constant added before it unevenly"
+    return None
+
+
+def _is_crop(outer: LinearMap) -> bool:
+    """Whether a map makes each place of one place, cutting off what is at the ends."""
+    return (
+        outer.up is None
+        and all(k == 1 for k in outer.size)
+        and all(s == 1 for s in outer.stride)
+        and outer.beyond is None
+    )
+
+
 def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
     """`outer` applied to the result of `inner`; the caller has asked `inexact`.
 
@@ -83,7 +112,7 @@ def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
             outer, inputs=inner.inputs, rows=_inner_depthwise(outer, inner),
             bias=_bias_after(outer, inner),
         )  # fmt: skip
-    steps = inner.stride
+    steps, turned = inner.stride, -1 if inner.up else 1
     if outer.is_depthwise:
         groups, rows = inner.groups, _outer_depthwise(outer, inner)
     elif inner.is_depthwise:
@@ -97,7 +126,9 @@ def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
         groups=groups,
         size=per_axis(lambda k2, s1, k1: s1 * (k2 - 1) + k1, outer.size, steps, inner.size),
         stride=per_axis(lambda s1, s2: s1 * s2, steps, outer.stride),
-        offset=per_axis(lambda o2, s1, o1: s1 * o2 + o1, outer.offset, steps, inner.offset),
+        offset=per_axis(
+            lambda o2, s1, o1: turned * s1 * o2 + o1, outer.offset, steps, inner.offset
+        ),
         extent=per_axis(lambda e2, s1, e1: e1 + s1 * (e2 + 1), outer.extent, steps, inner.extent),
         taps=frozenset(
             per_axis(lambda b, s1, a: s1 * b + a, far, steps, near)
@@ -106,6 +137,8 @@ def after(outer: LinearMap, inner: LinearMap) -> LinearMap:
         rows=rows,
         bias=_bias_after(outer, inner),
         words=_words_after(outer, inner),
+        extension=(outer if outer.beyond else inner).extension,
+        up=outer.up or inner.up,
     )
 
 

@@ -28,10 +28,15 @@ def total(terms: Sequence[tuple[float, LinearMap]], shift: Vector | None = None)
     """
     first = terms[0][1]
     for _, part in terms:
-        if (part.stride, part.extent) != (first.stride, first.extent):
+        if (part.up is None) != (first.up is None):
+            raise ValueError("one of its branches is a transposed convolution, and another none")
+        if (part.stride, part.extent, part.up) != (first.stride, first.extent, first.up):
             raise ValueError("its branches give the same size only for some image sizes")
         if (part.inputs, part.outputs) != (first.inputs, first.outputs):
             raise ValueError("its branches have different channels")
+    beyond = {part.beyond for _, part in terms} - {None}
+    if len(beyond) > 1:
+        raise ValueError("its branches continue the image in different ways beyond the border")
     offset = per_axis(_least, *(part.offset for _, part in terms))
     ends = [per_axis(lambda o, k: o + k, part.offset, part.size) for _, part in terms]
     size = per_axis(lambda end, start: end - start, per_axis(_most, *ends), offset)
@@ -62,6 +67,8 @@ def total(terms: Sequence[tuple[float, LinearMap]], shift: Vector | None = None)
         rows=_sum_of_rows(terms, margins, size, groups),
         bias=bias if biases or shift is not None else None,
         words=tuple(word for _, part in terms for word in part.words),
+        extension=next(iter(beyond), None) or "zeros",
+        up=first.up,
     )
 
 

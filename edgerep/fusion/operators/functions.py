@@ -24,6 +24,11 @@ FUNCTIONS: dict[Any, Reader] = {
         (functional.conv1d, functional.conv2d, functional.conv3d, torch.conv1d, torch.conv2d,
          torch.conv3d, aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
          aten.conv2d.padding), layer_functions.convolution),
+    **dict.fromkeys(
+        (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d,
+         torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+         aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input),
+        layer_functions.transposed_convolution),
     aten.convolution.default: layer_functions.aten_convolution,
     **dict.fromkeys((functional.linear, aten.linear.default), layer_functions.linear),
     aten.addmm.default: layer_functions.addmm,

@@ -10,7 +10,14 @@ import torch
 from torch import fx
 
 from edgerep.fusion.algebra.linear_map import shifted_map
-from edgerep.fusion.operators.layers import averaged, convolved, linear_step, normalised, padded
+from edgerep.fusion.operators.layers import (
+    averaged,
+    convolved,
+    linear_step,
+    normalised,
+    padded,
+    spread,
+)
 from edgerep.fusion.operators.node_arguments import named_arguments, weights_among
 from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 
@@ -32,7 +39,28 @@ def aten_convolution(view: View, node: Node) -> Operation | None:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed",
              "output_padding", "groups")  # fmt: skip
     given = named_arguments(node, names, {})
-    return None if given["transposed"] else _convolution_of(view, given)
+    return _transposed_of(view, given) if given["transposed"] else _convolution_of(view, given)
+
+
+def transposed_convolution(view: View, node: Node) -> Operation | None:
+    """`functional.conv_transpose2d` and its like."""
+    given = named_arguments(
+        node,
+        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+        {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1},
+    )
+    return _transposed_of(view, given)
+
+
+def _transposed_of(view: View, given: Mapping[str, Any]) -> Operation | None:
+    weight, bias = weights_among(view, given, "weight", "bias")
+    if weight is None or not view.is_activation(given["input"]):
+        return None
+    step = spread(
+        view, given["input"], weight, bias, given["stride"], given["padding"],
+        given["output_padding"], given["groups"], given["dilation"],
+    )  # fmt: skip
+    return _computed(step, given)
 
 
 def _convolution_of(view: View, given: Mapping[str, Any]) -> Operation | None:
@@ -149,11 +177,15 @@ def average_pool(view: View, node: Node) -> Operation | None:
 
 
 def pad(view: View, node: Node) -> Operation | None:
-    """`functional.pad` with a constant."""
+    """`functional.pad`."""
     given = named_arguments(
         node, ("input", "pad", "mode", "value"), {"mode": "constant", "value": None}
     )
-    return _padded(view, given) if given["mode"] == "constant" else None
+    if given["mode"] == "constant":
+        return _padded(view, given)
+    if not view.is_activation(given["input"]):
+        return None
+    return padded(view, given["input"], given["pad"], None, given["mode"])
 
 
 def constant_pad(view: View, node: Node) -> Operation | None:

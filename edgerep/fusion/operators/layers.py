@@ -16,6 +16,7 @@ from edgerep.fusion.algebra.linear_map import (
     diagonal_map,
     shifted_map,
 )
+from edgerep.fusion.algebra.transposed import transposed_map
 from edgerep.fusion.operators.operation import Node, Step, View
 from edgerep.torch_modules.float64 import widened
 
@@ -29,6 +30,7 @@ def convolved(
     padding: Any,
     dilation: Any,
     groups: int,
+    mode: str = "zeros",
 ) -> Step | None:
     """A convolution; arguments as in torch, `source` the node that it reads.
 
@@ -48,8 +50,36 @@ def convolved(
     else:
         before = after = each_axis(padding, axes)
     made = convolution_map(
-        weight, bias, stride=strides, before=before, after=after, dilation=dilations, groups=groups
-    )
+        weight, bias, stride=strides, before=before, after=after, dilation=dilations, groups=groups,
+        extension=mode,
+    )  # fmt: skip
+    return Step(source, made, is_layer=True)
+
+
+def spread(
+    view: View,
+    source: Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Step | None:
+    """A transposed convolution; arguments as in torch, `source` the node that it reads.
+
+    Raises:
+        ValueError: Stride, padding or dilation are not whole numbers.
+    """
+    axes = weight.ndim - 2
+    if view.axes(source) != axes or not 1 <= axes <= 3 or not isinstance(groups, int):
+        return None
+    made = transposed_map(
+        weight, bias, stride=each_axis(stride, axes), padding=each_axis(padding, axes),
+        output_padding=each_axis(output_padding, axes), dilation=each_axis(dilation, axes),
+        groups=groups,
+    )  # fmt: skip
     return Step(source, made, is_layer=True)
 
 
@@ -136,8 +166,8 @@ def averaged(
     return Step(source, made, is_layer=True)
 
 
-def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
-    """Padding with a constant, or where negative a crop; arguments as in `functional.pad`."""
+def padded(view: View, source: Node, padding: Any, value: Any, mode: str = "zeros") -> Step | None:
+    """Padding, or where negative a crop; arguments as in `functional.pad`."""
     axes = view.axes(source)
     flat = list(padding) if isinstance(padding, list | tuple) else [padding] * (2 * axes)
     if not all(isinstance(number, int) for number in flat):
@@ -146,12 +176,12 @@ def padded(view: View, source: Node, padding: Any, value: Any) -> Step | None:
         return None
     flat += [0] * (2 * axes - len(flat))
     before, after = tuple(flat[0::2][::-1]), tuple(flat[1::2][::-1])
-    word = "pad" if min(flat) >= 0 else "crop"
+    word = "crop" if min(flat) < 0 else "pad" if mode == "zeros" else f"{mode} pad"
     channels = view.channels(source)
     fill = None
     if value:
         fill = torch.full((channels,), float(value), dtype=torch.float64)
-    return Step(source, shifted_map(channels, before, after, word), fill=fill)
+    return Step(source, shifted_map(channels, before, after, word, mode), fill=fill)
 
 
 def each_axis(value: Any, axes: int) -> tuple[int, ...]:

@@ -41,6 +41,11 @@ class Step:
     def sources(self) -> tuple[Node, ...]:
         return (self.source,)
 
+    @property
+    def extends(self) -> bool:
+        """Whether it only pads, with other numbers than zeros: a layer does just that as well."""
+        return not self.is_layer and self.map.beyond not in (None, "zeros")
+
 
 @dataclass(frozen=True, eq=False)
 class Sum:

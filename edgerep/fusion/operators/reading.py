@@ -9,10 +9,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgerep.fusion.operators.functions import FUNCTIONS, METHODS, is_batchnorm_function
-from edgerep.fusion.operators.layers import averaged, convolved, linear_step, normalised, padded
+from edgerep.fusion.operators.layers import (
+    averaged,
+    convolved,
+    linear_step,
+    normalised,
+    padded,
+    spread,
+)
 from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 from edgerep.torch_modules.float64 import Float64Arithmetic
-from edgerep.torch_modules.layer_kinds import plain_kind
+from edgerep.torch_modules.layer_kinds import PADDING_MODES, plain_kind
 from edgerep.torch_modules.tree import part_at
 
 
@@ -55,11 +62,14 @@ def _module(view: View, node: Node) -> Operation | None:
         return None
     source: Any = node.args[0]
     if kind == "convolution":
-        if module.padding_mode != "zeros":
-            return None
         return convolved(
             view, source, *weights_of(module), module.stride, module.padding, module.dilation,
-            module.groups,
+            module.groups, module.padding_mode,
+        )  # fmt: skip
+    if kind == "transposed":
+        return spread(
+            view, source, *weights_of(module), module.stride, module.padding, module.output_padding,
+            module.groups, module.dilation,
         )  # fmt: skip
     if kind == "linear":
         return linear_step(view, source, *weights_of(module))
@@ -78,6 +88,8 @@ def _module(view: View, node: Node) -> Operation | None:
         )  # fmt: skip
     if kind == "pad":
         return padded(view, source, module.padding, module.value)
+    if kind in PADDING_MODES:
+        return padded(view, source, module.padding, None, kind)
     found = view.leaf(path)
     return None if found is None else Step(source, found, is_layer=True)
 

@@ -150,13 +150,17 @@ def describe_layer(settled: Settled) -> str:
     source = settled.source
     if not source.size:
         return f"linear, {source.inputs} to {source.outputs}"
-    parts = [f"conv {_times(settled.size)}", f"{source.inputs} to {source.outputs}"]
-    if any(step > 1 for step in source.stride):
-        parts.append(f"stride {_one(source.stride)}")
+    name = "conv" if source.up is None else "transposed conv"
+    parts = [f"{name} {_times(settled.size)}", f"{source.inputs} to {source.outputs}"]
+    stride = source.up or source.stride
+    if any(step > 1 for step in stride):
+        parts.append(f"stride {_one(stride)}")
     if any(step > 1 for step in settled.dilation):
         parts.append(f"dilation {_one(settled.dilation)}")
     if source.groups > 1:
         parts.append("depthwise" if source.is_depthwise else f"{source.groups} groups")
+    if source.beyond not in (None, "zeros"):
+        parts.append(f"{source.beyond} padding")
     return ", ".join(parts)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgerep.fusion.algebra.layer import Settled
+from edgerep.fusion.algebra.layer import TRANSPOSED, Settled, weight_by_outputs
 from edgerep.fusion.algebra.linear_map import Axes, per_axis
+from edgerep.fusion.algebra.transposed import by_inputs
 from edgerep.fusion.proof.probes import random_image
 from edgerep.torch_modules.float64 import float64_device
 from edgerep.torch_modules.large_kernels import Columns, is_small
@@ -20,6 +21,11 @@ _CONVOLVE: dict[int, Callable[..., Tensor]] = {
     1: functional.conv1d,
     2: functional.conv2d,
     3: functional.conv3d,
+}
+_SPREAD: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
 }
 
 
@@ -116,7 +122,7 @@ def _folded_and_probed(
     settled: Settled, layer: nn.Module, images: Sequence[Tensor], probes: Sequence[Tensor]
 ) -> tuple[list[Tensor], Probed]:
     """What the unrounded numbers make of images, and of probes beside the layer itself."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    weight, bias = weight_by_outputs(layer), layer.get_parameter("bias")
     patch = random_image(1, settled.source.inputs, _span(layer))
     wide = patch.to(float64_device(weight.device))
     *found, unrounded = fold_images(settled, layer, [*images, *probes], [wide])
@@ -138,7 +144,13 @@ def _slices(settled: Settled) -> list[slice]:
 
 
 class _Calls:
-    """What `Columns` does, for images of any rank and size: one call of torch for each."""
+    """What `Columns` does, for images of any rank and size: one call of torch for each.
+
+    Args:
+        layer: Whose options count, its padding apart.
+        images: [N, inputs, *image] each.
+        paddings: Of each image, none for one that is not to be padded.
+    """
 
     def __init__(self, layer: Any, images: Sequence[Tensor], paddings: Sequence[Any]) -> None:
         self._layer = layer
@@ -148,6 +160,8 @@ class _Calls:
         layer = self._layer
         if isinstance(layer, nn.Linear):
             return [functional.linear(x, kernel.to(x.device)) for x, _ in self._images]
+        if _is_transposed(layer):
+            return [self._spread(kernel.to(x.device), x, padding) for x, padding in self._images]
         convolve = _CONVOLVE[len(layer.stride)]
         return [
             convolve(
@@ -156,6 +170,14 @@ class _Calls:
             )
             for x, padding in self._images
         ]  # fmt: skip
+
+    def _spread(self, kernel: Tensor, x: Tensor, padding: Any) -> Tensor:
+        layer = self._layer
+        output_padding = layer.output_padding if padding is not None else 0
+        return _SPREAD[len(layer.stride)](
+            x, by_inputs(kernel, layer.groups), stride=layer.stride, padding=padding or 0,
+            output_padding=output_padding, dilation=layer.dilation, groups=layer.groups,
+        )  # fmt: skip
 
     def images(self, products: Sequence[list[Tensor]]) -> list[Tensor]:
         axis = -1 if isinstance(self._layer, nn.Linear) else 1
@@ -169,16 +191,33 @@ def _applied(
     every = [*images, *inner]
     if isinstance(layer, nn.Linear):
         return _Calls(layer, every, [None] * len(every))
+    if _is_transposed(layer):
+        return _Calls(layer, every, [layer.padding] * len(images) + [None] * len(inner))
+    if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+        every = [*(_padded(layer, x) for x in images), *inner]
+        return _Calls(layer, every, [0] * len(every))
     paddings = [layer.padding] * len(images) + [(0,) * len(layer.stride)] * len(inner)
     if all(is_small(x, layer.groups, layer.stride) for x in every):
         return Columns(every, layer.kernel_size, layer.stride, paddings, layer.dilation)
     return _Calls(layer, every, paddings)
 
 
+def _is_transposed(layer: Any) -> bool:
+    return type(layer) in TRANSPOSED.values()
+
+
+def _padded(layer: Any, x: Tensor) -> Tensor:
+    """An image as a layer pads it, with other numbers than zeros or unlike at both ends."""
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return functional.pad(x, layer._reversed_padding_repeated_twice, mode)
+
+
 def _span(layer: Any) -> Axes:
-    """How many places a layer's kernel covers along each axis."""
+    """Places along each axis that all of a layer's kernel is applied to at once, and once only."""
     if isinstance(layer, nn.Linear):
         return ()
+    if _is_transposed(layer):
+        return (1,) * len(layer.stride)
     return per_axis(lambda k, d: (k - 1) * d + 1, layer.kernel_size, layer.dilation)
 
 

@@ -75,8 +75,13 @@ def probe(placed: Placed, first: tuple[Tensor, ...], passes: SharedPasses) -> Tr
 
 def _sizes(placed: Placed) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     """Of the random image and of the impulse, the smallest first."""
-    source = placed.site.settled.source
-    one = [max(1, -extent) for extent in source.extent]  # gives one place along each axis
+    settled = placed.site.settled
+    source = settled.source
+    # Gives one place along each axis; what is reflected is larger than its padding.
+    least = [1 if source.beyond in (None, "zeros") else p + 1 for p in settled.padding]
+    one = [max(p, -extent) for p, extent in zip(least, source.extent, strict=True)]
+    if source.up is not None:
+        one = [max(1, 1 - e // u) for e, u in zip(source.extent, source.up, strict=True)]
     all_taps = [_reading_all_taps(source, axis) for axis in range(len(source.size))]
     yield all_taps, one
     larger = [size + max(source.size, default=1) for size in all_taps]
@@ -88,6 +93,8 @@ def _sizes(placed: Placed) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
 def _reading_all_taps(source: LinearMap, axis: int) -> int:
     """Places along an axis that give two, and of which each tap reads one if taps are few."""
     stride, extent = source.stride[axis], source.extent[axis]
+    if source.up is not None:  # places whose kernels overlap, between two that reach the border
+        return 2 * (source.size[axis] // source.up[axis]) + 2 - min(extent, 0)
     least = max(1, stride - extent)
     used = {source.offset[axis] + tap[axis] for tap in source.taps}
     if len(used) > _MOST_TAPS:

@@ -126,7 +126,8 @@ def _candidate(
     steps = [op for node in nodes if isinstance(op := operations.get(node), Step)]
     layers = sum(step.is_layer for step in steps)
     computed = any(step.is_computed for step in steps)
-    if not layers or (len(nodes) < 2 and not computed):
+    worth = sum(not (isinstance(op := operations.get(node), Step) and op.extends) for node in nodes)
+    if not layers or (worth < 2 and not computed):
         return None
     if view.facts[base].dtype != view.facts[nodes[-1]].dtype:
         return None
@@ -137,7 +138,7 @@ def _candidate(
         refused[nodes[-1]] = "what its branches read is changed in place between them"
         return None
     settled = settle(form.map)
-    new = settled.weights * _places(view, nodes[-1])
+    new = settled.weights * _places(view, base if settled.source.up else nodes[-1])
     old = {
         node: _multiply_adds(view, node, operations[node]) for node in nodes if node in operations
     }
@@ -177,6 +178,8 @@ def _chosen(candidates: Iterable[Region], reading: Readers) -> tuple[Region, ...
 def _multiply_adds(view: View, node: Node, operation: Operation) -> int:
     places = _places(view, node)
     if isinstance(operation, Step) and operation.is_layer:
+        if operation.map.up is not None:
+            places = _places(view, operation.source)
         return operation.map.outputs * operation.map.columns * len(operation.map.taps) * places
     return view.channels(node) * places
 

@@ -90,6 +90,8 @@ def _site(
     common = _common_module(trace, region, places)
     owner, fixed = _owner(root, joined(prefix, common), prefix)
     layer = _only_layer(view, findings, region)
+    if layer is not None and _are_read(view, trace, region, [layer]):
+        layer = None  # its numbers stay what they are
     identities: tuple[str, ...] = ()
     if fixed is not None and not region.carried:
         how, module, name = "inside", owner, joined(owner, fixed)
@@ -97,7 +99,9 @@ def _site(
         how, module, name = "chain", joined(prefix, layer), joined(prefix, layer)
         paths = [str(node.target) for node in region.nodes]
         identities = tuple(joined(prefix, path) for path in paths if path != layer)
-    elif _is_whole(trace, view, findings, region, common):
+    elif _is_whole(trace, view, findings, region, common) and not _are_read(
+        view, trace, region, [common]
+    ):
         how, module, name = "whole", joined(prefix, common), joined(prefix, common)
     else:
         how, module = "inside", joined(prefix, common)
@@ -168,10 +172,30 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
             if node.op != "call_module":
                 return None
             module = part_at(view.module, str(node.target))
-            if plain_kind(module) not in ("convolution", "linear"):
+            if plain_kind(module) not in ("convolution", "transposed", "linear"):
                 return None
             found.append(str(node.target))
     return found[0] if len(found) == 1 else None
+
+
+def _are_read(view: View, trace: Trace, region: Region, paths: Sequence[str]) -> bool:
+    """Whether code outside a region reads the tensors of modules that the region would replace."""
+    within = tuple(f"{path}." for path in paths)
+    waiting = [
+        node
+        for node in trace.graph.nodes
+        if node.op == "get_attr" and f"{node.target}".startswith(within)
+    ]
+    seen = set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        for user in node.users:
+            if not view.constants.holds(user) and user not in region.nodes:
+                return True
+            if user not in seen and user not in region.nodes:
+                seen.add(user)
+                waiting.append(user)
+    return False
 
 
 def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
@@ -180,6 +204,8 @@ def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
     The modules before it hand the base on, and somebody may have written to it in the meantime.
     """
     if any(node.op != "call_module" or trace.count(str(node.target)) != 1 for node in region.nodes):
+        return False
+    if _are_read(view, trace, region, [str(node.target) for node in region.nodes]):
         return False
     node, base = region.nodes[0], view.memory.get(region.base, region.base)
     while str(node.target) != layer:

@@ -111,7 +111,7 @@ class Recorder:
 def _may_convolve(module: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         kind = plain_kind(part_at(module, str(node.target)))
-        return kind in (None, "convolution", "linear")
+        return kind in (None, "convolution", "transposed", "linear")
     return node.op == "call_function" and node.target in CONVOLUTIONS
 
 

@@ -31,6 +31,7 @@ from edgerep.fusion.algebra.linear_map import (
 )
 from edgerep.fusion.algebra.sequence import after, inexact
 from edgerep.fusion.algebra.sums import constant, total
+from edgerep.fusion.algebra.transposed import transposed_map
 from edgerep.fusion.proof.exact_layer import fold_images
 from zoo.fuzzing import fuzz, record
 
@@ -120,15 +121,64 @@ def padding(draw: Any, c: int) -> Step:
     return Step(made, lambda x: functional.pad(x, (left, right, top, bottom)), c)
 
 
-STEPS = (convolution, convolution, pointwise, batchnorm, average, padding)
+def continued(draw: Any, c: int) -> Step:
+    """A convolution that is padded with parts of the image, or such a padding by itself."""
+    mode = draw(st.sampled_from(["reflect", "replicate", "circular"]))
+    top, bottom, left, right = (draw(st.integers(0, 2)) for _ in range(4))
+    if draw(st.booleans()):
+        made = shifted_map(c, (top, left), (bottom, right), "pad", mode)
+        return Step(made, lambda x: functional.pad(x, (left, right, top, bottom), mode), c)
+    groups = draw(st.sampled_from([g for g in (1, 2) if c % g == 0]))
+    out, stride = groups * draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    weight, bias = numbers(draw, out, c // groups, 3, 3), numbers(draw, out)
+    made = convolution_map(
+        weight, bias, stride=(stride,) * 2, before=(top, left), after=(top, left),
+        dilation=(1, 1), groups=groups, extension=mode,
+    )  # fmt: skip
+
+    def apply(x: Tensor) -> Tensor:
+        x = functional.pad(x, (left, left, top, top), mode)
+        return functional.conv2d(x, weight, bias, stride, 0, 1, groups)
+
+    return Step(made, apply, out)
+
+
+def transposed(draw: Any, c: int) -> Step:
+    groups = draw(st.sampled_from([g for g in (1, 2, 3) if c % g == 0]))
+    out = groups * draw(st.integers(1, max(1, 4 // groups)))
+    size, stride, dilation = (tuple(draw(st.integers(1, n)) for _ in range(2)) for n in (4, 3, 2))
+    pad = tuple(draw(st.integers(0, 2)) for _ in range(2))
+    more = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
+    weight = numbers(draw, c, out // groups, *size)
+    bias = numbers(draw, out) if draw(st.booleans()) else None
+    made = transposed_map(
+        weight, bias, stride=stride, padding=pad, output_padding=more, dilation=dilation,
+        groups=groups,
+    )  # fmt: skip
+    return Step(
+        made,
+        lambda x: functional.conv_transpose2d(x, weight, bias, stride, pad, more, groups, dilation),
+        out,
+    )
+
+
+STEPS = (convolution, convolution, pointwise, batchnorm, average, padding, continued, transposed)
 
 
 def then(inner: Piece, step: Step) -> Piece:
     folded = None
     if inner.map is not None and inexact(step.map, inner.map, step.fill) is None:
         folded = after(step.map, inner.map)
-    forced = None if inner.forced is None else after(step.map, inner.forced)
+    forced = None
+    if inner.forced is not None and _can_be_written(step.map, inner.forced):
+        forced = after(step.map, inner.forced)
     return Piece(folded, forced, lambda x: step.apply(inner.apply(x)), step.channels)
+
+
+def _can_be_written(outer: LinearMap, inner: LinearMap) -> bool:
+    """Whether the two have one formula at all: places are either skipped, or spread."""
+    spread = (outer.up or inner.up) is not None
+    return not spread or outer.is_pointwise or inner.is_pointwise
 
 
 def bordered(draw: Any, inner: Piece) -> Piece:
@@ -157,10 +207,59 @@ def chains(draw: Any, c: int, longest: int = 3) -> Piece:
     return piece
 
 
+def spread_sum(draw: Any, c: int) -> Piece:
+    """Branches that spread the image alike, by kernels of different sizes; one may not fit."""
+    up, out = draw(st.integers(2, 3)), draw(st.sampled_from([c, 4]))
+    start = Piece(identity_map(c, 2), identity_map(c, 2), lambda x: x, c)
+    branches = []
+    for _ in range(draw(st.integers(2, 3))):
+        p = draw(st.integers(0, 2))
+        k = up + 2 * p - draw(st.integers(0, up - 1))
+        more = up + 2 * p - k  # so that the result is `up` times as large
+        if draw(st.integers(0, 5)) == 0:
+            more = draw(st.integers(0, up - 1))
+        groups = draw(st.sampled_from([g for g in (1, 2) if c % g == 0 and out % g == 0]))
+        weight = numbers(draw, c, out // groups, k, k)
+        made = transposed_map(
+            weight, None, stride=(up, up), padding=(p, p), output_padding=(more, more),
+            dilation=(1, 1), groups=groups,
+        )  # fmt: skip
+
+        def apply(
+            x: Tensor, w: Tensor = weight, p: int = p, more: int = more, g: int = groups
+        ) -> Tensor:
+            return functional.conv_transpose2d(x, w, None, up, p, more, g)
+
+        branch = start if draw(st.booleans()) else then(start, pointwise(draw, c))
+        if branch.channels == c:
+            branch = then(branch, Step(made, apply, out))
+            branches.append(then(branch, batchnorm(draw, out)) if draw(st.booleans()) else branch)
+    if not branches:
+        return then(start, batchnorm(draw, c))
+
+    def apply_all(x: Tensor) -> Tensor:
+        parts = [branch.apply(x) for branch in branches]
+        if len({part.shape for part in parts}) > 1:
+            raise RuntimeError("torch would broadcast, or refuse")
+        return torch.stack(parts).sum(0)
+
+    def added(maps: list[LinearMap | None]) -> LinearMap | None:
+        try:
+            return None if None in maps else total([(1.0, made) for made in maps if made])
+        except ValueError:
+            return None
+
+    maps, forced = added([b.map for b in branches]), added([b.forced for b in branches])
+    return Piece(maps, forced, apply_all, branches[0].channels)
+
+
 @st.composite
 def sums(draw: Any, c: int) -> Piece:
     """Branches that torch can add, most of them: the same stride and size, ends cut to fit."""
+    if draw(st.integers(0, 4)) == 0:
+        return spread_sum(draw, c)
     stride, size = draw(st.integers(1, 2)), draw(st.sampled_from([1, 3, 5]))
+    mode = draw(st.sampled_from(["zeros", "zeros", "zeros", "reflect", "replicate", "circular"]))
     out = draw(st.sampled_from([c, 4]))
     branches = []
     for _ in range(draw(st.integers(2, 4))):
@@ -170,11 +269,15 @@ def sums(draw: Any, c: int) -> Piece:
         p = k // 2
         made = convolution_map(
             weight, None, stride=(stride, stride), before=(p, p), after=(p, p), dilation=(1, 1),
-            groups=groups,
+            groups=groups, extension=mode if p or draw(st.booleans()) else "zeros",
         )  # fmt: skip
         start = Piece(identity_map(c, 2), identity_map(c, 2), lambda x: x, c)
 
-        def apply(x: Tensor, w: Tensor = weight, p: int = p, g: int = groups) -> Tensor:
+        def apply(
+            x: Tensor, w: Tensor = weight, p: int = p, g: int = groups, mode: str = made.extension
+        ) -> Tensor:
+            if mode != "zeros":
+                x, p = functional.pad(x, (p,) * 4, mode), 0
             return functional.conv2d(x, w, None, stride, p, 1, g)
 
         branches.append(then(start, Step(made, apply, out)))
@@ -323,12 +426,13 @@ def test_a_forgotten_stride_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found_within(500)
 
 
-@pytest.mark.parametrize("condition", ["bias", "border"])
+@pytest.mark.parametrize("condition", ["bias", "border", "reflected", "spread"])
 def test_a_forgotten_border_condition_is_found(
     condition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = map_sequence.inexact
-    word = {"bias": "another value", "border": "padded convolution"}[condition]
+    word = {"bias": "another value", "border": "padded convolution",
+            "reflected": "with parts of it", "spread": "unevenly"}[condition]  # fmt: skip
 
     def careless(outer: LinearMap, inner: LinearMap, fill: Tensor | None = None) -> str | None:
         why = honest(outer, inner, fill)

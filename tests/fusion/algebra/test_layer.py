@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,9 @@ def test_zero_taps_at_the_ends_are_taken_off() -> None:
     )  # fmt: skip
     settled = settle(box)
     assert settled.margins[0][0] < 0
-    assert settled.size == (3,)  # two taps, and one for symmetric padding
+    assert settled.size == (2,)
+    assert settled.is_same  # one place more behind than in front, as torch's "same" has it
+    assert settle(replace(box, extent=(0,))).size == (4,)  # two taps, and two for symmetric padding
     assert torch.equal(settled.rows(slice(0, 2))[..., 1:], kept.kernel()[..., 2:4])
 
 

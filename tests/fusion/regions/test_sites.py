@@ -106,3 +106,29 @@ def test_names_that_are_taken_get_a_number() -> None:
     assert set(module.state_dict()) == {
         f"{name}.{kind}" for name in ("reparam", "reparam_1") for kind in ("weight", "bias")
     }
+
+
+class ReadTwice(nn.Module):
+    """The numbers of a layer and of its BatchNorm are used once more, by the code itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.bn = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.bn(self.conv(x)))
+        y = functional.conv2d(y, self.conv.weight).sigmoid()
+        return y * self.bn.weight.view(1, -1, 1, 1)
+
+
+@torch.no_grad()
+def test_a_layer_whose_numbers_are_read_elsewhere_keeps_them() -> None:
+    network = ReadTwice().double().eval()
+    network.bn.bias.normal_()
+    network.bn.weight.normal_()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    fused = fuse(network, inputs=x)
+    assert fused.certificate is not None
+    assert fused.certificate.batchnorms_left == 0
+    assert torch.allclose(fused.module(x), network(x), rtol=0, atol=1e-12)
