@@ -19,6 +19,7 @@ from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.operators.operation import View
 from edgerep.fusion.regions.layout_changes import with_carried
 from edgerep.fusion.regions.leftovers import left_in
+from edgerep.fusion.regions.own_code import OwnCode, watch_own_code
 from edgerep.fusion.regions.search import find_regions
 from edgerep.fusion.regions.sites import locate
 from edgerep.fusion.regions.unit import Analysis, Unit
@@ -33,6 +34,7 @@ from edgerep.torch_modules.float64 import relative_l2
 from edgerep.torch_modules.runs import Run
 from edgerep.torch_modules.tree import joined, part_at
 
+_REMEDY = ", so what its own code adds and normalises stays: move that into a module of its own"
 _SAME_ANSWER = 1e-4  # the same calls in the same order: only a nondeterministic kernel may differ
 
 
@@ -70,13 +72,15 @@ def _analysed(root: nn.Module, runs: Sequence[Run]) -> Analysis:
             try:
                 unit, opaque = _unit(root, prefix, samples, taken)
             except UntraceableError as why:
-                left.append((prefix or type(root).__name__, str(why)))
+                if _own_code(part_at(root, prefix), samples[0]).may_hold_more:
+                    left.append((prefix or type(root).__name__, f"{why}{_REMEDY}"))
                 pieces += [joined(prefix, name) for name, _ in _children(root, prefix)]
                 continue
             units.append(unit)
             left += left_in(unit)
             for path, why_not in opaque.items():
-                left.append((joined(prefix, path), why_not))
+                if why_not is not None:
+                    left.append((joined(prefix, path), f"{why_not}{_REMEDY}"))
                 around = joined(prefix, path)
                 pieces += [joined(around, name) for name, _ in _children(root, around)]
         waiting = _captured(root, pieces, [run.inputs for run in runs])
@@ -93,7 +97,7 @@ def _children(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _unit(
     root: nn.Module, prefix: str, samples: Sequence[_Sample], taken: set[str]
-) -> tuple[Unit, dict[str, str]]:
+) -> tuple[Unit, dict[str, str | None]]:
     module = part_at(root, prefix)
     first = samples[0]
     arguments = arguments_of(module, first.args, first.kwargs)
@@ -155,8 +159,11 @@ def _alike(found: Tensor, wanted: Tensor) -> bool:
 
 def _leaf_maps(
     module: nn.Module, recorded: Trace, sample: _Sample, prefix: str
-) -> tuple[Callable[[str], LinearMap | None], dict[str, str]]:
-    """Maps of the sub-modules that could not be traced, and those that remain opaque."""
+) -> tuple[Callable[[str], LinearMap | None], dict[str, str | None]]:
+    """Maps of the sub-modules that could not be traced, and those that remain opaque.
+
+    With the reason, or None where nothing stays unfolded for it.
+    """
     if not recorded.opaque:
         return (lambda path: None), {}
     from edgerep.fusion.operators.untraceable import (
@@ -165,13 +172,24 @@ def _leaf_maps(
 
     inside = _captured_calls(module, list(recorded.opaque), [sample])
     maps: dict[str, LinearMap] = {}
-    opaque = dict(recorded.opaque)
+    opaque: dict[str, str | None] = dict(recorded.opaque)
     for path, calls in inside.items():
-        made = exported_map(part_at(module, path), tensors_in([*calls[0].args]))
-        if made is not None and not calls[0].kwargs:
+        part = part_at(module, path)
+        shown = _own_code(part, calls[0])
+        if not shown.may_hold_more:
+            opaque[path] = None
+        if not shown.may_be_map or calls[0].kwargs:
+            continue  # torch.export takes a second
+        made = exported_map(part, tensors_in([*calls[0].args]))
+        if made is not None:
             maps[path] = made
             del opaque[path]
     return maps.get, opaque
+
+
+def _own_code(module: nn.Module, sample: _Sample) -> OwnCode:
+    args, kwargs = detached([list(sample.args), dict(sample.kwargs)])
+    return watch_own_code(module, args, kwargs)
 
 
 def _captured(
