@@ -82,7 +82,7 @@ HOUSE = Rules(
             "torch_modules", "networks", "checkpoints", "fusion", "export.from_torch",
             "export.fused_weights", "bench", "commands",
         },
-        "torch.onnx": {"export.from_torch.exporter"},
+        "torch.onnx": {"export.from_torch.exporter", "torch_modules.export_mode"},
     },
     bare={"outside", "artefacts", "data", "bench.machine", "bench.report.html"},
 )  # fmt: skip

@@ -243,11 +243,15 @@ class ParityReport:
         artefacts: In the order they were given.
         reference_kind: "network", as it was trained; or "onnx", and then nothing is said about
             the network that the ONNX file was exported from.
+        reference_as_exported: What the network answers otherwise when it is exported, because its
+            code asks whether it is: the reference is then the network as exported. None where it
+            answers the same.
     """
 
     reference: str
     artefacts: tuple[ArtefactParity, ...]
     reference_kind: str = "network"
+    reference_as_exported: str | None = None
 
     @property
     def ran(self) -> bool:
@@ -270,7 +274,8 @@ class ParityReport:
             return
         lines = [line for artefact in self.artefacts for line in _failures(artefact)]
         raise ParityError(
-            f"not in agreement with {self.reference}:\n  " + "\n  ".join(lines or ["nothing ran"])
+            f"not in agreement with {self.reference}{as_exported_in_words(self)}:\n  "
+            + "\n  ".join(lines or ["nothing ran"])
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -281,11 +286,23 @@ class ParityReport:
             "passed": self.passed,
             "reference": self.reference,
             "reference_kind": self.reference_kind,
+            "reference_as_exported": self.reference_as_exported,
             "artefacts": [artefact.to_json() for artefact in self.artefacts],
             "tolerance": tolerances,
         }
         result: dict[str, Any] = finite_json(fields)
         return result
+
+
+def as_exported_in_words(report: ParityReport) -> str:
+    """That the reference is the network as exported, and how that differs; else empty."""
+    if report.reference_as_exported is None:
+        return ""
+    return (
+        f" as it is exported, which its code asks for (torch.onnx.is_in_onnx_export() or "
+        f"torch.compiler.is_exporting()); called as it is, it answers otherwise: as exported, "
+        f"{report.reference_as_exported}"
+    )
 
 
 def _failures(artefact: ArtefactParity) -> Iterator[str]:

@@ -93,7 +93,10 @@ def verify(
             results[index] = result
             progress(result)
     return ParityReport(
-        truth.name, tuple(results[index] for index in range(len(runnables))), truth.kind
+        truth.name,
+        tuple(results[index] for index in range(len(runnables))),
+        truth.kind,
+        truth.as_exported,
     )
 
 

@@ -91,7 +91,7 @@ _ARTEFACT_PARITY = Fields(
 )
 VERIFY = Fields(
     {"artefacts": Each(_ARTEFACT_PARITY, most=_MOST_ROWS), "passed": maybe(Flag())},
-    {"reference": _WORDS, "reference_kind": _WORDS},
+    {"reference": _WORDS, "reference_kind": _WORDS, "reference_as_exported": _WORDS},
 )
 
 _MEMORY = Fields(

@@ -22,14 +22,20 @@ from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
-from edgerep.fusion.fused import Fused
+from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.admission import admitted, is_plain_float32, own_float32, trained_part
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import InputShapes, interface_of
-from edgerep.networks.network import form_of, origin_entry
+from edgerep.networks.network import Network, form_of, origin_entry
 from edgerep.networks.repvgg import RepVGG
 from edgerep.networks.trial import blaming_the_network
 from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
+from edgerep.torch_modules.export_mode import (
+    as_exported,
+    change_by_export,
+    difference_of,
+    run_once,
+)
 from edgerep.torch_modules.global_state import torch_state_kept
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
@@ -115,8 +121,14 @@ def export_onnx(
     if form == "unfused" and fold_batchnorm:
         form = "unfused-folded"
 
+    changed = None
     with blaming_the_network(plain, examples):
         _require_function(plain, examples, profile)
+        if not isinstance(module, Network):  # which asks nothing
+            reference = source.reference if isinstance(source, Fused) else plain
+            changed = _change_by_export(reference, examples)
+            if changed and isinstance(source, Fused):
+                plain = _fused_as_exported(source, plain, examples)
         traced = exported(
             fresh_copy(plain, examples),
             examples,
@@ -139,6 +151,7 @@ def export_onnx(
         "input_shapes": {spec.name: list(spec.shape) for spec in interface},
         "preprocessing": asdict(preprocessing),
         "opset": opset,
+        "as_exported": changed,
     }
     model = apply_precision(model, precision, preprocessing)
     entry = origin_entry(source.reference if isinstance(source, Fused) else source)
@@ -160,6 +173,25 @@ def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
 def _refuse_training_mode(module: nn.Module) -> None:
     name = trained_part(module)
     _require(name is None, f"{name} is in training mode: call .eval() first")
+
+
+def _change_by_export(reference: nn.Module, examples: Sequence[Tensor]) -> str | None:
+    """What the network answers otherwise when it is exported; None if nothing, or it has failed."""
+    plain = reference if is_plain_float32(reference) else own_float32(reference)[0]
+    return change_by_export(plain, examples)
+
+
+def _fused_as_exported(source: Fused, module: nn.Module, examples: Sequence[Tensor]) -> nn.Module:
+    """A fused network that asks whether it is exported, as its network does.
+
+    Where fusing wrote a part's code anew, it wrote the way that is taken out of the export; then
+    the network is fused once more, on the other way.
+    """
+    with as_exported():
+        wanted = run_once(source.reference, [x.clone() for x in examples])
+        if difference_of(wanted, run_once(module, examples)) is None:
+            return module
+        return fuse(source.reference, inputs=source.inputs, certify=False).module
 
 
 def _require_function(module: nn.Module, examples: Sequence[Tensor], profile: BatchProfile) -> None:

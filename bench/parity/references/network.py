@@ -26,9 +26,10 @@ from edgerep.networks.admission import (
     trained_part,
 )
 from edgerep.networks.interface import flat_outputs
-from edgerep.networks.network import origin_of
+from edgerep.networks.network import Network, origin_of
 from edgerep.torch_modules.chance import batch_statistics_in, chance_in, mixing
 from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.export_mode import as_exported, change_by_export
 from edgerep.torch_modules.float64 import Float64Arithmetic
 from edgerep.torch_modules.float64_check import SUSPICIOUS, fault_of_float64
 
@@ -44,6 +45,9 @@ class Reference:
         name: For reports: the file, the architecture, or the module's class.
         mixes: Why a sample's answers depend on the rest of its batch, once `answers` was called;
             None where they do not. Such a network is run sample by sample.
+        as_exported: What of its answers is otherwise when it is exported, because its code asks
+            whether it is, once `answers` was called; None where nothing is. Where something is,
+            the answers are those of the network as exported: that is what runs on a device.
 
     Raises:
         CheckpointError: The checkpoint is unreadable, unsafe, or not a complete network.
@@ -67,6 +71,7 @@ class Reference:
         self.name = origin.source if origin else type(module).__name__
         self._at_once: int | None = None  # samples; None until the network was looked at
         self.mixes: str | None = None
+        self.as_exported: str | None = None
 
     def answers(
         self, inputs: Sequence[Array], preprocessing: Preprocessing = NO_PREPROCESSING
@@ -102,7 +107,9 @@ class Reference:
         worst = _sample_that_parts(truth.outputs, own.outputs)
         if worst is not None:
             batch = _tensors([a[worst : worst + 1] for a in inputs], preprocessing, np.float32)
-            if fault := fault_of_float64(self._module, batch):
+            with as_exported() if self.as_exported else contextlib.nullcontext():
+                fault = fault_of_float64(self._module, batch)
+            if fault:
                 raise NetworkError(
                     f"edgerep's float64 run of {self.name} is not the network: {fault}. Nothing "
                     f"can be compared with it, so nothing was. Let `forward` compute with torch's "
@@ -145,7 +152,8 @@ class Reference:
         count = self._at_once or _SAMPLES_AT_ONCE
         parts = []
         exact = Float64Arithmetic() if dtype == np.float64 else contextlib.nullcontext()
-        with state_kept(self._module), torch.no_grad(), exact:
+        inside = as_exported() if self.as_exported else contextlib.nullcontext()
+        with state_kept(self._module), torch.no_grad(), inside, exact:
             for start in range(0, len(inputs[0]), count):
                 some = [array[start : start + count] for array in inputs]
                 parts.append(self._outputs(_tensors(some, preprocessing, dtype)))
@@ -153,10 +161,13 @@ class Reference:
 
     def _require_function(self, two: Sequence[Array], preprocessing: Preprocessing) -> None:
         """Refuse a network whose answers are random; note whether it mixes two samples."""
-        pair = self.outputs64(two, preprocessing)
         batch = _tensors(two, preprocessing, np.float32)
+        pair = self.outputs64(two, preprocessing)
         if why := chance_in(self._module, batch):
             raise NetworkError(why)
+        if not isinstance(self._module, Network):  # which asks nothing
+            self.as_exported = change_by_export(self._module, batch)
+            pair = self.outputs64(two, preprocessing) if self.as_exported else pair
         if norms := batch_statistics_in(self._module, batch):
             raise NetworkError(f"nothing was compared: {mixing(self.name, norms)}")
         alone = self.outputs64([array[:1] for array in two], preprocessing)

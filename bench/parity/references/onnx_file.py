@@ -63,6 +63,7 @@ class OnnxReference:
         (self._input,) = graph.inputs
         self._preprocessing = preprocessing_from(graph.options)
         self._precision, self._is_witnessed = graph.precision, False
+        self.as_exported: str | None = None  # a file is exported already
         self.mixes: str | None = None  # a file of a fixed batch is evaluated at that batch
         _refuse_unknown(self._model, self._path)
         self._model = as_evaluated(self._model)

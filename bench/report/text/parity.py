@@ -11,6 +11,7 @@ from edgerep.bench.parity.report import (
     BatchParity,
     OutputParity,
     ParityReport,
+    as_exported_in_words,
     band_in_words,
     numbers_in_words,
     regret_in_words,
@@ -81,7 +82,7 @@ def parity_table(report: ParityReport) -> str:
 def _truth(report: ParityReport) -> str:
     if report.reference_kind == "onnx":
         return f"the ONNX file {report.reference} in float64, not the network it was exported from"
-    return f"{report.reference}, unfused, in float64"
+    return f"{report.reference}, unfused, in float64{as_exported_in_words(report)}"
 
 
 def _band_note(band: BandParity) -> str:
