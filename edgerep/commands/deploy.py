@@ -30,8 +30,6 @@ from edgerep.commands.shared.outputs import require_folder
 from edgerep.commands.shared.readiness import require_coremltools
 from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
-from edgerep.export.engine.settings import EngineOptions
-from edgerep.outside.json_text import finite_json
 
 
 @click.command(
@@ -125,6 +123,7 @@ def command(
         require_coremltools()
     if "engine" in required or (runtime != "auto" and "engine" in targets):
         from edgerep.export.engine.readiness import ready_runtime
+        from edgerep.export.engine.settings import EngineOptions
 
         half = "fp16" in precisions
         ready_runtime(runtime, EngineOptions(), half=half, quantized=False)
@@ -147,6 +146,7 @@ def command(
     from edgerep.commands.shared.stages import fuse_network, read_network, say_preprocessing
     from edgerep.export.fused_weights import save_weights
     from edgerep.networks.network import origin_of, title_of
+    from edgerep.outside.json_text import finite_json
 
     say_preprocessing(wanted, console)
     deployment = Deployment(output)

@@ -71,3 +71,7 @@ def test_the_fewest_rounds_are_those_of_the_bench() -> None:
     from edgerep.bench.timing.intervals import MIN_ROUNDS
 
     assert FEWEST_ROUNDS == MIN_ROUNDS
+
+
+def test_doctor_looks_packages_up_without_loading_them() -> None:
+    assert loaded_by("doctor") == (0, set())

@@ -8,7 +8,6 @@ from pathlib import Path
 from edgerep.artefacts.kinds import kind_of
 from edgerep.commands.shared.suggestions import did_you_mean, file_meant
 from edgerep.errors import CheckpointError, EdgerepError, OptionError
-from edgerep.networks.variants import PUBLISHED, variant_named
 
 AS_BUILT = "-"  # the weights that --model builds
 _KINDS = {"engine": "an engine", "coreml": "a Core ML package", "onnx": "an ONNX file"}
@@ -50,6 +49,8 @@ def require_source(
             raise CheckpointError(
                 f"{source} does not exist: give the file of a checkpoint{file_meant(source)}"
             )
+        from edgerep.networks.variants import PUBLISHED, variant_named
+
         if variant_named(source) is None:
             raise CheckpointError(
                 f"{source} is neither a file nor a published network: {', '.join(PUBLISHED)}"
