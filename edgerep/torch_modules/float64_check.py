@@ -54,11 +54,11 @@ def fault_of_float64(network: nn.Module, inputs: Sequence[Tensor]) -> str | None
     if any(_distance(_nudged(network, inputs, by), own) >= _EXPLAINED * error for by in _NUDGES):
         return None
     single, wide = _diaries(network, inputs)
-    # A copy in float64 reads the same bits as another type: it is no witness then.
-    if (
-        not single.reads_bits
-        and _distance(_answers_of_copy(network, inputs), truth) <= _SAME * error
-    ):
+    # A copy in float64 reads the same bits as another type, and takes the same way by its type:
+    # it is no witness then.
+    is_witness = not single.reads_bits and single.calls == wide.calls
+    witness = _answers_of_copy(network, inputs) if is_witness else []
+    if _distance(witness, truth) <= _SAME * error:
         return None
     return (
         f"its answers are off those in float32 by {error:.1e} (relative L2), and neither the "
@@ -113,8 +113,9 @@ def _diaries(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[_Diary, _Dia
     """What every call of a run in float32, and of one in float64, read and gave."""
     single, wide = _Diary(network), _Diary(network)
     with contextlib.suppress(Exception):  # whatever the user's own code raises
+        given = [x.clone() for x in inputs]
         with state_kept(network), single:
-            network(*(x.clone() for x in inputs))
+            network(*given)
         doubled = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
         with state_kept(network), Float64Arithmetic(), wide:
             network(*doubled)
@@ -149,6 +150,11 @@ class _Diary(CallMode):
         self._places = Places(network)
         self.entries: list[_Entry] = []
         self.reads_bits = False
+
+    @property
+    def calls(self) -> list[str]:
+        """The names of the calls, in order."""
+        return [entry.name for entry in self.entries]
 
     def called(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

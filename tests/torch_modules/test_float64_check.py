@@ -26,6 +26,18 @@ class Bits(nn.Module):
         return y + bits
 
 
+class ByType(nn.Module):
+    """Does something else for tensors of another type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y * 2 if isinstance(y, torch.FloatTensor) else y
+
+
 class Chaotic(nn.Module):
     """The logistic map: every step doubles what was off."""
 
@@ -54,6 +66,12 @@ def test_bits_read_as_another_type_are_found_and_the_call_is_named() -> None:
     fault = fault_of_float64(Bits().eval(), [torch.randn(2, 3, 8, 8)])
     assert fault is not None
     assert "test_float64_check.py:" in fault
+
+
+def test_another_way_by_the_type_is_found() -> None:
+    torch.manual_seed(0)
+    fault = fault_of_float64(ByType().eval(), [torch.randn(2, 3, 8, 8)])
+    assert fault is not None
 
 
 @pytest.mark.parametrize(
