@@ -102,6 +102,51 @@ def shortened(message: str, most: int = LONGEST_MESSAGE) -> str:
     return f"{head} [... {len(message):,} characters in all; ...] {tail}"
 
 
+_SHOWN = 80  # characters of a value that was given
+_REMEDIES = {
+    "Fused": "its network is `.module`; edgerep.export_onnx makes a graph of it",
+    "Graph": "edgerep made it already: it is for build_engine, export_coreml and verify",
+    "Engine": "edgerep made it already: it is for verify and run_bench",
+    "CoremlPackage": "edgerep made it already: it is for verify and run_bench",
+}
+
+
+def given(value: object, remedy: str = "") -> str:
+    """What was given instead, and what it is for: "a Fused was given: its network is `.module`".
+
+    Args:
+        value: What was given.
+        remedy: What to do; if empty, what such a value is for.
+    """
+    kind = type(value).__name__
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
+    remedy = remedy or _REMEDIES.get(kind, "")
+    if (
+        not remedy
+        and hasattr(value, "state_dict")
+        and hasattr(value, "forward")
+        and not isinstance(value, type)
+    ):
+        remedy = "edgerep.fuse and edgerep.export_onnx make a graph of a network"
+    shown = "" if len(repr(value)) > _SHOWN else f" ({value!r})"
+    return f"{article} {kind} was given{shown}" + (f": {remedy}" if remedy else "")
+
+
+def path_given(value: object, what: str) -> Path:
+    """The path that was given.
+
+    Args:
+        value: What was given for it.
+        what: It should be, in words: "`path` is where the graph is written".
+
+    Raises:
+        OptionError: It is no path.
+    """
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise OptionError(f"{what}, and {given(value)}")
+
+
 class EdgerepError(Exception):
     """Base of every error that edgerep raises on purpose."""
 

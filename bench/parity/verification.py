@@ -21,7 +21,7 @@ from edgerep.bench.parity.report import ArtefactParity, ParityReport
 from edgerep.bench.parity.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.runnables import open_runnable
-from edgerep.errors import EdgerepError, OptionError
+from edgerep.errors import EdgerepError, OptionError, given
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.torch_modules.global_state import torch_state_kept
@@ -66,6 +66,14 @@ def verify(
             down.
         OptionError: A batch size or `max_images` is below 1, or the reference is in training mode.
     """
+    if not isinstance(artefacts, list | tuple):
+        raise OptionError(f"`artefacts` is a list, and {given(artefacts, 'put it into one')}")
+    if not artefacts:
+        raise OptionError("there is nothing to compare: give an artefact, or several")
+    if not isinstance(batch, list | tuple) or not all(isinstance(size, int) for size in batch):
+        raise OptionError(f"`batch` is a list of sizes, and {given(batch)}")
+    if calibration is not None and not (hasattr(calibration, "shape") and len(calibration.shape)):
+        raise OptionError(f"`calibration` is an array of images, and {given(calibration)}")
     if max_images is not None and max_images < 1:
         raise OptionError(f"max_images {max_images}: at least 1 image is compared")
     if any(size < 1 for size in batch):

@@ -19,7 +19,7 @@ from edgerep.data.preprocessing import (
     preprocessing_from,
     preprocessing_of,
 )
-from edgerep.errors import EdgerepError
+from edgerep.errors import EdgerepError, path_given
 from edgerep.export.graph.onnx_file import Graph, open_graph
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def open_runnable(source: Artefact | Path | str | Runnable) -> Runnable:
     """
     if isinstance(source, Runnable):
         return source
-    path = source.path if isinstance(source, Artefact) else Path(source)
+    path = (
+        source.path
+        if isinstance(source, Artefact)
+        else path_given(source, "an artefact is a path, or what an export function returned")
+    )
     kind = kind_of(path)
     if kind == "onnx":
         return _graph(source if isinstance(source, Graph) else open_graph(path))

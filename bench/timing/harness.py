@@ -27,7 +27,7 @@ from edgerep.bench.timing.intervals import MIN_ROUNDS
 from edgerep.bench.timing.ratios import labels_of, ratios_of
 from edgerep.bench.timing.rounds import Samples, measure
 from edgerep.bench.timing.subjects import Given, Options, random_inputs, subject_of
-from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.errors import MissingRuntimeError, OptionError, given
 from edgerep.networks.interface import InputShapes
 
 Progress = Callable[[str], None]
@@ -149,6 +149,8 @@ def run_bench(
 def _require_sane(
     subjects: Sequence[Given], batches: Sequence[int], rounds: int, options: Options
 ) -> None:
+    if not isinstance(subjects, list | tuple):
+        raise OptionError(f"what is timed is a list, and {given(subjects, 'put it into one')}")
     if not subjects:
         raise OptionError("there is nothing to time: give a network or an artefact")
     if not batches or min(batches) < 1:
@@ -157,6 +159,8 @@ def _require_sane(
         raise OptionError(
             f"{rounds} rounds are too few for a 95 % interval: give at least {MIN_ROUNDS}"
         )
+    if not all(isinstance(side, int) for side in options.size):
+        raise OptionError(f"size {options.size!r} is neither a number of pixels nor two")
     if options.threads < 1 or min(options.size) < 1:
         raise OptionError(f"threads {options.threads} and size {options.size} must be positive")
 
@@ -172,13 +176,13 @@ def _open_all(
     subjects: Sequence[Given], options: Options, stack: ExitStack, not_run: list[NotRun]
 ) -> list[_Open]:
     opened: list[tuple[Runnable, Session]] = []
-    for given in subjects:
+    for subject in subjects:
         try:
-            runnable = subject_of(given, options)
+            runnable = subject_of(subject, options)
             session = runnable.open(threads=options.threads, device=options.device)
             opened.append((runnable, stack.enter_context(session)))
         except MissingRuntimeError as error:
-            not_run.append(NotRun(_name(given), str(error)))
+            not_run.append(NotRun(_name(subject), str(error)))
     labels = labels_of([runnable for runnable, _ in opened])
     return [_Open(label, *one) for label, one in zip(labels, opened, strict=True)]
 

@@ -74,7 +74,7 @@ def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfi
             numbers = [int(part) for part in batch.split(":")]
         else:
             numbers = [int(part) for part in batch]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise OptionError(f"batch {batch!r} is neither N nor MIN:OPT:MAX") from error
     if len(numbers) == 1:
         return BatchProfile(numbers[0], numbers[0], numbers[0])

@@ -19,7 +19,7 @@ from edgerep.checkpoints.state_dict_checks import (
     require_sound_values,
 )
 from edgerep.checkpoints.user_network import AS_BUILT, own_network
-from edgerep.errors import CheckpointError, OptionError
+from edgerep.errors import CheckpointError, OptionError, path_given
 from edgerep.networks.layers import BATCHNORM_EPS
 from edgerep.networks.network import Network, Origin
 from edgerep.networks.published import build_network, random_network
@@ -71,12 +71,12 @@ def load(
     """
     if bn_eps is not None and not bn_eps >= 0:
         raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
+    path = path_given(source, "`source` is the path of a checkpoint, or a network's name")
     if model is not None:
         return own_network(model, source, bn_eps=bn_eps)
     if str(source) == AS_BUILT:
         raise OptionError(f"{source} stands for the weights that --model builds: give a --model")
     bn_eps = BATCHNORM_EPS if bn_eps is None else bn_eps
-    path = Path(source)
     if not path.exists():
         if architecture := variant_named(str(source)):
             return random_network(architecture, eps=bn_eps)

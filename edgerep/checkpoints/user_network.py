@@ -19,8 +19,8 @@ from edgerep.checkpoints.state_dict_checks import (
     require_same_tensors,
     require_sound_values,
 )
-from edgerep.errors import CheckpointError, NetworkError, OptionError, line_of
-from edgerep.networks.admission import admitted, given, own_float32
+from edgerep.errors import CheckpointError, NetworkError, OptionError, given, line_of
+from edgerep.networks.admission import admitted, own_float32
 from edgerep.networks.network import Origin, set_origin
 from edgerep.torch_modules.global_state import torch_state_kept
 from edgerep.torch_modules.wrappers import innermost

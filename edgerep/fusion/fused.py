@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edgerep.errors import FusionError, NetworkError
+from edgerep.errors import FusionError, NetworkError, OptionError, given
 from edgerep.fusion.building import build
 from edgerep.fusion.checking_runs import checking_runs
 from edgerep.fusion.proof.certificate import Certificate
@@ -74,10 +74,7 @@ def fuse(
     _refuse_training_mode(model)
     with _uncollected():
         tree = shared_copy(model)
-        if inputs is None:
-            examples = example_inputs(tree)
-        else:
-            examples = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        examples = example_inputs(tree) if inputs is None else _given_tensors(inputs)
         with RandomStates() as states, blaming_the_network(tree, examples):
             runs = checking_runs(tree, examples)
             drawn = states.have_moved
@@ -97,6 +94,18 @@ def fuse(
         left = (*analysis.left, *built.failed.items())
         certificate = certify_fusion(model, module, built.placed, built.layers, left, runs[0])
     return Fused(module, certificate, model, origin_of(model), examples)
+
+
+def _given_tensors(inputs: object) -> tuple[Tensor, ...]:
+    examples = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(examples, list | tuple) or not all(isinstance(x, Tensor) for x in examples):
+        raise OptionError(
+            f"`inputs` is a tensor or several, one for each input with the batch first, and "
+            f"{given(inputs)}"
+        )
+    if not examples:
+        raise OptionError("`inputs` is empty: give one tensor for each input")
+    return tuple(examples)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from edgerep.errors import NetworkError, OptionError
+from edgerep.errors import NetworkError, OptionError, given
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
 from edgerep.torch_modules.wrappers import innermost, why_unusable
@@ -28,9 +30,10 @@ def admitted(module: object, name: str = "") -> nn.Module:
         OptionError: It is no `torch.nn.Module`.
     """
     if not isinstance(module, nn.Module):
-        raise OptionError(
-            f"{name or 'the network'} should be a torch.nn.Module, and {given(module)}"
-        )
+        is_path = isinstance(module, str | os.PathLike)
+        remedy = "read it with edgerep.load first" if is_path else ""
+        what = name or "the network"
+        raise OptionError(f"{what} should be a torch.nn.Module, and {given(module, remedy)}")
     found, _ = innermost(module)
     if reason := why_unusable(found):
         raise NetworkError(f"{name or type(found).__name__} {reason}")
@@ -90,11 +93,3 @@ def _kinds(module: nn.Module) -> list[torch.dtype]:
 
 def _name(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
-
-
-def given(value: object) -> str:
-    """What was given instead, for a message: "an int was given: 3"."""
-    kind = type(value).__name__
-    article = "an" if kind[:1].lower() in "aeiou" else "a"
-    text = repr(value)
-    return f"{article} {kind} was given" + (f": {text}" if len(text) <= 80 else "")

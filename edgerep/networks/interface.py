@@ -55,6 +55,7 @@ def interface_of(
             or fewer shapes than `forward` takes, both `channels` and `shapes` are given, or
             `forward` has a keyword that must be given.
     """
+    _require_numbers(size, channels, shapes)
     if shapes is None:
         if known and (len(known) > 1 or known[0].ndim != 4):
             given: InputShapes = [tuple(tensor.shape[1:]) for tensor in known]
@@ -85,6 +86,31 @@ def interface_of(
             f"--input-shape NAME=..., or `input_shapes`"
         )
     return tuple(InputShape(name, shape) for name, shape in zip(names, ordered, strict=False))
+
+
+def _require_numbers(size: object, channels: object, shapes: object) -> None:
+    """Refuse what is no size, no number of channels or no shapes."""
+    sides = (size,) if isinstance(size, int) else size
+    if not _is_whole(sides) or len(sides) > 2 or (isinstance(size, tuple) and len(sides) != 2):  # type: ignore[arg-type]
+        raise OptionError(f"size {size!r} is neither a number of pixels nor (height, width)")
+    if channels is not None and not _is_whole((channels,)):
+        raise OptionError(f"channels {channels!r} is no whole number")
+    if shapes is None:
+        return
+    each = list(shapes.values()) if isinstance(shapes, Mapping) else shapes
+    if not isinstance(each, list | tuple) or not all(
+        isinstance(one, int) or _is_whole(one) for one in each
+    ):
+        raise OptionError(
+            f"input_shapes {shapes!r}: give one shape of whole numbers for each input, such as "
+            f"[(3, 224, 224)]"
+        )
+
+
+def _is_whole(sides: object) -> bool:
+    return isinstance(sides, list | tuple) and all(
+        isinstance(side, int) and not isinstance(side, bool) for side in sides
+    )
 
 
 def starred_place(module: nn.Module) -> int | None:

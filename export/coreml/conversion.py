@@ -15,7 +15,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.labels import require_distinct
-from edgerep.errors import CoremlError
+from edgerep.errors import CoremlError, path_given
 from edgerep.export.coreml.canonical import canonicalise_in_place
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
@@ -80,11 +80,15 @@ def export_coreml(
         OptionError: `target`, `path` or `labels` are wrong in themselves.
         OutputError: The package cannot be written.
     """
-    path = Path(path)
+    path = path_given(path, "`path` is where the package is written")
     deployment = deployment_target(target)
     require_package_path(path)
     require_distinct(labels)
-    file = source.path if isinstance(source, Graph) else Path(source)
+    file = (
+        source.path
+        if isinstance(source, Graph)
+        else path_given(source, "a package is made from a Graph or the path of an ONNX file")
+    )
     model = read_model(file)
     graph = describe_model(model, file)
     if isinstance(source, Graph) and source.sha256 != graph.sha256:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from edgerep.artefacts.files import require_writable, sha256_of
 from edgerep.artefacts.records import write_and_certify
-from edgerep.errors import EngineError, OptionError
+from edgerep.errors import EngineError, OptionError, path_given
 from edgerep.export.engine.engine_file import Engine, engine_record
 from edgerep.export.engine.header import read_plan
 from edgerep.export.engine.readiness import ready_runtime
@@ -77,7 +77,7 @@ def build_engine(
             `path` is a folder.
         OutputError: The engine or the timing cache cannot be written.
     """
-    path = Path(path)
+    path = path_given(path, "`path` is where the engine is written")
     options = EngineOptions(
         workspace_bytes=workspace_bytes,
         timing_cache=None if timing_cache is None else Path(timing_cache),
@@ -158,8 +158,9 @@ def _described(path: Path, graph: Graph, options: EngineOptions, build_seconds: 
 def _read(source: Graph | str | Path) -> tuple[Graph, onnx.ModelProto]:
     """The graph and its model; a `Graph` that was given is returned itself, with its own batch."""
     if not isinstance(source, Graph):
-        model = read_model(Path(source))
-        return describe_model(model, Path(source)), model
+        file = path_given(source, "an engine is built from a Graph or the path of an ONNX file")
+        model = read_model(file)
+        return describe_model(model, file), model
     model = read_model(source.path)
     if sha256_of(source.path) != source.sha256:
         raise EngineError(f"{source.path} was replaced since it was opened: open it again")

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import NetworkError, OptionError
+from edgerep.errors import NetworkError, OptionError, given, path_given
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
 from edgerep.export.from_torch.fresh_copy import fresh_copy
@@ -92,7 +92,9 @@ def export_onnx(
             is in training mode, or `path` is a folder.
         OutputError: The file cannot be written.
     """
-    path = Path(path)
+    path = path_given(path, "`path` is where the graph is written")
+    if not isinstance(preprocessing, Preprocessing):
+        raise OptionError(f"`preprocessing` is a Preprocessing, and {given(preprocessing)}")
     profile = batch_profile(batch)
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")

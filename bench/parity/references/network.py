@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgerep.artefacts.kinds import kind_of
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.references.choices import Told, told
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import NetworkError, OptionError, line_of
+from edgerep.errors import NetworkError, OptionError, line_of, path_given
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.networks.admission import (
@@ -248,6 +249,14 @@ def open_reference(
     if isinstance(source, OnnxReference):
         return source
     path = source.path if isinstance(source, Graph) else source
+    if not isinstance(path, nn.Module | Fused):
+        path_given(path, "the reference is a network, or the path of a checkpoint or an ONNX file")
+        if (kind := kind_of(path)) in ("engine", "coreml"):
+            what = "an engine" if kind == "engine" else "a Core ML package"
+            raise OptionError(
+                f"{path} is {what}, and not what it is compared with: the reference comes first, a "
+                f"network, a checkpoint or an ONNX file, and then the artefacts"
+            )
     if not isinstance(path, (str, Path)) or Path(path).suffix.lower() != ".onnx":
         return Reference(path, bn_eps=bn_eps)
     if bn_eps is not None:
