@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.errors import OnnxError
-from edgerep.export.graph.index import GraphIndex
+from edgerep.export.graph.index import GraphIndex, bodies_in
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TYPED_ATTRIBUTES = {"Cast": "to"}  # attributes that name a type, by operator
@@ -29,10 +29,12 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     float32, and so do their constants; the cast comes behind them.
 
     Raises:
-        OnnxError: A constant is beyond what float16 holds (65504), or is a single number so small
-            that it would become zero; all are named. Activations are not checked here, but by
-            parity.
+        OnnxError: The graph has others inside (If, Loop, Scan, functions of its own), whose types
+            this does not follow; or a constant is beyond what float16 holds (65504), or is a
+            single number so small that it would become zero; all are named. Activations are not
+            checked here, but by parity.
     """
+    _refuse_graphs_in_graphs(model)
     half = onnx.ModelProto()
     half.CopyFrom(model)
     graph = half.graph
@@ -56,6 +58,19 @@ def convert_to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     _cast_outputs(GraphIndex(graph))
     _retype_listed_constants(graph)
     return half
+
+
+def _refuse_graphs_in_graphs(model: onnx.ModelProto) -> None:
+    deciding = [node for node in model.graph.node if any(bodies_in([node]))]
+    own = {(function.domain, function.name) for function in model.functions}
+    calling = [node for node in model.graph.node if (node.domain, node.op_type) in own]
+    if found := sorted({node.op_type for node in (*deciding, *calling)}):
+        names = ", ".join(repr(node.name or node.output[0]) for node in (*deciding, *calling)[:4])
+        raise OnnxError(
+            f"float16 is made of one plain graph, and this one has {' and '.join(found)} with "
+            f"graphs inside ({names}): leave it float32 (--precision fp32), or take the decision "
+            f"out of the network"
+        )
 
 
 def _normalisation(index: GraphIndex, name: str) -> list[onnx.NodeProto]:

@@ -216,3 +216,16 @@ def test_the_half_graph_computes_what_the_graph_does_but_for_rounding() -> None:
     assert half.dtype == np.float32
     error = compare(half, wide.astype(np.float64)).rel_l2
     assert 0 < error < 4 * 2.0**-11  # of the image, the products, the sum, the output
+
+
+def test_a_graph_that_decides_is_refused_by_name() -> None:
+    model = parsed("""
+        g (float[1] x, bool c) => (float[1] y) <float[1] w = {2}> {
+            y = If (c) <
+                then_branch = t () => (float[1] a) { a = Mul(x, w) },
+                else_branch = e () => (float[1] b) { b = Add(x, w) }
+            >
+        }
+    """)
+    with pytest.raises(OnnxError, match=r"this one has If with graphs inside \('y'\): leave it"):
+        convert_to_half(model)
