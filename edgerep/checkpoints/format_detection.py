@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edgerep.checkpoints.formats import FORMATS, Format
+from edgerep.checkpoints.other_networks import how_to_take
 from edgerep.checkpoints.spelling import NUMBER, canonical_name, format_name
 from edgerep.errors import CheckpointError
 
@@ -107,7 +108,7 @@ def _choose(tensors: Mapping[str, Tensor], source: str) -> tuple[str, Format, li
         titles = ", ".join(known.title for known in FORMATS)
         raise CheckpointError(
             f"{source} has the names of no format that edgerep reads ({titles}): it has "
-            f"{len(tensors)} tensors, the first are {first}"
+            f"{len(tensors)} tensors, the first are {first}. {how_to_take(tensors, source)}"
         )
     prefix, notes = _one_prefix(list(best), source)
     _, candidates = best[prefix]
