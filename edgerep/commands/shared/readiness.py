@@ -52,9 +52,9 @@ def require_single_image(
         OptionError: The options contradict each other.
     """
     asked = [name for name, on in (("--image-input", image_input), ("--labels", labels)) if on]
-    if not asked or (onnx and "--batch" not in wanted.given and not wanted.given & {"--input"}):
+    if not asked:
         return
-    if wanted.batch.smallest != 1 and not (onnx and "--batch" not in wanted.given):
+    if wanted.batch.smallest != 1:
         raise OptionError(
             f"{' and '.join(asked)} take one image at a time, and --batch {wanted.batch} begins "
             f"above 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,11 +25,10 @@ def file_meant(path: str | Path) -> str:
     """`; did you mean x?` for a file that stands beside a `path` that is not there."""
     path = Path(path)
     try:
-        names = [entry.name for entry, _ in zip(path.parent.iterdir(), range(_MOST_ENTRIES))]  # noqa: B905
+        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), _MOST_ENTRIES)]
     except OSError:
         return ""
-    found = did_you_mean(path.name, [name for name in names if not name.startswith(".")])
-    return found
+    return did_you_mean(path.name, [name for name in names if not name.startswith(".")])
 
 
 def _plain(word: str) -> str:
