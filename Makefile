@@ -15,7 +15,7 @@ PURE := tests/artefacts tests/data tests/torch_modules tests/networks tests/chec
 	tests/bench/timing/test_rounds.py tests/bench/report tests/docs/test_links.py \
 	tests/docs/test_architecture.py tests/test_imports.py
 
-.PHONY: check demo test lint bench picture clean
+.PHONY: check demo test lint bench fuzz picture clean
 
 # A trained checkpoint, all the way to artefacts, a parity table, a benchmark and a report in demo/.
 demo: $(INSTALLED)
@@ -43,6 +43,10 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/speed/fuse_any.py
 	$(BIN)/python tests/speed/whole_path.py
 	$(BIN)/python tests/speed/start_up.py
+
+# 2,000 damaged files of every kind that is read, each in a process of its own. Half an hour.
+fuzz: $(INSTALLED)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/damaged/fuzz.py
 
 # The README's picture; needs Chromium.
 picture: $(INSTALLED)

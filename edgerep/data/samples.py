@@ -13,6 +13,8 @@ from edgerep.data.array_files import read_arrays
 from edgerep.errors import DataError, first_line
 from edgerep.outside.regular import require_regular
 
+_CHUNK = 64  # images that are looked at together
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -66,6 +68,12 @@ def read_images(path: Path) -> Images:
             f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
             f"{images.dtype} {list(images.shape)}"
         )
+    for start in range(0, len(images) if images.dtype == np.float32 else 0, _CHUNK):
+        if not np.isfinite(images[start : start + _CHUNK]).all():
+            raise DataError(
+                f"{path}: one of images {start} to {min(start + _CHUNK, len(images)) - 1} has NaN "
+                f"or infinity, on which no two networks can be compared"
+            )
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
         raise DataError(
             f"{path}: labels must be {len(images)} integers, one per image; found "

@@ -59,14 +59,14 @@ def read_regular(path: Path, error: type[EdgerepError] = EdgerepError, *, most: 
     Raises:
         EdgerepError: As `error`: `require_regular` refuses the file, or it cannot be read.
     """
-    require_regular(path, error, most=most)
+    size = require_regular(path, error, most=most)
     try:
         with path.open("rb") as stream:
-            content = stream.read(most + 1)
+            content = stream.read(size + 1)  # not `most`: for so many bytes room is made
     except OSError as failure:
         raise error(f"cannot read {path}: {failure.strerror or failure}") from failure
-    if len(content) > most:
-        raise error(f"{path} grew beyond {most:,} bytes while it was read")
+    if len(content) > size:
+        raise error(f"{path} grew while it was read: read it again")
     return content
 
 

@@ -11,7 +11,7 @@ import onnx
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
-from edgerep.errors import OptionError
+from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.normalisation import (
     fold_factor_in_place,
     prepend_normalisation_in_place,
@@ -95,14 +95,17 @@ def adapt_onnx(
     options = {**graph.options, "precision": precision}
     if not preprocessing.is_identity:
         options["preprocessing"] = asdict(preprocessing)
-    return write_graph(
-        model,
-        Path(path),
-        form=graph.form,
-        batch=graph.batch,
-        made_from=graph.lineage,
-        options=options,
-    )
+    try:
+        return write_graph(
+            model,
+            Path(path),
+            form=graph.form,
+            batch=graph.batch,
+            made_from=graph.lineage,
+            options=options,
+        )
+    except OnnxError as error:  # which speaks of what was made: say of what
+        raise OnnxError(f"{graph.path} cannot be written as {precision}: {error}") from error
 
 
 def _has_preprocessing(graph: Graph) -> bool:

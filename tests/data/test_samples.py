@@ -212,3 +212,12 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zero.npy").symlink_to("/dev/zero")
     with pytest.raises(DataError, match=r"zero\.npy, which is a device"):
         read_images(tmp_path / "zero.npy")
+
+
+def test_images_with_nan_or_infinity_are_refused(tmp_path: Path) -> None:
+    for wrong in (np.nan, np.inf):
+        images = np.zeros((200, 1, 2, 2), np.float32)
+        images[130, 0, 1, 1] = wrong
+        np.save(tmp_path / "wrong.npy", images)
+        with pytest.raises(DataError, match=r"wrong\.npy: one of images 128 to 191 has NaN"):
+            read_images(tmp_path / "wrong.npy")
