@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 _NETWORKS: Sequence[tuple[str, str]] = (
     ("YOLOv6", r"(?:^|\.)(?:ERBlock_\d|Rep_[pn]\d|detect\.(?:stems|cls_preds)\.)"),
     ("YOLOv7", r"(?:^|\.)\d+\.(?:rbr_dense\.0|rbr_1x1\.0|ia\.\d+\.implicit|im\.\d+\.implicit)\b"),
-    ("YOLO-NAS", r"\.(?:branch_3x3|rbr_reparam|post_bn)\.(?:conv\.)?\w+$"),
+    ("YOLO-NAS", r"\.(?:branch_3x3\.conv|post_bn)\.\w+$"),
     ("DAMO-YOLO", r"(?:^|\.)(?:gfl_cls|gfl_reg)\.\d"),
     ("YOLOv8 or another of Ultralytics", r"(?:^|\.)\d+\.dfl\.conv\.weight$"),
     ("YOLOv5", r"(?:^|\.)\d+\.(?:anchors|anchor_grid)$"),
@@ -22,10 +22,7 @@ _NETWORKS: Sequence[tuple[str, str]] = (
     ("ACNet", r"\.(?:square_conv|ver_conv|hor_conv)\."),
     ("ECBSR", r"\.conv1x1_(?:sbx|sby|lpl)\."),
     ("RepLKNet", r"\.(?:lkb_origin|small_conv|lkb_reparam)\."),
-    (
-        "FastViT",
-        r"(?:^|\.)(?:patch_embed|network|stages)\..*\.(?:rbr_skip|reparam_conv|token_mixer)\.",
-    ),
+    ("FastViT", r"(?:^|\.)(?:patch_embed|network)\.\d+\.(?:.*\.)?rbr_skip\."),
 )
 _BLOCK = re.compile(
     r"(.+)\.(?:rbr_dense|rbr_reparam|branch_3x3|dbb_origin|square_conv|lkb_origin|conv1x1_sbx)\b"
