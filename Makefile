@@ -43,6 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/speed/fuse_any.py
 	$(BIN)/python tests/speed/whole_path.py
 	$(BIN)/python tests/speed/start_up.py
+	PYTHONPATH=tests $(BIN)/python tests/speed/single_weight_faults.py
 
 # 2,000 damaged files of every kind that is read, each in a process of its own. Half an hour.
 fuzz: $(INSTALLED)

@@ -19,6 +19,7 @@ from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.judgement import judged
 from edgerep.bench.parity.measures import Measures, joined, measure
+from edgerep.bench.parity.overflow import OverflowWatch, overflow_watch
 from edgerep.bench.parity.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
@@ -140,6 +141,10 @@ def compare_together(
         followers = [open_follower(r, follow=any(choices)) for r in runnables]
         for follower in followers:
             stack.enter_context(follower.session)
+        watches = [overflow_watch(runnable) for runnable in runnables]
+        for looking in watches:
+            if looking is not None:
+                stack.enter_context(looking.session)
         tallies = [ArtefactTally() for _ in runnables]
         for answers in itertools.chain([first], blocks):
             _add_own(outputs, choices, answers)
@@ -155,8 +160,12 @@ def compare_together(
                     done = answers.start + len(answers)
                     watch(runnables[at].title, done, len(probes))
                 follower.forget()
+                if (looking := watches[at]) is not None:
+                    looking.look(answers.inputs)
         return [
-            _result(runnables[at], followers[at], probes, outputs, choices, tallies[at])
+            _result(
+                runnables[at], followers[at], watches[at], probes, outputs, choices, tallies[at]
+            )
             for at in range(len(runnables))
         ]
 
@@ -209,6 +218,7 @@ def _require_shapes(runnable: Runnable, followed: Followed, size: int) -> None:
 def _result(
     runnable: Runnable,
     follower: Follower,
+    looking: OverflowWatch | None,
     probes: Probes,
     outputs: Sequence[OutputTally],
     choices: Sequence[OutputTally | None],
@@ -242,5 +252,12 @@ def _result(
         probes=probes.describe(),
         images_given=probes.given,
         choices=tuple(followed),
+        overflow=None
+        if looking is None or not looking.probes
+        else (
+            f"`{looking.tensor}` exceeds 65504, the largest number of float16, on "
+            f"{looking.probes} of {len(probes)} probes: infinite on a device that computes in "
+            f"float16, though not in this runtime, which widens it"
+        ),
         choices_unfollowed=sum(one is not None for one in choices) - len(followed),
     )

@@ -158,6 +158,8 @@ class ArtefactParity:
             that made the same choices.
         choices_unfollowed: How many more choices the reference makes, which this runtime does not
             show or has not.
+        overflow: Which number float16 cannot hold, in one sentence; None where there is none, or
+            where nothing could be looked at.
     """
 
     path: str
@@ -173,6 +175,7 @@ class ArtefactParity:
     images_given: int = 0
     choices: tuple[ChoiceParity, ...] = ()
     choices_unfollowed: int = 0
+    overflow: str | None = None
 
     @classmethod
     def of(
@@ -187,6 +190,7 @@ class ArtefactParity:
         images_given: int = 0,
         choices: tuple[ChoiceParity, ...] = (),
         choices_unfollowed: int = 0,
+        overflow: str | None = None,
     ) -> ArtefactParity:
         """The result of an artefact that ran, with the figures of its worst output."""
         worst = max(outputs, key=lambda output: output.severity)
@@ -199,7 +203,11 @@ class ArtefactParity:
             how=how,
             tolerance=worst.tolerance,
             batches=tuple(
-                replace(batch, passed=all(output.batches[index].passed for output in outputs))
+                replace(
+                    batch,
+                    passed=overflow is None
+                    and all(output.batches[index].passed for output in outputs),
+                )
                 for index, batch in enumerate(worst.batches)
             ),
             probes=probes,
@@ -207,6 +215,7 @@ class ArtefactParity:
             images_given=images_given,
             choices=choices,
             choices_unfollowed=choices_unfollowed,
+            overflow=overflow,
         )
 
     @property
@@ -221,7 +230,7 @@ class ArtefactParity:
 
     @property
     def passed(self) -> bool:
-        compared = all(batch.passed for batch in self.batches)
+        compared = self.overflow is None and all(batch.passed for batch in self.batches)
         return self.ran and compared and all(choice.passed for choice in self.choices)
 
     def to_json(self) -> dict[str, Any]:
@@ -313,6 +322,8 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
     if not bounds.decidable:
         yield f"{artefact.path}: {undecidable(bounds)}"
         return
+    if artefact.overflow is not None:
+        yield f"{artefact.path}: {artefact.overflow}"
     for choice in artefact.choices:
         if choice.regret > choice.allowed:
             yield f"{artefact.path}, {choice.name}: {regret_in_words(choice)}"

@@ -29,13 +29,14 @@ def one_line(result: ArtefactParity) -> str:
     if not result.ran:
         return f"{name}: not run ({result.runtime}): {result.why_not}"
     worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
-    verdict = _verdict(result.tolerance, result.passed)
+    verdict = "OVERFLOWS" if result.overflow else _verdict(result.tolerance, result.passed)
     output = f", {result.worst.name}" if result.worst and len(result.outputs) > 1 else ""
     bound = result.tolerance.rel_l2 if result.tolerance else 0.0
     return (
         f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
         f"of {bound:.1e} allowed{output}, batch "
         f"{numbers_in_words([b.batch for b in result.batches])}{images_in_words(result)}"
+        + (f"; {result.overflow}" if result.overflow else "")
     )
 
 
@@ -61,13 +62,16 @@ def parity_table(report: ParityReport) -> str:
             continue
         for output in result.outputs:
             label = f"{name}: {output.name}" if len(result.outputs) > 1 else name
-            rows += _rows(label, result.runtime, output)
+            for row in _rows(label, result.runtime, output):
+                rows.append((*row[:-1], "OVERFLOWS") if result.overflow else row)
     notes = []
     for result in report.artefacts:
         name = Path(result.path).name
         notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
         if result.images_given:
             notes.append(f"{name}: {images_in_words(result).lstrip(', ')}")
+        if result.overflow is not None:
+            notes.append(f"{name}: {result.overflow}")
         notes += [f"{name}: {note}" for note in _choice_notes(result)]
         notes += [
             f"{name}: {output.name}, {note}"
