@@ -16,6 +16,9 @@ from edgerep.artefacts.tensors import Array
 # Neighbours in the order of their scales that are this far apart belong to different bands: the
 # classes of a classifier or the channels of a layer spread over decades without such a gap.
 _GAP = 32.0
+# Shares of an index's numbers that are exactly zero.
+_OFTEN = 0.5
+_FAR = 0.25
 _MOST_BANDS = 6  # the widest gaps count
 
 
@@ -61,8 +64,8 @@ ONE_BAND = Bands(None, ())
 def bands_of(truth: Array) -> Bands:
     """The bands of one output, from its truth [N, ...]: of the axis with the widest gap of scales.
 
-    Indices whose numbers are all zero are a band of their own, but no reason to take their axis
-    where another one has a gap.
+    An index that is zero far more often than the others, such as a channel behind a ReLU that
+    hardly ever fires, makes no band: its few numbers are as far off as those it was shut off with.
     """
     squares = truth.astype(np.float64) ** 2
     found = ONE_BAND
@@ -72,20 +75,35 @@ def bands_of(truth: Array) -> Bands:
             continue
         others = tuple(other for other in range(truth.ndim) if other != axis)
         scales = np.sqrt(squares.mean(axis=others))
-        gap, members = _split(scales)
+        gap, members = _split(scales, _is_gated((squares == 0).mean(axis=others)))
         if gap >= widest:
             widest, found = gap, Bands(axis, members)
     return found
 
 
-def _split(scales: NDArray[np.float64]) -> tuple[float, tuple[tuple[int, ...], ...]]:
-    """The widest gap, and the indices between gaps, the largest scales first."""
+def _is_gated(zeros: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which indices are zero most of the time, and far more often than the others."""
+    result: NDArray[np.bool_] = (zeros > _OFTEN) & (zeros > np.median(zeros) + _FAR)
+    return result
+
+
+def _split(
+    scales: NDArray[np.float64], gated: NDArray[np.bool_]
+) -> tuple[float, tuple[tuple[int, ...], ...]]:
+    """The widest gap, and the indices between gaps, the largest scales first.
+
+    Those that are gated go with the smallest scale above their own.
+    """
     order = np.argsort(-scales, kind="stable")
-    sizes = scales[order]
+    dense = order[~gated[order]]
+    sizes = scales[dense]
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = sizes[:-1] / sizes[1:]  # infinite before the first zero, NaN between zeros
     gaps = np.where(np.isinf(gaps), _GAP, np.where(np.isnan(gaps), 1.0, gaps))
     wide = np.flatnonzero(gaps >= _GAP)
     cuts = np.sort(wide[np.argsort(-gaps[wide], kind="stable")][: _MOST_BANDS - 1]) + 1
-    members = tuple(tuple(map(int, sorted(part))) for part in np.split(order, cuts))
-    return float(gaps.max(initial=1.0)), members
+    members = [part.tolist() for part in np.split(dense, cuts)]
+    for index in order[gated[order]]:
+        above = [band for band in members if scales[band].max() >= scales[index]]
+        (above or members)[-1 if above else 0].append(int(index))
+    return float(gaps.max(initial=1.0)), tuple(tuple(sorted(band)) for band in members)
