@@ -12,14 +12,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from edgerep.errors import NetworkError, OptionError, given
 from edgerep.torch_modules.copies import shared_copy, with_own_tensors
 from edgerep.torch_modules.tree import every_path, parts_of, tensors_of
-from edgerep.torch_modules.wrappers import innermost, why_unusable
+from edgerep.torch_modules.wrappers import innermost, unwrapped_inside, why_unusable
 
 
 def admitted(module: object, name: str = "") -> nn.Module:
     """The network in `module`, as it stands, without what is around it and computes nothing.
 
-    DataParallel, DistributedDataParallel and torch.compile are taken off; that is exact. In train
-    mode a wrapper around a network in eval mode says nothing: the network's own flags hold.
+    DataParallel, DistributedDataParallel and torch.compile are taken off, also inside of it; that
+    is exact. A wrapper's own training mode says nothing: the network's flags hold.
 
     Args:
         module: What was given for a network.
@@ -37,7 +37,7 @@ def admitted(module: object, name: str = "") -> nn.Module:
     found, _ = innermost(module)
     if reason := why_unusable(found):
         raise NetworkError(f"{name or type(found).__name__} {reason}")
-    return found
+    return unwrapped_inside(found)
 
 
 def own_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:

@@ -27,10 +27,11 @@ def shared_copy(module: nn.Module) -> nn.Module:
     What a network's own code writes to the copy does not reach the original. `copy.deepcopy` with
     the tensors in its memo does the same, several times slower.
     """
-    return _copied(module, {id(tensor): tensor for tensor in tensors_of(module)})
+    return copied_into(module, {id(tensor): tensor for tensor in tensors_of(module)})
 
 
-def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+def copied_into(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A copy of a tree of modules, as `copy.deepcopy` with that memo; locks and such are shared."""
     if id(module) in memo:
         found: nn.Module = memo[id(module)]
         return found
@@ -50,7 +51,8 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = value
         elif name == "_modules":
             state[name] = {
-                key: None if child is None else _copied(child, memo) for key, child in value.items()
+                key: None if child is None else copied_into(child, memo)
+                for key, child in value.items()
             }
         elif name in _TABLES:
             state[name] = value.copy()

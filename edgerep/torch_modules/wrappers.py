@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from edgerep.torch_modules.copies import shared_copy
 from edgerep.torch_modules.tree import every_path, tensors_of
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -34,6 +35,37 @@ def innermost(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
             module = inner
         else:
             return module, tuple(taken)
+
+
+def unwrapped_inside(module: nn.Module) -> nn.Module:
+    """A network whose parts are neither wrapped nor compiled: a copy that shares its tensors.
+
+    The network itself where there is nothing to take off.
+    """
+    if not any(_is_wrapped(part) for part in module.modules()):
+        return module
+    twin = shared_copy(module)
+    for part in twin.modules():
+        part._compiled_call_impl = None
+        state = vars(part)
+        if hasattr(state.get("forward"), "_torchdynamo_orig_callable"):
+            original = state["forward"]._torchdynamo_orig_callable
+            if getattr(original, "__func__", None) is type(part).forward:
+                del state["forward"]
+            else:
+                state["forward"] = original
+        for name, child in part._modules.items():
+            if child is not None:
+                part._modules[name] = innermost(child)[0]
+    return twin
+
+
+def _is_wrapped(part: nn.Module) -> bool:
+    return (
+        part._compiled_call_impl is not None
+        or hasattr(vars(part).get("forward"), "_torchdynamo_orig_callable")
+        or any(child is not None and innermost(child)[1] for child in part._modules.values())
+    )
 
 
 def why_unusable(module: nn.Module) -> str | None:

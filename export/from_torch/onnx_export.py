@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import onnx
@@ -99,6 +99,8 @@ def export_onnx(
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
     preprocessing.require_plausible()
+    if isinstance(source, Fused) and not is_plain_float32(source.module):
+        source = _fused_in_float32(source)
     module = source.module if isinstance(source, Fused) else admitted(source)
     _refuse_training_mode(module)
     interface = interface_of(
@@ -175,6 +177,17 @@ def _prune_metadata_in_place(model: onnx.ModelProto) -> None:
 def _refuse_training_mode(module: nn.Module) -> None:
     name = trained_part(module)
     _require(name is None, f"{name} is in training mode: call .eval() first")
+
+
+def _fused_in_float32(source: Fused) -> Fused:
+    """What was fused in another type or elsewhere, fused in float32 on the CPU.
+
+    Fused weights in float16 are rounded once more than those of the network.
+    """
+    network, _ = own_float32(source.reference)
+    inputs = [x.cpu().float() if x.is_floating_point() else x.cpu() for x in source.inputs]
+    again = fuse(network, inputs=inputs, certify=False)
+    return replace(source, module=again.module, inputs=again.inputs)
 
 
 def _change_by_export(reference: nn.Module, examples: Sequence[Tensor]) -> str | None:

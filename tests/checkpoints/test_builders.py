@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,13 +36,30 @@ def test_what_a_builder_gives_is_the_float32_network_inside(name: str) -> None:
         inner = inner.module if isinstance(inner, nn.DataParallel) else inner._orig_mod  # type: ignore
     was_training, dtype = inner.training, next(inner.parameters()).dtype
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         wanted = inner.eval()(images.to(dtype)).double()
         difference = (network(images) - wanted).abs().max() / wanted.abs().max()
     inner.train(was_training)
     assert difference <= {torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(dtype, 1e-6)
     theirs = {id(tensor) for tensor in inner.state_dict(keep_vars=True).values()}
     assert not theirs & {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
+
+
+@pytest.mark.parametrize("name", [
+    "half", "double", "compiled", "compiled in place", "forward compiled", "parallel inside",
+    "weight norm",
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_such_networks_go_down_the_path_as_they_are_too(name: str, tmp_path: Path) -> None:
+    network = TAKEN[name]()
+    fused = edgerep.fuse(network)
+    assert {tensor.dtype for tensor in fused.module.parameters()} == {
+        tensor.dtype for tensor in network.parameters()
+    }
+    graph = edgerep.export_onnx(fused, tmp_path / "a.onnx", size=8)
+    assert graph.inputs[0].dtype == "float32"
+    assert graph.operators["Conv"] == 2
+    edgerep.verify(network, [graph]).require()
 
 
 @pytest.mark.parametrize(("name", "said"), [

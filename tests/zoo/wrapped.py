@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,18 @@ def with_attributes() -> nn.Module:
     return network
 
 
+def compiled_in_place() -> nn.Module:
+    network = plain()
+    network.compile()
+    return network
+
+
+def forward_compiled() -> nn.Module:
+    network: Any = plain()
+    network.forward = torch.compile(network.forward)
+    return network  # type: ignore[no-any-return]
+
+
 def on_meta() -> nn.Module:
     with torch.device("meta"):
         return plain_unset()
@@ -68,6 +81,9 @@ TAKEN: Mapping[str, Callable[[], nn.Module]] = {
     "bfloat16": lambda: plain().bfloat16(),
     "double": lambda: plain().double(),
     "compiled": lambda: torch.compile(plain()),  # type: ignore
+    "compiled in place": compiled_in_place,
+    "forward compiled": forward_compiled,
+    "parallel inside": lambda: nn.Sequential(nn.DataParallel(plain()), nn.ReLU()).eval(),
     "parallel": lambda: nn.DataParallel(plain()).train(),
     "compiled parallel": lambda: torch.compile(nn.DataParallel(plain())),  # type: ignore
     "weight norm by hooks": lambda: on_first(weight_norm),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from edgerep.fusion.proof.certificate import BlockCertificate, NetworkCertificat
 from edgerep.fusion.proof.exact_layer import Probed
 from edgerep.fusion.regions.sites import Site
 from edgerep.torch_modules.arguments import tensors_in
-from edgerep.torch_modules.copies import state_kept
+from edgerep.torch_modules.copies import copied_into, state_kept
 from edgerep.torch_modules.float64 import Float64Arithmetic, relative_l2
 from edgerep.torch_modules.runs import Run
 from edgerep.torch_modules.shared_passes import SharedPasses
@@ -142,7 +141,7 @@ def exact_network(fused: nn.Module, layers: Mapping[int, nn.Module]) -> nn.Modul
     """
     memo: dict[int, Any] = dict(layers)
     memo |= {id(tensor): tensor for tensor in tensors_of(fused)}
-    return copy.deepcopy(fused, memo)
+    return copied_into(fused, memo)
 
 
 def describe_layer(settled: Settled) -> str:
