@@ -13,6 +13,7 @@ from edgerep.networks.repvgg_architecture import VARIANTS
 from zoo.acnet import AsymmetricBlock, acnet
 from zoo.counting import Calls
 from zoo.dbb import DiverseBranchBlock, dbb_net
+from zoo.decoder import Decoder, Implicit, ParallelUp, PlainBlock, Reflected
 from zoo.detector import CIB, RepConv, RepVGGDW, cross_stage_detector, efficientrep_detector
 from zoo.ecbsr import EdgeBlock
 from zoo.fastvit import LargeKernel, PositionalEncoding, RepMixer, fastvit
@@ -70,6 +71,7 @@ NETWORKS = {
     "acnet": Entry(acnet, Calls(12, 12, 8), Calls(4, 0, 0)),
     # 16 of the sums compute the borders of the eight `BatchNormAndPad`s.
     "dbb": Entry(dbb_net, Calls(18, 22, 28), Calls(4, 0, 0)),
+    "decoder": Entry(Decoder, Calls(10, 5, 5), Calls(6, 0, 0)),
     "replknet": Entry(replknet, Calls(40, 51, 15), Calls(35, 1, 10)),
     "qarepvgg": Entry(qarepvgg, Calls(18, 18, 14), Calls(9, 0, 0)),
     "qarepvgg, pooled": Entry(partial(qarepvgg, pooled=True), Calls(18, 18, 19), Calls(9, 0, 0)),
@@ -157,6 +159,11 @@ BLOCKS = {
     "ecb, multiplied out": _block(
         partial(EdgeBlock, 16, 16, identity=True, multiplied_out=True), Calls(9, 0, 13)
     ),
+    "transposed in parallel": _block(partial(ParallelUp, 16, 24), Calls(3, 3, 2)),
+    "reflected": _block(partial(Reflected, 16), Calls(2, 3, 2)),
+    "wrapped around": _block(partial(Reflected, 16, "circular"), Calls(2, 3, 2)),
+    "plain block": _block(partial(PlainBlock, 16), Calls(3, 0, 2)),
+    "implicit layers": _block(partial(Implicit, 16), Calls(1, 0, 1)),
     "replk block": Entry(
         partial(RepLKBlock, 16, 31), Calls(4, 5, 2), Calls(3, 0, 1), channels=16
     ),

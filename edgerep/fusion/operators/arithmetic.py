@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from edgerep.fusion.algebra.linear_map import diagonal_map
-from edgerep.fusion.operators.node_arguments import named_arguments
+from edgerep.fusion.operators.node_arguments import named_arguments, unrepeated
 from edgerep.fusion.operators.operation import Node, Operation, Step, Sum, View
 from edgerep.torch_modules.float64 import float64_device
-
-_REPEATING = frozenset({"expand", "expand_as", "broadcast_to"})
 
 
 def plus(view: View, node: Node) -> Operation | None:
@@ -46,7 +44,7 @@ def _sum(view: View, node: Node, parts: Sequence[tuple[float, Any]]) -> Operatio
     terms: list[tuple[float, Node]] = []
     shift: Tensor | None = None
     for by, value in parts:
-        if view.is_activation(value):
+        if _is_image(view, value):
             if view.facts[value].shape != view.facts[node].shape:
                 return None
             terms.append((by, value))
@@ -64,7 +62,7 @@ def times(view: View, node: Node) -> Operation | None:
     """`x * constant`, `constant * x`."""
     given = named_arguments(node, ("input", "other"), {})
     first, second = given["input"], given["other"]
-    image, constant = (first, second) if view.is_activation(first) else (second, first)
+    image, constant = (first, second) if _is_image(view, first) else (second, first)
     return _scaled(view, node, image, constant, lambda value: value)
 
 
@@ -83,7 +81,7 @@ def negated(view: View, node: Node) -> Operation | None:
 def _scaled(
     view: View, node: Node, image: Any, constant: Any, change: Callable[[Tensor], Tensor]
 ) -> Operation | None:
-    if not view.is_activation(image) or view.is_activation(constant):
+    if not _is_image(view, image) or _is_image(view, constant):
         return None
     if view.facts[image].shape != view.facts[node].shape:
         return None
@@ -93,6 +91,10 @@ def _scaled(
     scale = change(value)
     made = diagonal_map(lambda: scale, None, view.channels(image), view.axes(image))
     return Step(image, made)
+
+
+def _is_image(view: View, value: Any) -> bool:
+    return view.is_activation(value) and unrepeated(view, value) is value
 
 
 def _per_channel(view: View, node: Node, value: Any) -> Tensor | None:
@@ -106,11 +108,9 @@ def repeated_constant(view: View, value: Any, channels: int, axes: int) -> Tenso
 
     How often it was repeated before does not matter: the size of an image may be in that.
     """
-    while isinstance(value, fx.Node) and not view.constants.holds(value):
-        name = getattr(value.target, "__name__", value.target)
-        if name not in _REPEATING or not value.args:
-            return None
-        value = value.args[0]
+    value = unrepeated(view, value)
+    if not view.constants.holds(value):
+        return None
     found = view.constants.value(value)
     if isinstance(found, bool) or not isinstance(found, int | float | Tensor):
         return None

@@ -9,6 +9,8 @@ from torch import Tensor, fx
 
 from edgerep.fusion.operators.operation import Node, View
 
+_REPEATING = frozenset({"expand", "expand_as", "broadcast_to"})
+
 
 def named_arguments(
     node: fx.Node, names: Sequence[str], defaults: Mapping[str, Any]
@@ -44,6 +46,20 @@ def weights_among(view: View, given: Mapping[str, Any], *names: str) -> list[Ten
     for name, tensor in zip(names, found, strict=True):
         if tensor is None and given[name] is not None:
             raise ValueError(f"{name} is no constant tensor")
+    return found
+
+
+def unrepeated(view: View, value: Any) -> Any:
+    """The constant that a value repeats, how often depending on a size; other values as they are.
+
+    `constant.expand_as(x)` is broadcast over x all the same without it.
+    """
+    found = value
+    while isinstance(found, fx.Node) and not view.constants.holds(found):
+        name = getattr(found.target, "__name__", found.target)
+        if name not in _REPEATING or not found.args:
+            return value
+        found = found.args[0]
     return found
 
 

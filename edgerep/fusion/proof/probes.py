@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from edgerep.errors import FusionError
 from edgerep.fusion.algebra.linear_map import LinearMap
+from edgerep.fusion.operators.node_arguments import unrepeated
 from edgerep.fusion.operators.operation import View, source_of
 from edgerep.fusion.regions.placement import Placed
 from edgerep.fusion.trace.graph_run import called
@@ -124,7 +125,7 @@ def _unfused(placed: Placed, x: Tensor, passes: SharedPasses) -> Tensor:
 
     def value_of(node: fx.Node) -> Any:
         source = source_of(placed.unit.findings.operations, node)
-        return values[source] if source in values else view.constants.value(node)
+        return values[source] if source in values else view.constants.value(unrepeated(view, node))
 
     with Float64Arithmetic(passes):
         for node in region.nodes:

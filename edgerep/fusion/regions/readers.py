@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import fx
 
+from edgerep.fusion.operators.node_arguments import unrepeated
 from edgerep.fusion.operators.operation import Node, Operation, Same, View, source_of
 from edgerep.fusion.trace.guards import guards
 
@@ -25,8 +26,11 @@ class Readers:
                 self._changes.setdefault(memory, []).append(self.order[node])
             if node in watching or isinstance(operations.get(node), Same):
                 continue
+            # What a constant is repeated like is read by nobody, but for its shape.
+            repeats = unrepeated(view, node) is not node
             for source in node.all_input_nodes:
-                self.readers.setdefault(source_of(operations, source), set()).add(node)
+                readers = self.readers.setdefault(source_of(operations, source), set())
+                readers.update(node.users if repeats else [node])
 
     def is_closed(self, nodes: Iterable[Node], last: Node) -> bool:
         """Whether nothing outside reads what the nodes give, that of the last apart."""
