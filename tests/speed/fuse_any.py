@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,10 @@ from edgerep.bench.report.text.table import table
 from edgerep.networks.layers import randomise_batchnorm
 from edgerep.networks.repvgg import TrainBlock
 from edgerep.networks.repvgg_architecture import BlockPlan
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from zoo.dbb import dbb_resnet18
 
 NETWORKS = ("RepVGG-A0", "RepVGG-B1g4", "RepVGG-B3", "RepVGG-D2se", "MobileOne-S1")
 DEPTHS = (10, 100, 1000)
@@ -50,6 +55,7 @@ def cases() -> dict[str, tuple[nn.Module, torch.Tensor | None]]:
     found: dict[str, tuple[nn.Module, torch.Tensor | None]] = {
         name: (edgerep.load(name), None) for name in NETWORKS
     }
+    found["DBB-ResNet18"] = dbb_resnet18().eval(), None
     for depth in DEPTHS:
         found[f"{depth} blocks of 32"] = stack(depth, 32), torch.randn(1, 32, 16, 16)
     for width in WIDTHS:

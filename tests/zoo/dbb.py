@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.parts import conv_bn
+from zoo.resnet import resnet18
 
 
 class IdentityConv(nn.Module):
@@ -119,3 +120,18 @@ def dbb_net(classes: int = 10) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(48, classes),
     )
+
+
+def dbb_resnet18() -> nn.Sequential:
+    """ResNet-18 whose 3x3 convolutions, the stem's 7x7 apart, are diverse branch blocks."""
+    network = resnet18()
+    for block in network:
+        for name in ("conv1", "conv2"):
+            plain = getattr(block, name, None)
+            if isinstance(plain, nn.Sequential) and isinstance(conv := plain[0], nn.Conv2d):
+                made = DiverseBranchBlock(
+                    conv.in_channels, conv.out_channels, 3, stride=conv.stride[0],
+                    activation=nn.Identity,
+                )  # fmt: skip
+                setattr(block, name, made)
+    return network
