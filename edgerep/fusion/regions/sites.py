@@ -181,11 +181,7 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
 def _are_read(view: View, trace: Trace, region: Region, paths: Sequence[str]) -> bool:
     """Whether code outside a region reads the tensors of modules that the region would replace."""
     within = tuple(f"{path}." for path in paths)
-    waiting = [
-        node
-        for node in trace.graph.nodes
-        if node.op == "get_attr" and f"{node.target}".startswith(within)
-    ]
+    waiting = [node for node in trace.held if str(node.target).startswith(within)]
     seen = set[fx.Node]()
     while waiting:
         node = waiting.pop()

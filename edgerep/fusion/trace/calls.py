@@ -84,6 +84,11 @@ class Trace:
         return found
 
     @functools.cached_property
+    def held(self) -> Sequence[fx.Node]:
+        """The nodes that are tensors which the module holds."""
+        return [node for node in self.graph.nodes if node.op == "get_attr"]
+
+    @functools.cached_property
     def _first_calls(self) -> Mapping[str, Call]:
         return {call.path: call for call in sorted(self.calls, key=lambda c: -c.moment)}
 

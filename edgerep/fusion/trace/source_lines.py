@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import torch
 
@@ -28,7 +29,7 @@ def line_of_caller() -> str | None:
     """The line of the user's code that is running, "file:line"; None if there is none."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if _is_the_users(frame):
+        if _is_the_users(frame.f_code):
             return _line(frame, frame.f_lineno)
         frame = frame.f_back
     return None
@@ -51,13 +52,14 @@ def _in_words(error: Exception) -> str:
 def _lines_of(error: Exception) -> Iterator[str]:
     trace = error.__traceback__
     while trace is not None:
-        if _is_the_users(trace.tb_frame):
+        if _is_the_users(trace.tb_frame.f_code):
             yield _line(trace.tb_frame, trace.tb_lineno)
         trace = trace.tb_next
 
 
-def _is_the_users(frame: FrameType) -> bool:
-    return not frame.f_code.co_filename.startswith(_NOT_THE_USERS)
+@functools.lru_cache(maxsize=1 << 12)
+def _is_the_users(code: CodeType) -> bool:
+    return not code.co_filename.startswith(_NOT_THE_USERS)
 
 
 def _line(frame: FrameType, number: int) -> str:
