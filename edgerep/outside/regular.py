@@ -11,7 +11,7 @@ from edgerep.errors import EdgerepError
 
 MIB = 1 << 20
 GIB = 1 << 30
-LARGEST_ARTEFACT = 64 * GIB  # hashed in about a minute; no network for a device is near it
+LARGEST_ARTEFACT = 16 * GIB  # hashed in some twenty seconds; no network for a device is near it
 _MOST_ENTRIES = 10_000  # of a folder that is one artefact; a package has five
 _DEEPEST = 16  # folders in folders; a package has three
 
@@ -75,15 +75,20 @@ def files_in(folder: Path, error: type[EdgerepError] = EdgerepError) -> list[Pat
 
     Raises:
         EdgerepError: As `error`: something in it is neither a folder nor a regular file, a link
-            for example, or there is more of it, or deeper, than any package has.
+            for example, or there is more of it, larger or deeper, than any package has.
     """
     found: list[Path] = []
+    total = 0
     for path, depth in _walk(folder, error):
         if len(found) >= _MOST_ENTRIES or depth > _DEEPEST:
             raise error(
                 f"{folder} has more than {_MOST_ENTRIES:,} files or {_DEEPEST} folders in folders: "
                 f"it is no package"
             )
+        if not path.is_dir():
+            total += path.stat().st_size
+        if total > LARGEST_ARTEFACT:
+            raise error(f"{folder} has more than {LARGEST_ARTEFACT:,} bytes: it is no package")
         found.append(path)
     return sorted(found)
 

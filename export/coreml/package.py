@@ -23,11 +23,11 @@ from edgerep.export.coreml.soundness import (
     COLOUR_CHANNELS,
     TARGETS,
     Spec,
-    UnsoundError,
     require_sound,
 )
 from edgerep.outside.declared import PACKAGE_NOTE
 from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.protobuf_wire import require_few_messages
 from edgerep.outside.shapes import ShapeError, require_shape
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
@@ -152,9 +152,10 @@ def read_spec(path: Path) -> Spec:
     content = read_model(path)
     spec: Spec = model_message()()
     try:
+        require_few_messages(content, model_message())
         spec.ParseFromString(content)
         require_sound(spec)
-    except (DecodeError, UnsoundError) as error:
+    except (DecodeError, ValueError) as error:
         raise CoremlError(
             f"{path} is not a Core ML package that edgerep reads, or it is damaged: {error}. Make "
             f"it again"

@@ -17,7 +17,7 @@ from edgerep.outside.regular import MIB, read_regular, require_regular
 from edgerep.outside.shapes import ShapeError, require_shape
 
 _LARGEST_MANIFEST = MIB
-_LARGEST_MODEL = 24 * MIB  # protobuf's messages take up to 80 times the room of their bytes
+_LARGEST_MODEL = 256 * MIB  # of a program whose weights lie beside it
 _DATA = "Data"  # the manifest's paths are relative to it
 _MODEL_FOLDER = "@model_path/"  # in the program: the folder of the model's own file
 _BLOB_HEADER = struct.Struct("<IIQQ")  # sentinel, element type, bytes, offset of the data

@@ -10,6 +10,10 @@ from onnx import external_data_helper
 from edgerep.errors import OnnxError
 from edgerep.export.graph.index import bodies_in
 from edgerep.export.graph.soundness import tensors_of
+from edgerep.outside.regular import MIB
+
+_SHARING = 2  # how often the same bytes may be weights: tied ones are
+_FREE_BYTES = 64 * MIB
 
 
 def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
@@ -20,11 +24,13 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
         path: The model's file; the others must lie in its folder or below.
 
     Raises:
-        OnnxError: The file of a tensor is missing, too short or elsewhere (the first ten are
-            named), or cannot be read.
+        OnnxError: The file of a tensor is missing, a link, too short or elsewhere (the first ten
+            are named), or cannot be read; or the tensors are more than the files hold.
     """
     folder = path.parent.resolve()
     broken = []
+    files: dict[Path, int] = {}
+    total = 0
     for tensor in tensors_of([model.graph, *bodies_in(model.graph.node)]):
         if not external_data_helper.uses_external_data(tensor):
             continue
@@ -44,12 +50,20 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
             broken.append(f"{tensor.name}: {info.location} is a link")
         elif file.stat().st_size < (info.offset or 0) + (info.length or 0):
             broken.append(f"{tensor.name}: {info.location} is too short")
+        else:
+            files[file] = file.stat().st_size
+            total += info.length or files[file] - (info.offset or 0)
     if broken:
         shown = "".join(f"\n  {line}" for line in broken[:10])
         more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
         raise OnnxError(
             f"{path} keeps weights in other files, and they cannot be used:{shown}{more}\n"
             f"put those files beside the model, or export it as one file"
+        )
+    if total > _SHARING * sum(files.values()) + _FREE_BYTES:
+        raise OnnxError(
+            f"{path} takes {total:,} bytes of weights from {len(files)} file(s) of "
+            f"{sum(files.values()):,} bytes: its tensors lie over each other"
         )
     try:
         external_data_helper.load_external_data_for_model(model, str(folder))

@@ -26,6 +26,7 @@ from edgerep.export.graph.output_shapes import resolved_outputs
 from edgerep.export.graph.soundness import UnsoundError, require_bounded_values, require_sound
 from edgerep.outside.declared import ONNX_NOTE
 from edgerep.outside.json_text import JsonError, parse_json
+from edgerep.outside.protobuf_wire import require_few_messages
 from edgerep.outside.regular import GIB, read_regular
 from edgerep.outside.shapes import ShapeError, require_shape
 
@@ -83,6 +84,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     content = read_regular(path, OnnxError, most=_LARGEST_MODEL)
     model = onnx.ModelProto()
     try:
+        require_few_messages(content, onnx.ModelProto)
         model.ParseFromString(content)
     except (DecodeError, ValueError) as error:
         raise OnnxError(f"{path} is not an ONNX file, or it was cut short: {error}") from error

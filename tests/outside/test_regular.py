@@ -51,6 +51,11 @@ def test_a_folder_that_is_an_artefact_holds_files_and_folders_only(tmp_path: Pat
     with pytest.raises(EdgerepError, match="link is a link"):
         files_in(tmp_path)
     (tmp_path / "b" / "link").unlink()
+    with (tmp_path / "b" / "sparse").open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(EdgerepError, match="no package"):
+        files_in(tmp_path)
+    (tmp_path / "b" / "sparse").unlink()
     (tmp_path / "b" / "/".join(["d"] * 20)).mkdir(parents=True)
     with pytest.raises(EdgerepError, match="no package"):
         files_in(tmp_path)

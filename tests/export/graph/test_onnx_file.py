@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,27 @@ def test_damaged_bytes_are_a_graph_or_refused_and_nothing_else(data: Any, tmp_pa
     path.write_bytes(content)
     with contextlib.suppress(OnnxError):
         assert open_graph(path).operators
+
+
+def test_weights_that_lie_over_each_other_in_another_file_are_not_loaded(tmp_path: Path) -> None:
+    """Each tensor asks for the whole file: of a small one, many would take any memory."""
+    model = outside(model_of(), location="a.data", length=str(1 << 20))
+    for index in range(100):
+        copy = model.graph.initializer.add()
+        copy.CopyFrom(model.graph.initializer[0])
+        copy.name = f"w{index}"
+    (tmp_path / "a.data").write_bytes(bytes(1 << 20))
+    with pytest.raises(OnnxError, match=r"a\.onnx takes 105,906,176 bytes .* over each other"):
+        read_model(saved(model, tmp_path))
+
+
+def test_weights_behind_a_link_or_a_pipe_are_not_loaded(tmp_path: Path) -> None:
+    path = saved(outside(model_of(), location="a.data", length="16"), tmp_path)
+    (tmp_path / "real").write_bytes(bytes(16))
+    (tmp_path / "a.data").symlink_to("real")
+    with pytest.raises(OnnxError, match=r"a\.data is a link"):
+        read_model(path)
+    (tmp_path / "a.data").unlink()
+    os.mkfifo(tmp_path / "a.data")
+    with pytest.raises(OnnxError, match=r"a\.data is missing"):
+        read_model(path)
