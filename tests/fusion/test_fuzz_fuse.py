@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 FUSED = 1e-10  # of the largest number of an output, in float64
 EXAMPLES = {2: 450, 1: 150, 3: 100}  # networks by spatial axes
 FAULT_EXAMPLES = 700  # among which a planted fault has to show
-FAULT_SEED = 3  # with which each shows among the first hundred; with others, later
+FAULT_SEED = 5  # with which each shows among the first forty; with others, later
 COUNTS: Counter[str] = Counter()
 
 

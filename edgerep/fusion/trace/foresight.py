@@ -7,7 +7,7 @@ same at all of them may be decided by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,24 +145,33 @@ def _without_numbers(value: Any) -> Any:
     return tree_map_only(Tensor, lambda t: t if t.is_meta else t.detach().to("meta"), value)
 
 
-def number_of(root: nn.Module, node: fx.Node) -> Any:
+def number_of(root: nn.Module, node: fx.Node, independent: Collection[fx.Node]) -> Any:
     """A value that depends on no input, with its numbers, in the network's own type.
 
+    Args:
+        root: The module that is being recorded.
+        node: Of the graph so far; what was written to anything on the way there has been written.
+        independent: The nodes that depend on no input.
+
     Raises:
-        UntraceableError: Something is written to on the way, so that it depends on when it is read.
+        UntraceableError: What depends on the input is written to something on the way.
     """
-    known: dict[fx.Node, Any] = {}
-    needed, waiting = set[fx.Node](), [node]
+    needed, waiting, is_written = set[fx.Node](), [node], False
     while waiting:
         one = waiting.pop()
-        if one not in needed:
-            needed.add(one)
-            waiting += one.all_input_nodes
-    if any(_may_write(user) for one in needed for user in one.users):
-        raise UntraceableError("it decides by the numbers of a tensor that it writes to")
+        if one in needed:
+            continue
+        if one not in independent:
+            raise UntraceableError("it decides by the numbers of a tensor")
+        needed.add(one)
+        writers = [user for user in one.users if _may_write(user)]
+        is_written = is_written or bool(writers)
+        waiting += [*one.all_input_nodes, *writers]
+    known: dict[fx.Node, Any] = {}
     for one in sorted(needed):
         if one.op == "get_attr":
-            known[one] = attribute(root, str(one.target))
+            held = attribute(root, str(one.target))
+            known[one] = held.clone() if is_written and isinstance(held, Tensor) else held
         else:
             args, kwargs = fx.map_arg((one.args, one.kwargs), known.__getitem__)
             known[one] = called(root, one, args, kwargs)

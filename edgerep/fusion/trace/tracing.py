@@ -132,7 +132,7 @@ class _Tracer(fx.Tracer):
     def constant(self, node: fx.Node) -> Any:
         """A value that depends on no input, with its numbers."""
         with self._foreseeing(), torch.no_grad():
-            return number_of(self.root, node)
+            return number_of(self.root, node, self.independent)
 
     def constant_shape(self, node: fx.Node) -> Tensor | None:
         """A tensor that depends on no input, without its numbers; None if it depends on one."""
