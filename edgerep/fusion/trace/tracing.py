@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, set_line, set_place
-from edgerep.fusion.trace.foresight import Foresight, number_of
+from edgerep.fusion.trace.decisions import DecidingTracer
+from edgerep.fusion.trace.foresight import Foresight
 from edgerep.fusion.trace.graph_run import is_random
-from edgerep.fusion.trace.guards import assert_decision
 from edgerep.fusion.trace.making import Making
 from edgerep.fusion.trace.proxies import TensorProxy, proxies_pass_for_tensors
 from edgerep.fusion.trace.source_lines import line_of_caller, why_untraceable
@@ -85,14 +85,13 @@ class _Frame:
     made: int = 0
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(DecidingTracer):
     def __init__(
         self, arguments: Arguments, samples: Sequence[Any], *, buffers: bool = False
     ) -> None:
         super().__init__()
         self.samples = samples
         self.by_rank: set[str] = set()
-        self.running = False  # code for its ranks, not to be recorded
         self.proxy_buffer_attributes = buffers  # whether code that reads a buffer is recorded
         self.arguments = arguments
         self.calls: list[Call] = []
@@ -101,97 +100,13 @@ class _Tracer(fx.Tracer):
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
         self.changing: set[str] = set()
-        self.independent: set[fx.Node] = set()  # of every input
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return TensorProxy(node, self)
 
-    def rank_of(self, node: fx.Node) -> int | None:
-        """How many axes a value has, for code that may decide by it; None if that is not known."""
-        if not self.is_constant(node):
-            self._decided_by_rank()
-        with self._foreseeing():
-            return self.foresight.rank(node)
-
-    def _decided_by_rank(self) -> None:
+    def decided_by_rank(self) -> None:
         self.by_rank.update(frame.path for frame in self.frames)
-
-    @contextlib.contextmanager
-    def _foreseeing(self) -> Iterator[None]:
-        self.running = True
-        try:
-            yield
-        finally:
-            self.running = False
-
-    def is_constant(self, node: fx.Node) -> bool:
-        """Whether a value depends on no input."""
-        return node in self.independent
-
-    def constant(self, node: fx.Node) -> Any:
-        """A value that depends on no input, with its numbers."""
-        with self._foreseeing(), torch.no_grad():
-            return number_of(self.root, node, self.independent)
-
-    def constant_shape(self, node: fx.Node) -> Tensor | None:
-        """A tensor that depends on no input, without its numbers; None if it depends on one."""
-        if not self.is_constant(node):
-            return None
-        with self._foreseeing():
-            value = self.foresight.value(node)
-        return value if isinstance(value, Tensor) else None
-
-    def to_bool(self, obj: fx.Proxy) -> bool:
-        return self.decided(obj, asserted=False)
-
-    def decided(self, proxy: fx.Proxy, *, asserted: bool) -> bool:
-        """The truth of a value that code decides by; a guard is recorded.
-
-        Raises:
-            UntraceableError: It is not known, or another one at other sizes.
-        """
-        if self.is_constant(proxy.node):
-            return bool(self.constant(proxy.node))
-        with self._foreseeing():
-            try:
-                outcome = bool(self.foresight.fixed(proxy.node, bool))
-            except UntraceableError:  # code that refuses other sizes may do so
-                if not asserted or self.foresight.at_first(proxy.node, bool) is not True:
-                    raise
-                outcome = True
-        self._guard(proxy.node, outcome)
-        return outcome
-
-    def number(self, proxy: fx.Proxy, kind: Callable[[Any], Any]) -> Any:
-        """A whole or broken number that code makes of a value, or its length; it is guarded.
-
-        Raises:
-            UntraceableError: It is not known, or another one at other sizes.
-        """
-        node = proxy.node
-        if self.is_constant(node):
-            return kind(self.constant(node))
-        with self._foreseeing():
-            number = self.foresight.fixed(node, kind)
-            is_rank = kind is len and isinstance(self.foresight.value(node), torch.Size)
-        if is_rank:
-            self._decided_by_rank()
-        else:
-            self._guard(self.create_node("call_function", kind, (node,), {}), number)
-        return number
-
-    def iter(self, obj: Any) -> Iterator[Any]:
-        with self._foreseeing():
-            value = None if self.is_constant(obj.node) else self.foresight.value(obj.node)
-        if isinstance(value, dict | str):
-            raise UntraceableError("it loops over what a module gives by name")
-        return iter([obj[index] for index in range(self.number(obj, len))])
-
-    def _guard(self, node: fx.Node, outcome: Any) -> None:
-        self.create_node(
-            "call_function", assert_decision, (node, outcome, line_of_caller() or ""), {}
-        )
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         if self.running or not isinstance(attr_val, Tensor):
