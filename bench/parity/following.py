@@ -22,7 +22,7 @@ from edgerep.bench.parity.references.choices import Choice, Told, regret
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError
-from edgerep.export.graph.choices import GraphChoice, choices_in
+from edgerep.export.graph.choices import GraphChoice
 
 # Candidates are ruled out by a score that is infinite, or the least that its type has.
 _RULED_OUT = 1e30
@@ -150,8 +150,8 @@ def open_follower(runnable: Runnable, *, follow: bool) -> Follower:
     Raises:
         EdgerepError: The runtime is missing, or refuses the file.
     """
-    if follow and runnable.observer is not None and runnable.path is not None:
-        nodes = choices_in(runnable.path)
+    if follow and runnable.observer is not None:
+        nodes = tuple(runnable.choices())
         if nodes:
             names = [name for node in nodes for name in (node.scores, node.indices)]
             return Follower(runnable.observer(names), nodes)

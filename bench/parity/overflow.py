@@ -68,7 +68,8 @@ def overflow_watch(runnable: Runnable) -> OverflowWatch | None:
     Raises:
         EdgerepError: The runtime refuses the file.
     """
-    if runnable.precision != "fp16" or runnable.observer is None or runnable.path is None:
+    wanted = runnable.kind == "onnx" and runnable.precision == "fp16"
+    if not wanted or runnable.observer is None or runnable.path is None:
         return None
     sums = sums_in(runnable.path)
     given = {spec.name for spec in runnable.inputs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,10 @@ class _PackageSession(OwnedSession):
 class MilReferenceSession(_PackageSession):
     """The saved program, evaluated on the CPU; the same on every system.
 
+    Args:
+        package: The package, or its folder.
+        also: Names of values inside the program, to be given behind the outputs, in this order.
+
     Raises:
         CoremlError: The package is damaged, or has operations the interpreter does not know.
     """
@@ -80,12 +85,14 @@ class MilReferenceSession(_PackageSession):
         "not Apple's kernels"
     )
 
-    def __init__(self, package: Package | Path | str) -> None:
+    def __init__(self, package: Package | Path | str, *, also: Sequence[str] = ()) -> None:
         super().__init__(package)
         self._program = load_program(self.package.path)
+        self._also = tuple(also)
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
-        return self._outputs(evaluate(self._program, self._feeds(inputs)))
+        answer = evaluate(self._program, self._feeds(inputs), also=self._also)
+        return self._outputs(answer) + tuple(answer[name] for name in self._also)
 
 
 class CoremlSession(_PackageSession):

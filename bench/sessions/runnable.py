@@ -14,6 +14,7 @@ from edgerep.data.preprocessing import (
     NO_PREPROCESSING,
     Preprocessing,
 )
+from edgerep.export.graph.choices import GraphChoice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +44,7 @@ class Runnable:
             device; a runtime without such a choice passes over them.
         observer: Opens a session that also gives tensors inside the graph, by their names, behind
             the outputs; None where the runtime cannot.
+        choices: Where its graph chooses, by tensors that `observer` gives.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Runnable:
     module: nn.Module | None = None
     opener: Callable[[int, str], Session]
     observer: Callable[[Sequence[str]], Session] | None = None
+    choices: Callable[[], Sequence[GraphChoice]] = tuple
 
     @property
     def title(self) -> str:

@@ -20,6 +20,7 @@ from edgerep.data.preprocessing import (
     preprocessing_of,
 )
 from edgerep.errors import EdgerepError, path_given
+from edgerep.export.graph.choices import GraphChoice, choices_in
 from edgerep.export.graph.onnx_file import Graph, open_graph
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _graph(graph: Graph) -> Runnable:
         why_not=_missing("onnxruntime", "bench"),
         opener=opener,
         observer=observer,
+        choices=lambda: choices_in(graph.path),
     )
 
 
@@ -151,16 +153,28 @@ def _engine(path: Path) -> Runnable:
 
 
 def _package(path: Path) -> Runnable:
-    from edgerep.bench.sessions.coreml_session import open_coreml
+    from edgerep.bench.sessions.coreml_session import MilReferenceSession, open_coreml
+    from edgerep.bench.sessions.mil.choices import choices_of
+    from edgerep.bench.sessions.mil.interpreter import load_program
     from edgerep.export.coreml.package import open_package
 
     package = open_package(path)
+    seen_into = sys.platform != "darwin"
+
+    def observer(also: Sequence[str]) -> Session:
+        return MilReferenceSession(package, also=also)
+
+    def choices() -> Sequence[GraphChoice]:
+        return choices_of(load_program(package.path))
+
     return Runnable(
         **_of_file(package),
-        runtime="coreml" if sys.platform == "darwin" else "mil-reference",
+        runtime="mil-reference" if seen_into else "coreml",
         preprocessing=preprocessing_of(package.made_from),
         probabilities=package.softmax == "appended",
         opener=lambda threads, device: open_coreml(path),
+        observer=observer if seen_into else None,
+        choices=choices if seen_into else tuple,
     )
 
 

@@ -15,6 +15,7 @@ Spec: TypeAlias = Any  # Core ML's `Model` message
 TARGETS: Mapping[int, str] = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
 COLOUR_CHANNELS: Mapping[int, int] = {10: 1, 20: 3}  # of ImageFeatureType: GRAYSCALE, RGB
 _COLOURS = "GRAYSCALE and RGB"
+_OTHER_COLOURS: Mapping[int, str] = {30: "BGR", 40: "GRAYSCALE_FLOAT16"}
 _LARGEST_SIZE = 1 << 24  # of one dimension
 _LARGEST_TENSOR = 1 << 28  # elements of an input
 _MOST_DIMENSIONS = 16
@@ -70,9 +71,9 @@ def _require_input(feature: Any) -> None:
     if kind == "imageType":
         image = feature.type.imageType
         if image.colorSpace not in COLOUR_CHANNELS:
+            colour = _OTHER_COLOURS.get(image.colorSpace, f"colour space {image.colorSpace}")
             raise UnsoundError(
-                f"it takes images of colour space {image.colorSpace} as `{feature.name}`; edgerep "
-                f"knows {_COLOURS}"
+                f"it takes {colour} images as `{feature.name}`; edgerep knows {_COLOURS}"
             )
         sizes = [image.height, image.width]
     elif kind == "multiArrayType":

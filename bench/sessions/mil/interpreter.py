@@ -12,7 +12,7 @@ most accurate kernel that Apple could have written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,15 @@ def load_program(path: Path) -> SavedProgram:
     return SavedProgram(operations, constants, dict(function.inputs), outputs, uses)
 
 
-def evaluate(program: SavedProgram, feeds: Mapping[str, Array]) -> dict[str, Any]:
+def evaluate(
+    program: SavedProgram, feeds: Mapping[str, Array], *, also: Collection[str] = ()
+) -> dict[str, Any]:
     """Outputs by name: tensors as arrays; of a classifier, a label, and probabilities by label.
 
     Args:
         program: What `load_program` gave.
         feeds: Every input by name, in any type that converts to the program's own.
+        also: Names of values inside the program, to be given beside the outputs.
 
     Raises:
         CoremlError: An operation is used in a way that this interpreter does not know.
@@ -105,8 +108,10 @@ def evaluate(program: SavedProgram, feeds: Mapping[str, Array]) -> dict[str, Any
         var: _rounded(torch.from_numpy(np.ascontiguousarray(feeds[name])).float(), var)
         for name, var in program.inputs.items()
     }
+    watched = [var for op in program.operations for var in op.outputs if var.name in also]
+    given = (*program.outputs, *watched)
     left = Counter(program.uses)
-    left.update(program.outputs)
+    left.update(given)
     with torch.inference_mode():
         for op in program.operations:
             arguments = {
@@ -122,7 +127,7 @@ def evaluate(program: SavedProgram, feeds: Mapping[str, Array]) -> dict[str, Any
             left.subtract(_variables(op))
             for var in [v for v in _variables(op) if left[v] <= 0]:
                 values.pop(var, None)
-    return {var.name: _outward(values[var], var) for var in program.outputs}
+    return {var.name: _outward(values[var], var) for var in given}
 
 
 def _constant(value: Any) -> Any:

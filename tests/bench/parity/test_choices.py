@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import edgerep
-from edgerep.bench.parity import following
 from edgerep.bench.parity.references.choices import Choice, Choosing, regret
 from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.report.text.parity import parity_table
+from edgerep.bench.sessions import runnables
 from edgerep.errors import EdgerepError
 from edgerep.networks.interface import flat_outputs
 
@@ -119,6 +120,24 @@ def test_an_honest_runtime_passes_where_candidates_tie(
     assert "with the artefact's choice made in the reference" in parity_table(report)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML shows no values inside a program")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_choices_of_a_package_are_followed_where_it_is_interpreted(
+    name: str, precision: str, files: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    graph = files(name, precision)
+    package = edgerep.export_coreml(graph, tmp_path / "a.mlpackage").path
+    result = compared(name, package)
+    (choice,) = result.choices
+    assert result.passed
+    assert choice.otherwise
+    assert choice.before is not None
+    assert choice.regret == choice.allowed == 0
+    faulty = {"queries": index_after, "labels": class_after, "sorted": smallest}[name]
+    wrong = edgerep.export_coreml(planted(graph, faulty), tmp_path / "b.mlpackage").path
+    assert not compared(name, wrong).passed
+
+
 def test_the_choices_of_an_onnx_file_are_followed_too(files: Callable[[str, str], Path]) -> None:
     path = files("labels", "fp32")
     (result,) = edgerep.verify(path, [files("labels", "fp16")]).artefacts
@@ -132,7 +151,7 @@ def test_the_choices_of_an_onnx_file_are_followed_too(files: Callable[[str, str]
 def test_a_map_of_classes_tells_its_choice_to_runtimes_that_show_no_tensors(
     precision: str, files: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "choices_in", lambda path: ())
+    monkeypatch.setattr(runnables, "choices_in", lambda path: ())
     (choice,) = (result := compared("labels", files("labels", precision))).choices
     assert result.passed
     assert choice.before is None

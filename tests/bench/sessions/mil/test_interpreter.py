@@ -139,7 +139,7 @@ def test_scale_and_bias_of_an_image_input_are_honoured(network: nn.Module, tmp_p
 def test_colour_order_it_does_not_know_is_refused(network: nn.Module, tmp_path: Path) -> None:
     image = ct.ImageType(name="image", shape=(1, *SHAPE[1:]), color_layout=ct.colorlayout.BGR)
     path = convert(network, tmp_path / "net.mlpackage", inputs=[image])
-    with pytest.raises(CoremlError, match="BGR images as `image`"):
+    with pytest.raises(CoremlError, match="takes BGR images as `image`"):
         MilReferenceSession(path)
 
 
