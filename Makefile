@@ -15,7 +15,7 @@ PURE := tests/artefacts tests/data tests/torch_modules tests/networks tests/chec
 	tests/bench/timing/test_rounds.py tests/bench/report tests/docs/test_links.py \
 	tests/docs/test_architecture.py tests/test_imports.py
 
-.PHONY: check demo test lint bench fuzz picture clean
+.PHONY: check demo test lint bench faults fuzz picture clean
 
 # A trained checkpoint, all the way to artefacts, a parity table, a benchmark and a report in demo/.
 demo: $(INSTALLED)
@@ -48,6 +48,13 @@ bench: $(INSTALLED)
 # 2,000 damaged files of every kind that is read, each in a process of its own. Half an hour.
 fuzz: $(INSTALLED)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/damaged/fuzz.py
+
+# Plants more than a thousand faults in ONNX files and packages, and asks verify of each; prints the
+# table of docs/checks.md. Minutes.
+FAULTS := docs/results/faults-2026-11-27.json
+faults: $(INSTALLED)
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m faults.run -o ../$(FAULTS)
+	cd tests && ../$(BIN)/python -m faults.tables ../$(FAULTS)
 
 # The README's picture; needs Chromium.
 picture: $(INSTALLED)
