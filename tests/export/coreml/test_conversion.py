@@ -375,14 +375,17 @@ def test_constants_that_mean_nothing_are_one_message(tmp_path: Path) -> None:
 
 
 def test_constants_without_end_are_refused(tmp_path: Path) -> None:
-    shape = numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "shape")
+    shape = numpy_helper.from_array(np.array([2**20, 2**9], np.int64), "shape")
+    # Beside so many weights such a constant may be honest, so the reader of the file allows it.
+    weights = numpy_helper.from_array(np.zeros(2**22, np.int8), "weights")
     nodes = [
         helper.make_node("ConstantOfShape", ["shape"], ["c"], name="the_node"),
         helper.make_node("ReduceMax", ["c"], ["m"], keepdims=0),
         helper.make_node("Add", ["x", "m"], ["y"]),
     ]
-    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"], [shape])
-    with pytest.raises(CoremlError, match=rf"`the_node`.* constant of {2**40} numbers"):
+    constants = [shape, weights]
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"], constants)
+    with pytest.raises(CoremlError, match=rf"`the_node`.* constant of {2**29} numbers"):
         export_coreml(file, tmp_path / "net.mlpackage")
 
 
