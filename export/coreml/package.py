@@ -20,8 +20,10 @@ from edgerep.errors import CoremlError
 from edgerep.export.coreml.messages import model_message
 from edgerep.export.coreml.package_files import read_model, weights_folder
 from edgerep.export.coreml.soundness import (
+    ARRAY_TYPES,
     COLOUR_CHANNELS,
     TARGETS,
+    TENSOR_TYPES,
     Spec,
     require_sound,
 )
@@ -31,8 +33,6 @@ from edgerep.outside.protobuf_wire import require_few_messages
 from edgerep.outside.shapes import ShapeError, require_shape
 
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
-_TENSOR_TYPES = {10: "float16", 11: "float32", 23: "int32"}  # numbers of MIL.proto's DataType
-_ARRAY_TYPES = {65552: "float16", 65568: "float32", 131104: "int32"}  # of FeatureTypes.proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +201,18 @@ def _block(spec: Spec) -> Any:
 
 
 def _constants(block: Any) -> Iterator[Any]:
-    return (op.attributes["val"] for op in block.operations if op.type == "const")
+    """The constants that an operation reads: others say nothing of the precision."""
+    read = {
+        argument.name
+        for op in block.operations
+        for given in op.inputs.values()
+        for argument in given.arguments
+    }
+    return (
+        op.attributes["val"]
+        for op in block.operations
+        if op.type == "const" and op.outputs[0].name in read
+    )
 
 
 def _precision(block: Any) -> str:
@@ -211,14 +222,14 @@ def _precision(block: Any) -> str:
         count = 1
         for dimension in kind.dimensions:
             count *= dimension.constant.size
-        elements[_TENSOR_TYPES.get(kind.dataType, "other")] += count
+        elements[TENSOR_TYPES.get(kind.dataType, "other")] += count
     return "fp16" if elements["float16"] > elements["float32"] else "fp32"
 
 
 def _tensor(name: str, kind: Any) -> TensorSpec:
     tensor = kind.tensorType
     shape = (d.constant.size if d.HasField("constant") else None for d in tensor.dimensions)
-    return TensorSpec(name, _TENSOR_TYPES.get(tensor.dataType, "unknown"), tuple(shape))
+    return TensorSpec(name, TENSOR_TYPES.get(tensor.dataType, "unknown"), tuple(shape))
 
 
 def _input(feature: Any, pixels: list[str]) -> TensorSpec:
@@ -227,7 +238,7 @@ def _input(feature: Any, pixels: list[str]) -> TensorSpec:
         channels = COLOUR_CHANNELS[image.colorSpace]
         return TensorSpec(feature.name, "uint8", (1, channels, image.height, image.width))
     array = feature.type.multiArrayType
-    dtype = "uint8" if feature.name in pixels else _ARRAY_TYPES.get(array.dataType, "unknown")
+    dtype = "uint8" if feature.name in pixels else ARRAY_TYPES.get(array.dataType, "unknown")
     ranges = array.shapeRange.sizeRanges
     shape = (
         None if ranges and ranges[i].lowerBound != ranges[i].upperBound else int(size)

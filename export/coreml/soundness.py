@@ -14,6 +14,8 @@ Spec: TypeAlias = Any  # Core ML's `Model` message
 
 TARGETS: Mapping[int, str] = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
 COLOUR_CHANNELS: Mapping[int, int] = {10: 1, 20: 3}  # of ImageFeatureType: GRAYSCALE, RGB
+TENSOR_TYPES: Mapping[int, str] = {10: "float16", 11: "float32", 23: "int32"}  # of MIL.proto
+ARRAY_TYPES: Mapping[int, str] = {65552: "float16", 65568: "float32", 131104: "int32"}
 _COLOURS = "GRAYSCALE and RGB"
 _OTHER_COLOURS: Mapping[int, str] = {30: "BGR", 40: "GRAYSCALE_FLOAT16"}
 _LARGEST_SIZE = 1 << 24  # of one dimension
@@ -62,7 +64,11 @@ def require_sound(spec: Spec) -> None:
         )
     for value in function.inputs:
         _require_tensor(value)
+    taken_by = {value.name: value.type.tensorType for value in function.inputs}
+    for feature in spec.description.input:
+        _require_as_taken(feature, taken_by[feature.name])
     _require_ends(function)
+    _require_predictions(spec.description, function)
 
 
 def _require_input(feature: Any) -> None:
@@ -92,6 +98,47 @@ def _require_input(feature: Any) -> None:
         raise UnsoundError(f"its input `{feature.name}` is neither an image nor an array")
     if not all(1 <= n <= _LARGEST_SIZE for n in sizes) or math.prod(sizes) > _LARGEST_TENSOR:
         raise UnsoundError(f"its input `{feature.name}` has the shape {sizes}")
+
+
+def _require_as_taken(feature: Any, taken: Any) -> None:
+    """An input is declared as the program takes it: Core ML runs a package on nothing else."""
+    sizes = [d.constant.size if d.HasField("constant") else None for d in taken.dimensions]
+    if feature.type.WhichOneof("Type") == "imageType":
+        image = feature.type.imageType
+        if image.WhichOneof("SizeFlexibility") is not None:
+            raise UnsoundError(f"it takes images of several sizes as `{feature.name}`")
+        declared = [COLOUR_CHANNELS[image.colorSpace], image.height, image.width]
+        sizes = sizes[-3:]
+    else:
+        declared = list(feature.type.multiArrayType.shape)
+        kind = feature.type.multiArrayType.dataType
+        if ARRAY_TYPES.get(kind) != TENSOR_TYPES.get(taken.dataType):
+            raise UnsoundError(
+                f"it declares its input `{feature.name}` as {ARRAY_TYPES.get(kind, kind)}, and its "
+                f"program takes {TENSOR_TYPES.get(taken.dataType, taken.dataType)}"
+            )
+    if len(sizes) != len(declared) or any(
+        size not in (None, one) for size, one in zip(sizes, declared, strict=True)
+    ):
+        shown = ["any" if size is None else size for size in sizes]
+        raise UnsoundError(
+            f"it declares its input `{feature.name}` as {declared}, and its program takes {shown}"
+        )
+
+
+def _require_predictions(description: Any, function: Any) -> None:
+    """A classifier's label and probabilities are declared as what its program gives as these."""
+    block = function.block_specializations[function.opset]
+    for op in block.operations:
+        if op.type != "classify" or len(op.outputs) < 2:
+            continue
+        made = [value.name for value in op.outputs[:2]]
+        declared = [description.predictedFeatureName, description.predictedProbabilitiesName]
+        if declared != made:
+            raise UnsoundError(
+                f"it declares {_listed(declared)} as label and probabilities, and its program "
+                f"gives {_listed(made)} as these"
+            )
 
 
 def _require_block(block: Any) -> None:

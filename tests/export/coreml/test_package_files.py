@@ -17,6 +17,7 @@ from torch import nn
 
 from edgerep.artefacts.records import record_path
 from edgerep.bench.sessions.coreml_session import MilReferenceSession
+from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import CoremlError, EdgerepError
 from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.coreml.package import open_package, read_spec
@@ -137,6 +138,59 @@ def swap_labels(spec: Any) -> None:
     values = classify.inputs["classes"].arguments[0].value.immediateValue.list.values
     first, second = (values[i].immediateValue.tensor.strings.values for i in (0, 1))
     first[0], second[0] = second[0], first[0]
+
+
+def half_precision(spec: Any) -> None:
+    spec.description.input[0].type.multiArrayType.dataType = 65552
+
+
+def wider(spec: Any) -> None:
+    spec.description.input[0].type.multiArrayType.shape[3] = 16
+
+
+def other_prediction(spec: Any) -> None:
+    spec.description.predictedFeatureName = spec.description.predictedProbabilitiesName
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (half_precision, "as float16, and its program takes float32"),
+    (wider, r"as \[1, 3, 8, 16\], and its program takes \[1, 3, 8, 8\]"),
+    (other_prediction, "as label and probabilities, and its program gives"),
+])  # fmt: skip
+def test_a_package_declared_otherwise_than_its_program_is_refused(
+    package: Path, change: Callable[[Any], None], says: str
+) -> None:
+    """Core ML would refuse it on the device, or name the wrong output."""
+    rewrite(package, change)
+    with pytest.raises(CoremlError, match=says):
+        open_package(package)
+
+
+def test_an_image_of_another_size_than_the_program_takes_is_refused(tmp_path: Path) -> None:
+    pixels = Preprocessing("uint8", (0.5,), (0.5,))
+    graph = export_onnx(Net().eval(), tmp_path / "p.onnx", size=8, preprocessing=pixels)
+    package = export_coreml(graph, tmp_path / "p.mlpackage", image_input=True).path
+    record_path(package).unlink()
+    rewrite(package, lambda spec: setattr(spec.description.input[0].type.imageType, "width", 16))
+    with pytest.raises(CoremlError, match=r"as \[3, 8, 16\], and its program takes \[3, 8, 8\]"):
+        open_package(package)
+
+
+def test_a_constant_that_nothing_reads_says_nothing_of_the_precision(package: Path) -> None:
+    def pad(spec: Any) -> None:
+        function = spec.mlProgram.functions["main"]
+        block = function.block_specializations[function.opset]
+        op = next(op for op in block.operations if op.type == "const")
+        extra = block.operations.add()
+        extra.CopyFrom(op)
+        extra.outputs[0].name = "unread"
+        kind = extra.attributes["val"].type.tensorType
+        kind.dataType = 10
+        del kind.dimensions[:]
+        kind.dimensions.add().constant.size = 1 << 20
+
+    rewrite(package, pad)
+    assert open_package(package).precision == "fp32"
 
 
 def test_labels_that_were_swapped_are_refused(package: Path) -> None:

@@ -145,14 +145,20 @@ def test_an_element_type_that_onnx_does_not_have_is_refused_by_its_number(tmp_pa
         open_graph(saved(model, tmp_path))
 
 
-def test_precision_is_that_of_most_weights() -> None:
+def test_precision_is_that_of_most_weights_that_are_read() -> None:
     model = model_of()
     assert precision_of(model) == "fp32"
     for size, wanted in ((4, "fp32"), (5, "fp16")):  # four numbers are float32
         tensor = numpy_helper.from_array(np.zeros(size, np.float16), "h")
-        del model.graph.initializer[1:]
-        model.graph.initializer.append(tensor)
-        assert precision_of(model) == wanted
+        for made in (False, True):
+            model = model_of()
+            if made:
+                model.graph.node.insert(0, helper.make_node("Constant", [], ["h"], value=tensor))
+            else:
+                model.graph.initializer.append(tensor)
+            assert precision_of(model) == "fp32"  # nothing reads it
+            model.graph.node.append(helper.make_node("Identity", ["h"], ["g"]))
+            assert precision_of(model) == wanted
     model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "s"], ["d"]))
     assert precision_of(model) == "int8"
 
