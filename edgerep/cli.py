@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -17,7 +18,14 @@ from edgerep.commands.shared.colour import paint, wants_colour
 from edgerep.commands.shared.failure import failure_json, place_of
 from edgerep.commands.shared.interruption import interruptible
 from edgerep.commands.shared.suggestions import did_you_mean
-from edgerep.errors import EdgerepError, MissingDependencyError, kind_and_line, shortened
+from edgerep.errors import (
+    EdgerepError,
+    MissingDependencyError,
+    is_lack_of_memory,
+    kind_and_line,
+    line_of,
+    shortened,
+)
 
 # Each command, whose module has its name, and its line of help. The help stands here so that
 # `--help` need not import what the commands import.
@@ -43,6 +51,11 @@ EXTRAS = {
     "pycuda": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
 }
+_NO_MEMORY = (
+    "there is not enough memory for this network and batch: give a smaller --batch, --size or "
+    "--input-shape"
+)
+_COMPLETING = "_EDGEREP_COMPLETE"  # set by the shell that asks for completions
 _INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 
@@ -102,7 +115,6 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         with interruptible():
             code: Any = group.main(arguments, prog_name="edgerep", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         parameter = getattr(error, "param", None)
@@ -125,14 +137,17 @@ def main(args: list[str] | None = None) -> NoReturn:
         # The reader (`head`) has gone; say nothing, and let nothing be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except MemoryError as error:
-        message = "there is not enough memory for this network and batch"
+    except SystemExit as error:  # no command ends like this, but the user's own code may
+        if _COMPLETING in os.environ:
+            raise
+        message = f"the network's own code ended the program: {line_of(error)}. Let it raise"
         _refuse(error, message, 3, arguments)
     except Exception as error:  # Python's own exit code for it, 1, would mean that a check failed
-        _refuse(error, _own_fault(error), 3, arguments)
+        _refuse(error, _what_failed(error), 3, arguments)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _refuse(error: Exception, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
+def _refuse(error: BaseException, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
     if "--verbose" in arguments:
         import traceback
 
@@ -150,6 +165,17 @@ def _fail(
         where = where or place_of(message, arguments)
         click.echo(json.dumps(failure_json(kind, message, code, where), indent=2))
     sys.exit(code)
+
+
+def _what_failed(error: Exception) -> str:
+    """What an error that nothing expected means: what the machine lacks, or a fault of our own."""
+    if is_lack_of_memory(error):
+        return _NO_MEMORY
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder is gone: change into one that is there, and start again"
+    return _own_fault(error)
 
 
 def _own_fault(error: Exception) -> str:

@@ -102,6 +102,16 @@ def shortened(message: str, most: int = LONGEST_MESSAGE) -> str:
     return f"{head} [... {len(message):,} characters in all; ...] {tail}"
 
 
+# How torch, on its processors and on GPUs, and ONNX Runtime say that there is no memory left.
+_LACKS = ("can't allocate memory", "not enough memory", "out of memory",
+          "Failed to allocate memory", "Storage size calculation overflowed")  # fmt: skip
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether somebody else's error says that there was not enough memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _LACKS)
+
+
 _SHOWN = 80  # characters of a value that was given
 _REMEDIES = {
     "Fused": "its network is `.module`; edgerep.export_onnx makes a graph of it",

@@ -446,3 +446,29 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )  # fmt: skip
     assert done.stdout.startswith("Usage")
     assert "Traceback" not in done.stderr
+
+
+def test_a_network_that_ends_the_program_is_a_failure(tmp_path: Path) -> None:
+    """Nothing was made: exit code 0, which it asks for, would say that all is well."""
+    (tmp_path / "leaving.py").write_text(
+        "import sys\nfrom torch import nn\n\n"
+        "class Leaving(nn.Module):\n    def forward(self, x):\n        sys.exit(0)\n"
+    )
+    done = run("fuse", "-", "--model", "leaving:Leaving", "-o", "o.safetensors", "--json",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 3
+    message = json.loads(done.stdout)["error"]["message"]
+    assert message.startswith("the network's own code ended the program: SystemExit: 0")
+    assert "leaving.py:6" in message
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); import edgerep.cli as c; c.main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fuse", str(CHECKPOINT), "-o", "o.safetensors"],
+        capture_output=True, text=True, cwd=gone, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith("edgerep: error: the current folder is gone: change into one")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from edgerep.errors import LONGEST_MESSAGE, shortened
+import pytest
+import torch
+
+from edgerep.errors import LONGEST_MESSAGE, is_lack_of_memory, shortened
 
 
 def test_a_long_message_keeps_what_was_found_and_what_to_do() -> None:
@@ -24,3 +27,14 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
     for count in (10, 3000):
         assert all(one.isprintable() for one in shortened("\x1b" * count))
         assert len(shortened("\x1b" * count)) <= LONGEST_MESSAGE
+
+
+def test_a_lack_of_memory_is_told_from_other_errors() -> None:
+    for count in (1 << 50, 1 << 62):  # more than there is, and more than can be counted
+        with pytest.raises(RuntimeError) as caught:
+            torch.empty(count)
+        assert is_lack_of_memory(caught.value)
+    assert is_lack_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(2) + torch.ones(3)
+    assert not is_lack_of_memory(caught.value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -77,10 +78,32 @@ WRONG: Mapping[str, tuple[Call, str]] = {
         lambda t: verify("a.engine", [t.graph]), "a.engine is an engine, and not what it is",
     ),
     "verify on a number": (
-        lambda t: verify(t.network, [t.graph], calibration=3), "is an array of images",
+        lambda t: verify(t.network, [t.graph], calibration=3), "is a NumPy array of images",
     ),
     "verify at a number": (lambda t: verify(t.network, [t.graph], batch=3), "a list of sizes"),
     "time a number": (lambda t: bench([3]), "a int cannot be timed"),
+    "verify some images": (
+        lambda t: verify(t.network, [t.graph], calibration=torch.zeros(2, 3, 8, 8)),
+        "is a NumPy array of images, and a Tensor was given",
+    ),
+    "verify no images": (
+        lambda t: verify(t.network, [t.graph], calibration=np.zeros((0, 3, 8, 8), np.float32)),
+        "`calibration` has no image",
+    ),
+    "verify images in words": (
+        lambda t: verify(t.network, [t.graph], max_images="3"), "max_images '3': at least 1",
+    ),
+    "verify by a word": (lambda t: verify(t.network, [t.graph], seed="x"), "seed 'x' is no whole"),
+    "verify below 0": (lambda t: verify(t.network, [t.graph], seed=-1), "seed -1 is no whole"),
+    "label by a word": (
+        lambda t: package(t.graph, "a.mlpackage", labels="cats"),
+        "labels are a list of names, and a str was given",
+    ),
+    "label by numbers": (
+        lambda t: package(t.graph, "a.mlpackage", labels=[1, 2]),
+        "labels are a list of names, and in it an int was given (1)",
+    ),
+    "time in words": (lambda t: bench([t.graph], rounds="many"), "'many' rounds are too few"),
     "time a network": (lambda t: bench(t.network), "is a list, and a Sequential was given"),
     "time at no size": (lambda t: bench([t.network], size="a"), "is neither a number of pixels"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from edgerep.artefacts.tensors import Array
@@ -64,7 +65,8 @@ def verify(
     Raises:
         EdgerepError: The reference or an artefact cannot be read or compared, or a runtime breaks
             down.
-        OptionError: A batch size or `max_images` is below 1, or the reference is in training mode.
+        OptionError: A batch size or `max_images` is below 1, `calibration` holds no image, or the
+            reference is in training mode.
     """
     if not isinstance(artefacts, list | tuple):
         raise OptionError(f"`artefacts` is a list, and {given(artefacts, 'put it into one')}")
@@ -72,10 +74,14 @@ def verify(
         raise OptionError("there is nothing to compare: give an artefact, or several")
     if not isinstance(batch, list | tuple) or not all(isinstance(size, int) for size in batch):
         raise OptionError(f"`batch` is a list of sizes, and {given(batch)}")
-    if calibration is not None and not (hasattr(calibration, "shape") and len(calibration.shape)):
-        raise OptionError(f"`calibration` is an array of images, and {given(calibration)}")
-    if max_images is not None and max_images < 1:
-        raise OptionError(f"max_images {max_images}: at least 1 image is compared")
+    if calibration is not None and not (isinstance(calibration, np.ndarray) and calibration.ndim):
+        raise OptionError(f"`calibration` is a NumPy array of images, and {given(calibration)}")
+    if calibration is not None and not len(calibration):
+        raise OptionError(f"`calibration` has no image: its shape is {list(calibration.shape)}")
+    if max_images is not None and not (isinstance(max_images, int) and max_images >= 1):
+        raise OptionError(f"max_images {max_images!r}: at least 1 image is compared")
+    if not isinstance(seed, int) or seed < 0:
+        raise OptionError(f"seed {seed!r} is no whole number of 0 or more")
     if any(size < 1 for size in batch):
         raise OptionError(f"batch {list(batch)}: every size must be at least 1")
     truth = open_reference(reference, bn_eps=bn_eps)

@@ -155,9 +155,9 @@ def _require_sane(
         raise OptionError("there is nothing to time: give a network or an artefact")
     if not batches or min(batches) < 1:
         raise OptionError(f"batch {list(batches)}: give sizes of at least 1")
-    if rounds < MIN_ROUNDS:
+    if not isinstance(rounds, int) or rounds < MIN_ROUNDS:
         raise OptionError(
-            f"{rounds} rounds are too few for a 95 % interval: give at least {MIN_ROUNDS}"
+            f"{rounds!r} rounds are too few for a 95 % interval: give at least {MIN_ROUNDS}"
         )
     if not all(isinstance(side, int) for side in options.size):
         raise OptionError(f"size {options.size!r} is neither a number of pixels nor two")

@@ -137,13 +137,13 @@ def read_record(artefact: Path) -> Record | None:
     content = read_regular(path, most=LARGEST_JSON)
     try:
         fields = parse_json(content)
-        schema = fields["schema"]
+        schema = fields.get("schema") if isinstance(fields, dict) else None
         if type(schema) is int and schema != SCHEMA:
             raise EdgerepError(
                 f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep"
             )
         require_shape(fields, RECORD)
-    except (KeyError, TypeError, JsonError, ShapeError) as error:
+    except (JsonError, ShapeError) as error:
         raise EdgerepError(
             f"{path} is not a record that edgerep wrote ({error}): delete it, or make the "
             f"artefact again"

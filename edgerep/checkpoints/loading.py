@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import overload
@@ -67,10 +68,11 @@ def load(
             one that `model` builds): every missing, unexpected and misshapen tensor is listed,
             and every tensor with NaN or infinity.
         NetworkError: `model` cannot be imported, or does not build a network.
-        OptionError: `bn_eps` is negative, `model` is malformed, or `source` is "-" without `model`.
+        OptionError: `bn_eps` is negative or not finite, `model` is malformed, or `source` is "-"
+            without `model`.
     """
-    if bn_eps is not None and not bn_eps >= 0:
-        raise OptionError(f"BatchNorm eps must not be negative, and {bn_eps} is")
+    if bn_eps is not None and not 0 <= bn_eps < math.inf:
+        raise OptionError(f"BatchNorm eps must be finite and not negative, and {bn_eps} is not")
     path = path_given(source, "`source` is the path of a checkpoint, or a network's name")
     if model is not None:
         return own_network(model, source, bn_eps=bn_eps)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgerep.errors import DataError, OptionError
+from edgerep.errors import DataError, OptionError, given
 from edgerep.outside.json_text import JsonError, parse_json
 from edgerep.outside.regular import read_regular
 
@@ -42,11 +42,15 @@ def read_labels(path: Path) -> list[str]:
 
 
 def require_distinct(labels: Sequence[str] | None) -> None:
-    """Refuse labels of which one is there twice.
+    """Refuse labels that are no list of names, or of which one is there twice.
 
     Raises:
-        OptionError: At least one is; some are named.
+        OptionError: They are none, or at least one is there twice; some are named.
     """
+    if labels is not None and not isinstance(labels, list | tuple):
+        raise OptionError(f"labels are a list of names, and {given(labels)}")
+    if other := [name for name in labels or () if not isinstance(name, str)]:
+        raise OptionError(f"labels are a list of names, and in it {given(other[0])}")
     repeated = [name for name, count in Counter(labels or ()).items() if count > 1]
     if repeated:
         more = f" and {len(repeated) - 8} more" if len(repeated) > 8 else ""

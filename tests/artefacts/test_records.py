@@ -172,3 +172,13 @@ def test_a_record_that_is_no_file_of_a_records_size_is_refused(kind: str, tmp_pa
             stream.truncate(1 << 40)
     with pytest.raises(EdgerepError, match=r"artefact\.json"):
         read_record(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"a"'])
+def test_a_record_that_is_no_object_is_refused_in_our_words(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    path.write_text("content")
+    record_path(path).write_text(text)
+    with pytest.raises(EdgerepError, match="an object is wanted") as caught:
+        read_record(path)
+    assert "indices" not in str(caught.value)

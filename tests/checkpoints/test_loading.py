@@ -130,7 +130,7 @@ def test_eps_is_the_formats_own_unless_told(model: RepVGG, tmp_path: Path) -> No
     proof = fuse(other).certificate
     assert proof is not None
     assert proof.bn_eps == (1e-3,)
-    with pytest.raises(OptionError, match="must not be negative"):
+    with pytest.raises(OptionError, match="must be finite and not negative"):
         load(path, bn_eps=-1.0)
 
 

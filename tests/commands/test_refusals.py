@@ -66,7 +66,10 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
                                          "--labels", "object.json")),
         (2, "did you mean twice.txt", ("export-coreml", "repvgg_a0", "-o", "o.mlpackage",
                                        "--labels", "twice.text")),
-        # Preprocessing.
+        # Preprocessing, and the network's own numbers.
+        (2, "not finite and 0 or more", ("fuse", "repvgg_a0", "-o", "o.safetensors",
+                                         "--bn-eps", "nan")),
+        (2, "not finite and 0 or more", ("verify", "repvgg_a0", "a.onnx", "--bn-eps", "-1")),
         (2, "(pixel - 123.675) / 58", ("export-onnx", "repvgg_a0", "-o", "o.onnx", "--input",
                                        "uint8", "--mean", "123.675", "--std", "58")),
         (2, "leave --mean and --std out", ("deploy", "repvgg_a0", "-o", "o", "--preset", "unit",
@@ -119,3 +122,8 @@ def test_none_of_these_refusals_loads_pytorch() -> None:
         code, loaded = loaded_by(*arguments)
         assert code in (2, 3)
         assert loaded <= {"numpy"}
+
+
+def test_a_link_that_leads_nowhere_is_not_suggested_for_itself() -> None:
+    Path("endless").symlink_to("endless")
+    refused(3, "inspect", "endless", says="endless: no such file\n")

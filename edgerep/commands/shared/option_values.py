@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,20 @@ class ExistingFile(click.Path):
         if not Path(value).exists():
             self.fail(f"{str(value)!r} does not exist{file_meant(value)}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class EpsType(click.ParamType[float]):
+    """The eps of a BatchNorm: finite, and not negative."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if not 0 <= number < math.inf:
+            self.fail(f"{value} is not finite and 0 or more", param, ctx)
+        return number
 
 
 class BatchType(click.ParamType[BatchProfile]):

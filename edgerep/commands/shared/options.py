@@ -12,6 +12,7 @@ from edgerep.artefacts.kinds import COREML_TARGETS, PRECISIONS, RUNTIMES
 from edgerep.commands.shared.option_values import (
     BatchType,
     Choice,
+    EpsType,
     ExistingFile,
     InputShapeType,
     NumbersType,
@@ -69,7 +70,7 @@ def together(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 
 bn_eps_option = click.option(
-    "--bn-eps", type=float,
+    "--bn-eps", type=EpsType(),
     help="eps of every BatchNorm: a checkpoint does not carry it. [default: 1e-5; with --model "
     "the network's own]",
 )  # fmt: skip

@@ -28,7 +28,7 @@ def file_meant(path: str | Path) -> str:
         names = [entry.name for entry in itertools.islice(path.parent.iterdir(), _MOST_ENTRIES)]
     except OSError:
         return ""
-    return did_you_mean(path.name, [name for name in names if not name.startswith(".")])
+    return did_you_mean(path.name, [name for name in names if name[0] != "." and name != path.name])
 
 
 def _plain(word: str) -> str:

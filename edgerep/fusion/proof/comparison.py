@@ -112,9 +112,15 @@ def certify_network(
         fused: In the network's own type: what will be deployed.
 
     Raises:
-        FusionError: Truth and folded differ by more than `NETWORK_BOUND`, and the network's own
-            roundoff does not explain it.
+        FusionError: Truth is not finite; or it and folded differ by more than `NETWORK_BOUND`, and
+            the network's own roundoff does not explain it.
     """
+    if not bool(truth.isfinite().all()):
+        raise FusionError(
+            f"{name}: the unfused network gives NaN or infinity in float64, and nothing can be "
+            f"compared with that. Let it return finite numbers: a large negative one in place of "
+            f"-inf, for example"
+        )
     relative = relative_l2(folded, truth)
     own = relative_l2(joined_outputs(unfused.outputs), truth)
     decidable = relative <= NETWORK_BOUND or not (own > _CHAOS and math.isfinite(relative))
