@@ -24,9 +24,10 @@ from edgerep.bench.parity.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ArtefactParity, ChoiceParity, OutputParity
-from edgerep.bench.parity.tolerance import Tolerance, exact, tolerance_from
+from edgerep.bench.parity.tolerance import SIGMOID_ERROR, Tolerance, exact, tolerance_from
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.errors import EdgerepError, NetworkError
+from edgerep.export.graph.sigmoid_values import sigmoid_values_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +57,15 @@ class OutputTally:
         return tolerance_from(precision, joined(self.own_float32), sum(self.count))
 
     def judged(
-        self, name: str, precision: str, measured: dict[int, list[Measures]]
+        self,
+        name: str,
+        precision: str,
+        measured: dict[int, list[Measures]],
+        least_error: float = 0.0,
     ) -> OutputParity:
-        return judged(name, precision, self.bands, self.count, self.own_float32, measured)
+        return judged(
+            name, precision, self.bands, self.count, self.own_float32, measured, least_error
+        )
 
 
 Sizes = dict[int, list[Measures]]  # what was measured at each batch size
@@ -215,6 +222,13 @@ def _require_shapes(runnable: Runnable, followed: Followed, size: int) -> None:
         )
 
 
+def _kernel_errors(runnable: Runnable) -> dict[str, float]:
+    """By a tensor of an artefact, how far a kernel of its runtime is off in the least of cases."""
+    if runnable.kind != "onnx" or runnable.path is None:
+        return {}
+    return dict.fromkeys(sigmoid_values_in(runnable.path), SIGMOID_ERROR)
+
+
 def _result(
     runnable: Runnable,
     follower: Follower,
@@ -225,6 +239,7 @@ def _result(
     found: ArtefactTally,
 ) -> ArtefactParity:
     names = output_names(runnable, len(outputs))
+    errors = _kernel_errors(runnable)
     followed = []
     for index, (source, at) in enumerate(follower.pairs):
         tally = choices[at]
@@ -232,7 +247,9 @@ def _result(
         rows, otherwise, regret = found.rows, found.otherwise[index], found.regret[index]
         if follower.nodes:
             node = follower.nodes[source]
-            before = tally.judged(node.scores, runnable.precision, found.before[index])
+            before = tally.judged(
+                node.scores, runnable.precision, found.before[index], errors.get(node.scores, 0.0)
+            )
             name = f"{node.node} by {node.scores}"
             followed.append(ChoiceParity(name, before, rows, otherwise, regret, allowed=0.0))
         else:
@@ -242,7 +259,7 @@ def _result(
             followed.append(ChoiceParity(name, None, rows, otherwise, regret, allowed))
     return ArtefactParity.of(
         tuple(
-            tally.judged(name, runnable.precision, measured)
+            tally.judged(name, runnable.precision, measured, errors.get(name, 0.0))
             for name, tally, measured in zip(names, outputs, found.outputs, strict=True)
         ),
         path=runnable.title,

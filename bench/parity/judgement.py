@@ -26,6 +26,7 @@ def judged(
     count: Sequence[int],
     own_float32: Sequence[Measures],
     measured: Mapping[int, Sequence[Measures]],
+    least_error: float = 0.0,
 ) -> OutputParity:
     """One output of an artefact, judged.
 
@@ -36,13 +37,14 @@ def judged(
         count: How many numbers a probe has in each band.
         own_float32: The reference in float32 against itself, block by block; none for integers.
         measured: At each batch size, batch by batch.
+        least_error: Of the runtime's own kernel, in each number, however small the number is.
     """
     whole = {size: joined(parts) for size, parts in measured.items()}
     if not own_float32:
         return _output(name, exact(precision), whole, {}, ())
     own = joined(own_float32)
-    tolerance = tolerance_from(precision, own, sum(count))
-    limits = _limits(precision, bands, count, own)
+    tolerance = tolerance_from(precision, own, sum(count), least_error)
+    limits = _limits(precision, bands, count, own, least_error)
     found = {
         size: [difference_of(measures.band(index)) for index in range(len(limits))]
         for size, measures in whole.items()
@@ -59,7 +61,7 @@ def judged(
 
 
 def _limits(
-    precision: str, bands: Bands, count: Sequence[int], own: Measures
+    precision: str, bands: Bands, count: Sequence[int], own: Measures, least_error: float
 ) -> tuple[Tolerance, ...]:
     """The bounds of each band; none where the whole output is one."""
     if len(bands) == 1:
@@ -67,7 +69,7 @@ def _limits(
     scales = [_scale(own, index, count) for index in range(len(bands))]
     least = min((scale for scale in scales if scale), default=0.0)
     return tuple(
-        band_tolerance(precision, own.band(index), count[index], least)
+        band_tolerance(precision, own.band(index), count[index], least, least_error)
         for index in range(len(bands))
     )
 

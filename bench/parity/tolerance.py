@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
 LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
 # Half the distance of the smallest numbers: no rounding is finer, however small the number.
 _LEAST_ERROR: Mapping[str, float] = {"fp32": 2.0**-150, "fp16": 2.0**-25}
+# ONNX Runtime's Sigmoid on a CPU is 0.5 plus a rational function, so that a score of 1e-5 is as far
+# off as one of 0.5: at most 1.7e-7 over -30..30 (1.32.0). Times `SAFETY` this is 2.4e-7.
+SIGMOID_ERROR = 2.0**-25
 # How many times their root mean square the largest of thousands of errors may be.
 PEAK_OVER_RMS = 8.0
 # A probe whose output is nearly zero is measured against this share of the median norm.
@@ -155,16 +158,26 @@ def tolerance_for(
     return _bounds(precision, squares, rows.shape[1], *own)
 
 
-def tolerance_from(precision: str, own_float32: Measures, count: int) -> Tolerance:
+def tolerance_from(
+    precision: str, own_float32: Measures, count: int, least_error: float = 0.0
+) -> Tolerance:
     """The bounds for all bands together, or for the only one.
 
     Args:
         precision: A key of `UNIT_ROUNDOFF`.
         own_float32: The reference in float32 against itself in float64.
         count: How many numbers a probe has.
+        least_error: Of the runtime's own kernel, in each number, however small the number is.
     """
     own = difference_of(own_float32)
-    return _bounds(precision, own_float32.whole().signal[:, 0], count, own.rel_l2, own.max_abs)
+    signal = own_float32.whole().signal[:, 0]
+    bounds = _bounds(precision, signal, count, own.rel_l2, own.max_abs)
+    smallest = float(_scales(signal).min(initial=np.inf))
+    if not least_error or not smallest:
+        return bounds
+    least = SAFETY[precision] * least_error
+    relative = bounds.rel_l2 + least * count**0.5 / smallest
+    return replace(bounds, rel_l2=relative, max_abs=max(bounds.max_abs, least))
 
 
 def _bounds(
@@ -184,7 +197,9 @@ def _bounds(
     return Tolerance(precision, relative, peak, amplification, decidable)
 
 
-def band_tolerance(precision: str, own_float32: Measures, count: int, least: float) -> Tolerance:
+def band_tolerance(
+    precision: str, own_float32: Measures, count: int, least: float, least_error: float = 0.0
+) -> Tolerance:
     """The bounds for one band of an output beside others, anchored to its own float32 error.
 
     A band that rounding alone changes by more than `LARGEST_TOLERANCE` of its scale is marked as
@@ -196,19 +211,21 @@ def band_tolerance(precision: str, own_float32: Measures, count: int, least: flo
         own_float32: Of this band: the reference in float32 against itself in float64.
         count: How many numbers of a probe lie in the band.
         least: The root mean square of the smallest band that has any: the scale of zeros.
+        least_error: Of the runtime's own kernel, in each number, however small the number is.
     """
     own = difference_of(own_float32)
     unit = UNIT_ROUNDOFF[precision]
     safety = SAFETY[precision]
     signal = own_float32.whole().signal[:, 0]
     rms = float(np.sqrt(signal.max() / count))
-    peak = safety * max(own.max_abs * unit / UNIT_ROUNDOFF["fp32"], _LEAST_ERROR[precision])
+    least_error = max(least_error, _LEAST_ERROR[precision])
+    peak = safety * max(own.max_abs * unit / UNIT_ROUNDOFF["fp32"], least_error)
     if not rms:
         zeros = safety * LEAST_AMPLIFICATION[precision] * unit * least
         return Tolerance(precision, np.inf, max(peak, zeros), 0.0, decidable=True)
     amplification = max(LEAST_AMPLIFICATION[precision], own.rel_l2 / UNIT_ROUNDOFF["fp32"])
     smallest = float(_scales(signal).min()) or rms
-    relative = safety * (amplification * unit + _LEAST_ERROR[precision] * count**0.5 / smallest)
+    relative = safety * (amplification * unit + least_error * count**0.5 / smallest)
     decidable = bool(relative <= LARGEST_TOLERANCE[precision])
     peak = max(peak, relative * rms * PEAK_OVER_RMS)
     return Tolerance(precision, relative, peak, amplification, decidable)

@@ -9,7 +9,7 @@ from edgerep.bench.parity.bands import ONE_BAND, bands_of
 from edgerep.bench.parity.judgement import judged
 from edgerep.bench.parity.measures import joined, measure
 from edgerep.bench.parity.report import OutputParity
-from edgerep.bench.parity.tolerance import compare
+from edgerep.bench.parity.tolerance import SIGMOID_ERROR, compare
 
 RNG = np.random.default_rng(0)
 BOXES = 300 * RNG.random((12, 4, 50))
@@ -112,6 +112,25 @@ def test_the_networks_own_largest_error_counts_where_errors_stand_in_few_numbers
     own[:, 0] += 1e-4
     assert judged("out", "fp32", ONE_BAND, [10_000], [measure(own, truth)],
                   {1: [measure(own, truth)]}).passed  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_kernel_may_be_as_far_off_in_small_scores_as_in_large_ones(whole: bool) -> None:
+    truth = (SCORES if whole else DETECTIONS).copy()
+    scores = slice(0 if whole else 4, None)
+    truth[:, scores] *= 0.04
+    bands, own = bands_of(truth), truth.astype(np.float32)
+
+    def judged_with(error: float, least_error: float) -> bool:
+        wrong = truth.copy()
+        wrong[:, scores] += error * RNG.uniform(-1, 1, wrong[:, scores].shape)
+        count = [4000] if whole else [200, 4000]
+        return judged("out", "fp32", bands, count, [measure(own, truth, bands)],
+                      {1: [measure(wrong, truth, bands)]}, least_error).passed  # fmt: skip
+
+    assert judged_with(1.7e-7, SIGMOID_ERROR)
+    assert not judged_with(1.7e-7, 0.0)
+    assert not judged_with(2e-6, SIGMOID_ERROR)
 
 
 def test_blocks_add_up_to_the_whole() -> None:
