@@ -37,6 +37,7 @@ from edgerep.torch_modules.export_mode import (
     run_once,
 )
 from edgerep.torch_modules.global_state import torch_state_kept
+from edgerep.torch_modules.rewriting import rewritten_by_a_run
 
 DEFAULT_OPSET = 18  # TensorRT 8.6 and later read it; 8.5 stops at 17
 OPSETS = (17, 18, 19, 20)  # that `convert_opset` was tried with
@@ -82,8 +83,8 @@ def export_onnx(
         opset: Version of ONNX's own operators, one of `OPSETS`.
 
     Raises:
-        NetworkError: The network draws random numbers, or a BatchNorm uses the statistics of a
-            batch that may be larger than 1.
+        NetworkError: The network draws random numbers, assigns to the `.data` of its parameters,
+            or a BatchNorm uses the statistics of a batch that may be larger than 1.
         OnnxError: The network cannot be exported; float16 cannot hold a weight; the graph is larger
             than 2 GiB; or the graph is not what was promised: a fused RepVGG has one Conv per
             block and no BatchNormalization, any other fused network as many convolutions as it
@@ -212,9 +213,16 @@ def _fused_as_exported(source: Fused, module: nn.Module, examples: Sequence[Tens
 def _require_function(module: nn.Module, examples: Sequence[Tensor], profile: BatchProfile) -> None:
     """Refuse a network whose answers depend on chance, or by its BatchNorms on its batch."""
     try:
+        written = rewritten_by_a_run(module, examples)
         why, norms = chance_in(module, examples), batch_statistics_in(module, examples)
     except Exception:  # the user's own code does not run: the exporter says where
         return
+    if written:
+        raise NetworkError(
+            f"{type(module).__name__} cannot be exported: its `forward` assigns to the `.data` of "
+            f"{written[0]}{f' and {len(written) - 1} more' if written[1:] else ''}. Assign once, "
+            f"where the network is built, and let `forward` only use it"
+        )
     if why:
         raise NetworkError(why)
     if norms and profile.largest > 1:  # the statistics of one image are a function of it
