@@ -118,7 +118,7 @@ def _runs_without_numbers(module: nn.Module, inputs: Sequence[Tensor]) -> bool:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # torch logs every operation that fails
     try:
-        with torch.no_grad(), mode:
+        with state_kept(module), torch.no_grad(), mode:  # the copy shares its buffers
             shared_copy(module)(*(mode.from_tensor(x) for x in inputs))
     except Exception:  # whatever a user's own forward raises
         return False

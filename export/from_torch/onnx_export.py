@@ -83,8 +83,8 @@ def export_onnx(
         opset: Version of ONNX's own operators, one of `OPSETS`.
 
     Raises:
-        NetworkError: The network draws random numbers, assigns to the `.data` of its parameters,
-            or a BatchNorm uses the statistics of a batch that may be larger than 1.
+        NetworkError: The network does not run, draws random numbers, or assigns to the `.data` of
+            its parameters, or a BatchNorm uses the statistics of a batch that may be larger than 1.
         OnnxError: The network cannot be exported; float16 cannot hold a weight; the graph is larger
             than 2 GiB; or the graph is not what was promised: a fused RepVGG has one Conv per
             block and no BatchNormalization, any other fused network as many convolutions as it
