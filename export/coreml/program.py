@@ -28,6 +28,7 @@ from edgerep.export.graph.sources import source_of
 OPSETS = range(13, 22)  # in which every operator of the table means what the table says
 # Operators that make numbers for every image, and are emitted although all they read is known.
 _MADE_OF_SIZES = ("ConstantOfShape", "Expand", "Tile")
+_MOST_DIMENSIONS = 5
 _REFUSED = object()  # stands for the outputs of a node that was refused
 
 Program: TypeAlias = Any  # coremltools is untyped
@@ -234,6 +235,9 @@ def _emit(
     results = result if isinstance(result, tuple) else (result,)
     if any(proto.output[len(results) :]):
         node.refuse("it has more than one output, and only the first exists in Core ML")
+    ranks = [result.rank for result in results if not isinstance(result, np.ndarray)]
+    if max(ranks, default=0) > _MOST_DIMENSIONS:
+        node.refuse(f"it makes a tensor of rank {max(ranks)}; Core ML takes rank <= 5")
     return results
 
 

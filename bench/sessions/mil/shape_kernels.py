@@ -54,9 +54,13 @@ def split(a: Arguments) -> tuple[Tensor, ...]:
 
 
 def pad(a: Arguments) -> Tensor:
-    if a["mode"] != "constant":
-        raise CoremlError(f"the reference interpreter does not know padding mode {a['mode']!r}")
     pads = ints(a["pad"])  # a beginning and an end for each of the last dimensions, in order
     pairs = [pads[i : i + 2] for i in range(0, len(pads), 2)]
     turned = [size for pair in reversed(pairs) for size in pair]
-    return functional.pad(tensor(a["x"]), turned, value=float(a["constant_val"]))
+    x, mode = tensor(a["x"]), str(a["mode"])
+    if mode == "constant":
+        return functional.pad(x, turned, value=float(a["constant_val"]))
+    # torch mirrors and repeats in as many of the last dimensions as its input leaves over.
+    flat = x.reshape(1, -1, *x.shape[x.ndim - len(pairs) :])
+    padded = functional.pad(flat, turned, mode=mode)
+    return padded.reshape(*x.shape[: x.ndim - len(pairs)], *padded.shape[2:])

@@ -45,8 +45,14 @@ def split(node: OnnxNode) -> tuple[Var, ...]:
     return tuple(mb.split(x=x, split_sizes=sizes, axis=axis, name=node.result))
 
 
+# As MIL calls what ONNX calls by these names; it mirrors and repeats in the last two dimensions.
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+
+
 def pad(node: OnnxNode) -> Var:
-    node.require("mode", "constant")
+    mode = _PAD_MODES.get(asked := node.get("mode", "constant"))
+    if mode is None:
+        node.refuse(f"`mode` is {asked}; Core ML can only do {', '.join(_PAD_MODES)}")
     x, widths = node.data(0), node.integers("pads", 1) or []
     axes = node.integers("axes", 3) or list(range(x.rank))
     around = [0] * (2 * x.rank)  # a beginning and an end for each dimension
@@ -59,9 +65,20 @@ def pad(node: OnnxNode) -> Var:
         return x
     if any(around[2 * axis] + around[2 * axis + 1] for axis in _open_axes(x)):
         node.refuse("it pads the batch")
+    if mode != "constant":
+        return _bordered(node, x, around, mode)
     number = types.nptype_from_builtin(x.dtype)
     value = number(node.known(2).reshape(())) if node.has(2) else number(0)
     return mb.pad(x=x, pad=around, mode="constant", constant_val=value, name=node.result)
+
+
+def _bordered(node: OnnxNode, x: Var, around: list[int], mode: str) -> Var:
+    if any(around[:-4]):
+        node.refuse(f"it pads {mode} before the last two dimensions")
+    room = [int(size) - (mode == "reflect") for size in x.shape[-2:]]
+    if any(max(around[-4 + 2 * at :][:2]) > size for at, size in enumerate(room)):
+        node.refuse(f"its pads {around[-4:]} are more than Core ML's {mode} takes of {x.shape}")
+    return mb.pad(x=x, pad=around[-4:], mode=mode, name=node.result)
 
 
 def _range(

@@ -320,7 +320,7 @@ def test_equal_reasons_are_one_line_with_the_first_node_and_its_source(tmp_path:
     nodes = [
         helper.make_node("Pad", ["x", "cut"], ["a"], name="first"),
         helper.make_node("Pad", ["x", "cut"], ["b"], name="second"),
-        helper.make_node("Pad", ["x", "cut"], ["c"], mode="edge", name="third"),
+        helper.make_node("Pad", ["x", "cut"], ["c"], mode="wrap", name="third"),
         helper.make_node("Add", ["a", "b"], ["d"]),
         helper.make_node("Add", ["c", "x"], ["y"]),
     ]
