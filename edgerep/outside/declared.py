@@ -28,14 +28,14 @@ _TENSOR = Fields(
         "shape": Each(maybe(Whole(0, 2**31)), most=16),
     }
 )
-PREPROCESSING = Fields(
+_PREPROCESSING = Fields(
     {
         "input": Text(choices=("float", "uint8")),
         "mean": Each(Number(), most=4096),
         "std": Each(Number(above=0), most=4096),
     }
 )
-_OPTIONS = Fields(optional={"preprocessing": maybe(PREPROCESSING)})
+_OPTIONS = Fields(optional={"preprocessing": maybe(_PREPROCESSING)})
 _SOURCE = Fields(
     {"kind": Text(64)},
     {

@@ -229,7 +229,7 @@ def _precision(block: Any) -> str:
 def _tensor(name: str, kind: Any) -> TensorSpec:
     tensor = kind.tensorType
     shape = (d.constant.size if d.HasField("constant") else None for d in tensor.dimensions)
-    return TensorSpec(name, TENSOR_TYPES.get(tensor.dataType, "unknown"), tuple(shape))
+    return TensorSpec(name, TENSOR_TYPES[tensor.dataType], tuple(shape))
 
 
 def _input(feature: Any, pixels: list[str]) -> TensorSpec:
@@ -238,7 +238,7 @@ def _input(feature: Any, pixels: list[str]) -> TensorSpec:
         channels = COLOUR_CHANNELS[image.colorSpace]
         return TensorSpec(feature.name, "uint8", (1, channels, image.height, image.width))
     array = feature.type.multiArrayType
-    dtype = "uint8" if feature.name in pixels else ARRAY_TYPES.get(array.dataType, "unknown")
+    dtype = "uint8" if feature.name in pixels else ARRAY_TYPES[array.dataType]
     ranges = array.shapeRange.sizeRanges
     shape = (
         None if ranges and ranges[i].lowerBound != ranges[i].upperBound else int(size)

@@ -112,9 +112,14 @@ def _require_as_taken(feature: Any, taken: Any) -> None:
     else:
         declared = list(feature.type.multiArrayType.shape)
         kind = feature.type.multiArrayType.dataType
-        if ARRAY_TYPES.get(kind) != TENSOR_TYPES.get(taken.dataType):
+        if kind not in ARRAY_TYPES:
             raise UnsoundError(
-                f"it declares its input `{feature.name}` as {ARRAY_TYPES.get(kind, kind)}, and its "
+                f"its input `{feature.name}` has element type number {kind}; edgerep knows "
+                f"{', '.join(ARRAY_TYPES.values())}"
+            )
+        if ARRAY_TYPES[kind] != TENSOR_TYPES.get(taken.dataType):
+            raise UnsoundError(
+                f"it declares its input `{feature.name}` as {ARRAY_TYPES[kind]}, and its "
                 f"program takes {TENSOR_TYPES.get(taken.dataType, taken.dataType)}"
             )
     if len(sizes) != len(declared) or any(
@@ -209,6 +214,11 @@ def _require_tensor(value: Any) -> None:
     kind = value.type
     if not kind.HasField("tensorType"):
         raise UnsoundError(f"`{value.name[:80]}` is no tensor")
+    if kind.tensorType.dataType not in TENSOR_TYPES:
+        raise UnsoundError(
+            f"`{value.name[:80]}` has element type number {kind.tensorType.dataType}; edgerep "
+            f"knows {', '.join(TENSOR_TYPES.values())}"
+        )
     sizes = [d.constant.size for d in kind.tensorType.dimensions if d.HasField("constant")]
     if len(sizes) > _MOST_DIMENSIONS or any(size > _LARGEST_SIZE for size in sizes):
         raise UnsoundError(f"`{value.name[:80]}` has the shape {sizes[:_MOST_DIMENSIONS]}")

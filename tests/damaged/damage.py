@@ -10,6 +10,7 @@ import json
 import pickletools
 import random
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -151,7 +152,9 @@ def damage_zip(
             for number in range(times):
                 info = zipfile.ZipInfo(name if number == 0 else f"{name}{number}")
                 info.compress_type = method
-                archive.writestr(info, data)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # two members of one name are damage, too
+                    archive.writestr(info, data)
     whole = made.getvalue()
     return damage_directory(draw, whole) if draw.random() < 0.15 else whole
 

@@ -84,8 +84,40 @@ def _in_child(case: Case, answer: int) -> None:
     os._exit(0)
 
 
-def fuzz(numbers: range, seed: int, corpus: Path, keep: Path | None) -> dict[str, Any]:
-    """Run the cases of these numbers; what went wrong, and how the rest ended."""
+def fuzz(
+    numbers: range, seed: int, corpus: Path, keep: Path | None, jobs: int = 1
+) -> dict[str, Any]:
+    """Run the cases of these numbers, `jobs` at a time; what went wrong, and how the rest ended."""
+    workers = []
+    for worker in range(jobs):
+        answer = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open until its worker has ended
+        child = os.fork()
+        if not child:
+            json.dump(_fuzz_some(numbers[worker::jobs], seed, corpus, keep), answer)
+            answer.flush()
+            os._exit(0)
+        workers.append((child, answer))
+    found = []
+    for child, answer in workers:
+        _, status = os.waitpid(child, 0)
+        if status:
+            raise SystemExit(f"a worker ended with status {status}")
+        answer.seek(0)
+        found.append(json.load(answer))
+        answer.close()
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for one in found:
+        for kind, ended in one["kinds"].items():
+            counts[kind].update(ended)
+    return {
+        "kinds": {kind: dict(sorted(ended.items())) for kind, ended in sorted(counts.items())},
+        "faults": sorted((f for one in found for f in one["faults"]), key=lambda f: f["case"]),
+        "slowest_cpu_s": max(one["slowest_cpu_s"] for one in found),
+        "largest_peak_mib": max(one["largest_peak_mib"] for one in found),
+    }
+
+
+def _fuzz_some(numbers: range, seed: int, corpus: Path, keep: Path | None) -> dict[str, Any]:
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     faults = []
     slowest = largest = 0.0
@@ -106,7 +138,7 @@ def fuzz(numbers: range, seed: int, corpus: Path, keep: Path | None) -> dict[str
         if done % 100 == 0:
             print(f"{done} of {len(numbers)}, {len(faults)} faults", file=sys.stderr, flush=True)
     return {
-        "kinds": {kind: dict(sorted(found.items())) for kind, found in sorted(counts.items())},
+        "kinds": counts,
         "faults": faults,
         "slowest_cpu_s": slowest,
         "largest_peak_mib": int(largest),
@@ -129,6 +161,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time")
     parser.add_argument("--corpus", type=Path, help="good files; made where they are not there")
     parser.add_argument("--keep", type=Path, help="a folder for the files that had a fault")
     parser.add_argument("-o", "--output", type=Path, help="write the result as JSON")
@@ -141,7 +174,7 @@ def main() -> int:
             importlib.import_module(module)
         started = time.monotonic()
         numbers = range(options.first, options.first + options.count)
-        found = fuzz(numbers, options.seed, corpus, options.keep)
+        found = fuzz(numbers, options.seed, corpus, options.keep, options.jobs)
     result = {
         "schema": 1,
         "seed": options.seed,

@@ -114,6 +114,16 @@ UNSOUND: dict[str, tuple[str, Callable[[Any], object]]] = {
     "a huge input": (
         "plain", lambda s: s.description.input[0].type.multiArrayType.shape.append(1 << 40)
     ),
+    "elements of no known type": (
+        "plain", lambda s: setattr(s.description.input[0].type.multiArrayType, "dataType", 65600)
+    ),
+    "outputs of no known type": (
+        "plain",
+        lambda s: setattr(
+            next(v for op in block(s).operations for v in op.outputs
+                 if v.name == block(s).outputs[0]).type.tensorType, "dataType", 99,
+        ),
+    ),
     "another name of an input": ("plain", lambda s: setattr(s.description.input[0], "name", "zz")),
     "an unknown colour": (
         "plain", lambda s: setattr(s.description.input[0].type.imageType, "colorSpace", 77)
