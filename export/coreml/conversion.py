@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.labels import require_distinct
-from edgerep.errors import CoremlError, path_given
+from edgerep.errors import CoremlError, OnnxError, path_given
 from edgerep.export.coreml.canonical import canonicalise_in_place
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
@@ -93,21 +94,22 @@ def export_coreml(
     graph = describe_model(model, file)
     if isinstance(source, Graph) and source.sha256 != graph.sha256:
         raise CoremlError(f"{file} was replaced since it was opened: open it again")
-    if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
-        model = raise_opset(model)
-    require_expressible(model)
-    if isinstance(source, Graph):
-        graph = replace(graph, batch=source.batch)
-    batch = batch_for(graph, single=image_input or labels is not None)
-    require_arrays(graph, target)
-    if image_input:
-        require_image(graph)
-    with quiet():
-        built = build_program(
-            model, graph.inputs, batch=batch, target=deployment, softmax=labels is not None
-        )
-    if labels is not None:
-        require_classes(built.outputs, labels)
+    with _named(file):
+        if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
+            model = raise_opset(model)
+        require_expressible(model)
+        if isinstance(source, Graph):
+            graph = replace(graph, batch=source.batch)
+        batch = batch_for(graph, single=image_input or labels is not None)
+        require_arrays(graph, target)
+        if image_input:
+            require_image(graph)
+        with quiet():
+            built = build_program(
+                model, graph.inputs, batch=batch, target=deployment, softmax=labels is not None
+            )
+        if labels is not None:
+            require_classes(built.outputs, labels)
     options = {
         "target": target,
         "image_input": image_input,
@@ -135,6 +137,17 @@ def export_coreml(
             ),
             folder=True,
         )
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Let what is refused inside the block say of which file it speaks."""
+    try:
+        yield
+    except (CoremlError, OnnxError) as error:
+        if file.name in str(error):
+            raise
+        raise type(error)(f"{error} (in {file.name})") from error
 
 
 def _save(package: Any, path: Path) -> None:
