@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import resource
 import signal
@@ -17,8 +18,10 @@ import pytest
 from damaged.cases import Case, make_case
 from damaged.corpus import make_corpus
 from damaged.damage import damage_bytes, damage_zip
+from damaged.fuzz import summary_table
 from damaged.judging import Outcome, fault_of, run_case
 
+ROOT = Path(__file__).parents[2]
 SEED = 7  # another one than that of `make fuzz`
 STEP = 20
 MOST_CPU_SECONDS = 60.0  # of one file; a busy machine does not change it
@@ -88,6 +91,14 @@ def test_what_is_no_good_behaviour_is_noticed(name: str) -> None:
     case = Case("x 0", "x", ("inspect", "damaged.pth"), Path("damaged.pth"))
     assert fault_of(case, Outcome(*FAULTS[name])) is not None
     assert fault_of(case, Outcome(3, "edgerep: error: damaged.pth is broken")) is None
+
+
+def test_the_page_on_files_has_the_table_of_the_recorded_run() -> None:
+    recorded = json.loads((ROOT / "docs/results/fuzz-files-2026-11-27.json").read_text())
+    assert recorded["files"] >= 2000
+    assert recorded["faults"] == []
+    page = (ROOT / "docs/files.md").read_text(encoding="utf-8")
+    assert summary_table(recorded) in page
 
 
 def test_an_archive_is_damaged_as_one(tmp_path: Path) -> None:
