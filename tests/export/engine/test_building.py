@@ -217,7 +217,7 @@ def test_what_is_no_graph_is_refused_before_any_runtime_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "edgerep.export.engine.building.load_runtime", lambda _: pytest.fail("loaded")
+        "edgerep.export.engine.readiness.load_runtime", lambda _: pytest.fail("loaded")
     )
     (tmp_path / "bad.onnx").write_bytes(b"garbage, and not a graph")
     with pytest.raises(OnnxError, match=r"bad\.onnx"):
