@@ -21,6 +21,7 @@ from edgerep.bench.parity.tolerance import Tolerance
 from edgerep.bench.report.text.table import table
 
 _FEW_SIZES = 4  # that a table has a row each for
+_SPARE = ("cosine", "SQNR dB", "top-1", "max abs")  # the first to go on a narrow terminal
 
 
 def one_line(result: ArtefactParity) -> str:
@@ -80,7 +81,8 @@ def parity_table(report: ParityReport) -> str:
         ]
         if result.tolerance is not None and not result.tolerance.decidable:
             notes.append(f"{name}: {undecidable(result.tolerance)}")
-    return "\n".join([f"Against {_truth(report)}", "", table(headers, rows), "", *notes])
+    figures = table(headers, rows, spare=_SPARE)
+    return "\n".join([f"Against {_truth(report)}", "", figures, "", *notes])
 
 
 def _truth(report: ParityReport) -> str:

@@ -12,7 +12,12 @@ _GAP, _SMALL_GAP = 2, 1  # spaces between two columns, and where room is short
 _NARROW = (12, 8, 4)  # how far columns of words give way, one step after another
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    spare: Sequence[str] = (),
+) -> str:
     """An aligned table: the first column to the left, columns of numbers to the right.
 
     A column is one of numbers when each of its cells, but for empty ones and dashes, begins with
@@ -23,11 +28,21 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | No
         rows: As many cells each.
         width: In characters; cells of words are broken into lines until the table fits, numbers
             never are. If omitted, that of the terminal; without a terminal there is no limit.
+        spare: Headers of columns that are left out where there is no room, one after another in
+            this order, before a cell is broken; a last line names those that were.
     """
+    limit = terminal_width() if width is None else width
+    left_out: list[str] = []
+    for header in spare:
+        if limit is None or _needed(headers, rows) <= limit:
+            break
+        at = headers.index(header)
+        headers = [*headers[:at], *headers[at + 1 :]]
+        rows = [(*row[:at], *row[at + 1 :]) for row in rows]
+        left_out.append(header)
     cells = [tuple(headers), *(tuple(row) for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     right = [i > 0 and all(_numeric(row[i]) for row in rows) for i in range(len(headers))]
-    limit = terminal_width() if width is None else width
     gap = _GAP
     if limit is not None and sum(widths) + gap * (len(widths) - 1) > limit:
         gap = _SMALL_GAP
@@ -38,7 +53,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | No
     between = " " * gap
     rule = between.join("-" * size for size in widths)
     head, *body = (_lines(row, widths, right, between) for row in cells)
-    return "\n".join([*head, rule, *(line for lines in body for line in lines)])
+    note = [f"(no room for: {', '.join(left_out)})"] if left_out else []
+    return "\n".join([*head, rule, *(line for lines in body for line in lines), *note])
 
 
 def terminal_width() -> int | None:
@@ -46,6 +62,12 @@ def terminal_width() -> int | None:
     if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     return None
+
+
+def _needed(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The width of a table none of whose cells is broken, in characters."""
+    columns = zip(headers, *rows, strict=True)
+    return sum(max(map(_width, column)) for column in columns) + _SMALL_GAP * (len(headers) - 1)
 
 
 def _fitted(widths: Sequence[int], floor: Sequence[int], room: int) -> list[int]:

@@ -36,3 +36,15 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(map(len, table(HEADERS, ROWS).splitlines())) <= 50
     monkeypatch.delenv("COLUMNS")
     assert max(map(len, table(HEADERS, ROWS).splitlines())) == 70  # pytest's stdout is no terminal
+
+
+@pytest.mark.parametrize(("width", "shown"), [
+    (200, "artefact runtime rel L2 verdict"), (70, "artefact runtime rel L2 verdict"),
+    (65, "artefact rel L2 verdict"), (50, "artefact verdict"),
+])  # fmt: skip
+def test_spare_columns_go_before_a_cell_is_broken(width: int, shown: str) -> None:
+    lines = table(HEADERS, ROWS, width=width, spare=("runtime", "rel L2")).splitlines()
+    assert " ".join(lines[0].split()) == shown
+    assert lines[2].startswith(ROWS[0][0])
+    left_out = [header for header in ("runtime", "rel L2") if header not in shown]
+    assert (lines[-1] == f"(no room for: {', '.join(left_out)})") is bool(left_out)
