@@ -19,9 +19,7 @@ from edgerep.export.graph.index import GraphIndex, operator_of
 
 _MOST_NUMBERS = 2**28  # in one constant: 1 GiB of float32
 # Operators that can be evaluated and not emitted; those of the operator table can be both.
-FOLDABLE = frozenset({
-    "Constant", "CumSum", "OneHot", "Range", "ScatterElements", "ScatterND", "Trilu",
-})  # fmt: skip
+FOLDABLE = frozenset({"Constant", "OneHot", "Range", "Trilu"})
 
 
 def constants_of(index: GraphIndex, foldable: Iterable[str]) -> set[str]:

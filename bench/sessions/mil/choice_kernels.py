@@ -1,4 +1,4 @@
-"""What MIL's operations that rank, pick, compare and choose compute.
+"""What MIL's operations that rank, pick, write, compare and choose compute.
 
 Of equal numbers the first is taken, which MIL leaves open and ONNX asks for.
 """
@@ -56,6 +56,38 @@ def gather_nd(a: Arguments) -> Tensor:
         shape = [-1 if position == axis else 1 for position in range(rank)]
         columns.insert(0, torch.arange(x.shape[axis]).reshape(shape))
     return x[tuple(columns)]
+
+
+# What torch calls MIL's modes of writing to a place that holds a number already.
+_WRITTEN = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+
+
+def scatter_nd(a: Arguments) -> Tensor:
+    """`data` with `updates` at places whose coordinates are the last dimension of `indices`."""
+    data, indices, updates = tensor(a["data"]), tensor(a["indices"]).long(), tensor(a["updates"])
+    depth = indices.shape[-1]
+    sizes = data.shape[:depth]
+    place = torch.zeros(indices.shape[:-1], dtype=torch.long)
+    for number, size in enumerate(sizes):
+        place = place * size + _inside(indices[..., number], size)
+    rows = data.reshape(-1, *data.shape[depth:])
+    new = updates.reshape(-1, *data.shape[depth:])
+    at = place.reshape(-1, *[1] * (data.ndim - depth)).expand(new.shape)
+    return _written(rows, 0, at, new, str(a["mode"])).reshape(data.shape)
+
+
+def scatter_along_axis(a: Arguments) -> Tensor:
+    data, axis = tensor(a["data"]), int(a["axis"])
+    at = _inside(a["indices"], data.shape[axis])
+    return _written(data, axis, at, tensor(a["updates"]), str(a["mode"]))
+
+
+def _written(data: Tensor, axis: int, at: Tensor, new: Tensor, mode: str) -> Tensor:
+    if mode == "update":
+        return data.scatter(axis, at, new.to(data.dtype))
+    if mode not in _WRITTEN:
+        raise CoremlError(f"the reference interpreter does not know how to scatter by {mode}")
+    return data.scatter_reduce(axis, at, new.to(data.dtype), _WRITTEN[mode])
 
 
 def select(a: Arguments) -> Tensor:

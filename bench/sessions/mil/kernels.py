@@ -114,6 +114,16 @@ def _prod(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
     return x
 
 
+def _cumsum(a: Arguments) -> Tensor:
+    x, axis = tensor(a["x"]), int(a["axis"])
+    x = x.flip(axis) if a["reverse"] else x
+    if a["exclusive"]:  # what lies before each number, and nothing before the first
+        before = x.narrow(axis, 0, x.shape[axis] - 1)
+        x = torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), before], axis)
+    total = torch.cumsum(x, axis)
+    return total.flip(axis) if a["reverse"] else total
+
+
 def _sum_square(x: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
     return torch.sum(x * x, axes, keepdim=keepdim)
 
@@ -144,6 +154,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "conv": window_kernels.conv,
         "conv_transpose": window_kernels.conv_transpose,
         "cos": _unary(torch.cos),
+        "cumsum": _cumsum,
         "depth_to_space": resize_kernels.depth_to_space,
         "elu": lambda a: functional.elu(a["x"], float(a["alpha"])),
         "equal": _binary(torch.eq),
@@ -199,6 +210,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "reshape": lambda a: tensor(a["x"]).reshape(ints(a["shape"])),
         "resize_bilinear": resize_kernels.resize_bilinear,
         "round": _unary(torch.round),
+        "scatter_along_axis": choice_kernels.scatter_along_axis,
+        "scatter_nd": choice_kernels.scatter_nd,
         "select": choice_kernels.select,
         "shape": lambda a: torch.tensor(tensor(a["x"]).shape),
         "sigmoid": _unary(torch.sigmoid),

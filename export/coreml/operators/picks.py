@@ -41,7 +41,7 @@ def gather_elements(node: OnnxNode) -> Var:
     for other, (wide, narrow) in enumerate(zip(x.shape, indices.shape, strict=True)):
         if other != axis and wide != narrow:
             node.refuse(f"its indices {list(indices.shape)} leave out a part of {list(x.shape)}")
-    indices = _any_from_start(node, indices, int(x.shape[axis]))
+    indices = any_from_start(node, indices, int(x.shape[axis]))
     return mb.gather_along_axis(x=x, indices=indices, axis=axis, name=node.result)
 
 
@@ -52,14 +52,7 @@ def gather_nd(node: OnnxNode) -> Var:
     sizes = x.shape[batch : batch + int(indices.shape[-1])]
     if not all(map(is_known, sizes)):
         node.refuse("it picks images out of the batch")
-    if isinstance(indices, np.ndarray):
-        indices = np.where(indices < 0, indices + np.array(sizes), indices)
-        if ((indices < 0) | (indices >= np.array(sizes, dtype=int))).any():
-            node.refuse(f"it picks beyond {list(sizes)}")
-        indices = indices.astype(np.int32)
-    elif not is_never_negative(indices):
-        from_end = mb.add(x=indices, y=np.array(sizes, np.int32), name=f"{node.result}_from_end")
-        indices = _where_negative(node, indices, from_end)
+    indices = places_from_start(node, indices, [int(size) for size in sizes])
     batched = {"batch_dims": batch} if batch else {}
     return mb.gather_nd(x=x, indices=indices, **batched, name=node.result)
 
@@ -93,7 +86,21 @@ def extreme_place(builder: Any) -> Any:
     return emit
 
 
-def _any_from_start(node: OnnxNode, indices: Var | Array, size: int) -> Var | Array:
+def places_from_start(node: OnnxNode, indices: Var | Array, sizes: list[int]) -> Var | Array:
+    """Places [..., len(sizes)] in as many dimensions, none of them counted from the end."""
+    if isinstance(indices, np.ndarray):
+        chosen = np.where(indices < 0, indices + np.array(sizes), indices)
+        if ((chosen < 0) | (chosen >= np.array(sizes, dtype=int))).any():
+            node.refuse(f"it picks beyond {sizes}")
+        return chosen.astype(np.int32)
+    if is_never_negative(indices):
+        return indices
+    from_end = mb.add(x=indices, y=np.array(sizes, np.int32), name=f"{node.result}_from_end")
+    return _where_negative(node, indices, from_end)
+
+
+def any_from_start(node: OnnxNode, indices: Var | Array, size: int) -> Var | Array:
+    """Places on an axis of `size`, none of them counted from the end."""
     if isinstance(indices, np.ndarray):
         return _known_from_start(node, indices, size)
     return _from_start(node, indices, size)

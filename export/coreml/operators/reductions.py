@@ -1,4 +1,4 @@
-"""Operators that reduce dimensions to one number."""
+"""Operators that reduce dimensions to one number, or sum along one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from edgerep.export.coreml.node import OnnxNode, Var, is_whole
 from edgerep.export.coreml.operators.arithmetic import Emit
+from edgerep.export.coreml.quiet_coremltools import mb
+from edgerep.export.coreml.sizes import is_known
 
 
 def reduction(builder: Any, of_none: Any = None, *, whole: bool = True) -> Emit:
@@ -37,3 +39,12 @@ def over_positions(builder: Any) -> Emit:
     return lambda node: builder(
         x=node.data(0), axes=list(range(2, node.data(0).rank)), keep_dims=True, name=node.result
     )
+
+
+def cumulative_sum(node: OnnxNode) -> Var:
+    """Emit `CumSum`, whose axis is an input."""
+    x, axis = node.data(0), int(node.known(1).reshape(())) % node.data(0).rank
+    if not is_known(x.shape[axis]):
+        node.refuse("it sums the images of the batch")
+    exclusive, reverse = bool(node.get("exclusive", 0)), bool(node.get("reverse", 0))
+    return mb.cumsum(x=x, axis=axis, exclusive=exclusive, reverse=reverse, name=node.result)

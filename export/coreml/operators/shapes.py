@@ -7,11 +7,12 @@ open, and that has to be the one with the batch: what else ONNX left open (-1) i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgerep.export.coreml.node import OnnxNode, Var
+from edgerep.export.coreml.node import Array, OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb
 from edgerep.export.coreml.sizes import as_size, is_known, quotient
 
@@ -37,8 +38,24 @@ def flatten(node: OnnxNode) -> Var:
 
 def transpose(node: OnnxNode) -> Var:
     x = node.data(0)
-    perm = node.get("perm", list(reversed(range(x.rank))))
-    return mb.transpose(x=x, perm=perm, name=node.result)
+    return turned(x, node.get("perm", list(reversed(range(x.rank)))), node.result)
+
+
+def turned(x: Var, perm: Sequence[int], name: str) -> Var:
+    """Emit a transpose; of what is one already, the two in one, and none where they undo it."""
+    source, first = unturned(x)
+    if first is not None:
+        perm = [first[axis] for axis in perm]
+    if list(perm) == list(range(x.rank)):
+        return source
+    return mb.transpose(x=source, perm=list(perm), name=name)
+
+
+def unturned(x: Var | Array) -> tuple[Var | Array, list[int] | None]:
+    """What `x` is the transpose of, and its permutation; `x` and None where it is none."""
+    if isinstance(x, (np.ndarray, np.generic)) or x.op is None or x.op.op_type != "transpose":
+        return x, None
+    return x.op.x, [int(axis) for axis in x.op.perm.val]
 
 
 def squeeze(node: OnnxNode) -> Var:
@@ -92,7 +109,16 @@ def _image(node: OnnxNode) -> Var:
     return x
 
 
-def _reshaped(node: OnnxNode, x: Var, target: list[Any]) -> Var:
+def regrouped(node: OnnxNode, x: Var | Array, sizes: Sequence[Any], name: str) -> Var | Array:
+    """`x` in the shape of `sizes`, of which one may be open; itself where that is its shape."""
+    if list(x.shape) == list(sizes):
+        return x
+    if isinstance(x, np.ndarray):
+        return x.reshape([int(size) for size in sizes])
+    return _reshaped(node, x, list(sizes), name)
+
+
+def _reshaped(node: OnnxNode, x: Var, target: list[Any], name: str | None = None) -> Var:
     """Emit a reshape to sizes of which one may be -1, and some may be expressions of the batch."""
     if len(target) > _HIGHEST_RANK:
         node.refuse(f"its target has {len(target)} dimensions; Core ML has {_HIGHEST_RANK}")
@@ -105,7 +131,7 @@ def _reshaped(node: OnnxNode, x: Var, target: list[Any]) -> Var:
     constant = [as_size(size) if is_known(size) else -1 for size in target]
     if constant.count(-1) > 1:
         node.refuse(f"its target shape {target} leaves more than one dimension open")
-    return mb.reshape(x=x, shape=constant, name=node.result)
+    return mb.reshape(x=x, shape=constant, name=name or node.result)
 
 
 def _ones(x: Var) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgerep.export.coreml.node import OnnxNode, Var
+from edgerep.export.coreml.node import Array, OnnxNode, Var
 from edgerep.export.coreml.quiet_coremltools import mb, types
 from edgerep.export.coreml.sizes import is_known
 
@@ -32,6 +32,13 @@ def slice_(node: OnnxNode) -> Var:
 def take_one(x: Var, axis: int, index: int, name: str) -> Var:
     """Emit what takes the numbers at one place of an axis, and drops the axis."""
     return _sliced(x, {axis: (index, index + 1, 1)}, name, squeezed=axis)
+
+
+def take_range(x: Var | Array, axis: int, begin: int, end: int, name: str) -> Var | Array:
+    """Emit what takes the places `begin` to `end` of an axis; of a constant they are taken now."""
+    if isinstance(x, np.ndarray):
+        return x[(slice(None),) * axis + (slice(begin, end),)]
+    return _sliced(x, {axis: (begin, end, 1)}, name)
 
 
 def split(node: OnnxNode) -> tuple[Var, ...]:

@@ -22,19 +22,21 @@ from edgerep.export.coreml.node import OnnxNode
 from edgerep.export.coreml.operators import (
     activations,
     arithmetic,
+    contractions,
     logic,
     matrices,
     norms,
     picks,
     repeats,
     resizing,
+    scatters,
     shapes,
     slices,
     transposed,
     windows,
 )
 from edgerep.export.coreml.operators.arithmetic import binary, unary, variadic
-from edgerep.export.coreml.operators.reductions import over_positions, reduction
+from edgerep.export.coreml.operators.reductions import cumulative_sum, over_positions, reduction
 from edgerep.export.coreml.patterns import LINEAR, SWISH, UNSHUFFLE
 from edgerep.export.coreml.quiet_coremltools import mb
 
@@ -105,10 +107,12 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
             transposed.conv_transpose, f"{_WINDOW} group output_padding output_shape"
         ),
         "Cos": _operator(unary(mb.cos)),
+        "CumSum": _operator(cumulative_sum, "exclusive reverse"),
         "DepthToSpace": _operator(shapes.depth_to_space, "blocksize mode"),
         "Div": _operator(arithmetic.divide),
         # Without `training_mode` it passes its input on; its mask is no output of Core ML.
         "Dropout": _operator(norms.dropout, "seed"),
+        "Einsum": _operator(contractions.einsum, "equation"),
         "Elu": _operator(activations.elu, "alpha"),
         "Equal": _operator(logic.equal),
         "Erf": _operator(unary(mb.erf)),
@@ -162,6 +166,8 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Reshape": _operator(shapes.reshape, "allowzero"),
         "Resize": _operator(resizing.resize, _RESIZE),
         "Round": _operator(unary(mb.round)),
+        "ScatterElements": _operator(scatters.scatter_elements, "axis reduction"),
+        "ScatterND": _operator(scatters.scatter_nd, "reduction"),
         "Sigmoid": _operator(unary(mb.sigmoid)),
         "Sign": _operator(unary(mb.sign)),
         "Sin": _operator(unary(mb.sin)),

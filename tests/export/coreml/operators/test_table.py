@@ -145,6 +145,12 @@ CASES = [
         for name in ("ReduceL1", "ReduceSumSquare", "ReduceProd")
     ),
     Case("ReduceMax", [(2, 5)], [ints(1)], types=["int32"], note="whole"),
+    *(
+        Case("CumSum", [IMAGE], [np.int64(axis)], {"exclusive": exclusive, "reverse": reverse},
+             note=f"{axis} {exclusive} {reverse}")
+        for axis in (1, -1, -2) for exclusive in (0, 1) for reverse in (0, 1)
+    ),
+    Case("CumSum", [(2, 5)], [np.int64(1)], types=["int32"], note="whole"),
     Case("ReduceL2", [IMAGE], attributes={"noop_with_empty_axes": 1}, note="none"),
     Case("Slice", [IMAGE], [ints(1, -6), ints(2**62, 7), ints(1, -1), ints(2, 1)]),
     Case("Slice", [IMAGE], [ints(0), ints(2**62)], note="nothing-cut"),
