@@ -17,6 +17,7 @@ from edgerep.fusion.trace.calls import UntraceableError
 from edgerep.fusion.trace.extraction import Extract, extract
 from edgerep.fusion.trace.graph_run import Fact
 from edgerep.torch_modules.arguments import Arguments, arguments_of
+from edgerep.torch_modules.layer_kinds import plain_kind
 from edgerep.torch_modules.tree import every_path, joined, parent_of, part_at, put_at
 
 
@@ -95,7 +96,8 @@ def _exchange_modules(
         layer = as_layer(part_at(tree, site.module), layer)
     tree = _exchanged(tree, names, site.module, layer)
     for path in site.identities:
-        tree = _exchanged(tree, names, path, nn.Identity())
+        part, same = part_at(tree, path), nn.Identity()
+        tree = _exchanged(tree, names, path, same if plain_kind(part) else as_layer(part, same))
     return tree
 
 

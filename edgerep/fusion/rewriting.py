@@ -67,7 +67,7 @@ def rewrite(
     made = classes.get(key)
     if made is None:
         text = code.graph.python_code("self")
-        made = fused_class(type(module), text.src, text.globals, known)
+        made = fused_class(type(module), text.src, text.globals, known, code.handed)
         if key is not None:
             classes[key] = made
     return instance(made, vars(module))

@@ -40,7 +40,7 @@ class Arguments:
         """
         tensors, same = [], True
         try:
-            leaves = self.spec.flatten_up_to(_bound(self.signature, args, kwargs))
+            leaves = self.spec.flatten_up_to(bound_arguments(self.signature, args, kwargs))
         except ValueError:  # a list of another length, say
             leaves, same = [], False
         for mine, given in zip(self.leaves, leaves, strict=False):
@@ -104,9 +104,9 @@ def _hole(leaf: object) -> _Hole | None:
 def arguments_of(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
     """What `module(*args, **kwargs)` is called with."""
     signature = inspect.signature(module.forward)
-    leaves, spec = tree_flatten(_bound(signature, args, kwargs))
+    leaves, spec = tree_flatten(bound_arguments(signature, args, kwargs))
     names: list[str] = []
-    owner = list(_owners(_bound(signature, args, kwargs)))
+    owner = list(_owners(bound_arguments(signature, args, kwargs)))
     holes = [_hole(leaf) for leaf in leaves]
     for name, hole in zip(owner, holes, strict=True):
         if hole is not None:
@@ -119,9 +119,10 @@ def _owners(bound: Mapping[str, Any]) -> list[str]:
     return [name for name, value in bound.items() for _ in tree_flatten(value)[0]]
 
 
-def _bound(
+def bound_arguments(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """The arguments of a call by name, defaults filled in."""
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)

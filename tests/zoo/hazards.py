@@ -232,6 +232,42 @@ class ListOfACallee(nn.Module):
         return y
 
 
+class ListGivenBack(nn.Module):
+    """A head writes to the list that it is given, gives back the same list, and adds to a table."""
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Conv2d(C, C, 1) for _ in range(2))
+            self.before = nn.ParameterList(torch.randn(1, C, 1, 1) for _ in range(2))
+            self.behind = nn.ParameterList(torch.randn(1, C, 1, 1) for _ in range(2))
+
+        def forward(
+            self, maps: list[Tensor], seen: dict[str, list[Tensor]]
+        ) -> tuple[Tensor, list[Tensor]]:
+            flat = []
+            for index, layer in enumerate(self.layers):
+                maps[index] = layer(maps[index] + self.before[index]) * self.behind[index]
+                flat.append(maps[index].sigmoid().flatten(2))
+            seen["maps"].extend(flat)
+            seen["last"] = [flat[-1]]
+            return torch.cat(flat, 2), maps
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(3, C, 3)
+        self.head = self.Head()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        maps, seen = [x.relu(), functional.max_pool2d(x, 2)], {"maps": [x]}
+        inner = seen["maps"]
+        flat, given = self.head(maps, seen)
+        if given is not maps or seen["maps"] is not inner:
+            raise AssertionError("the head gave other containers than it was given")
+        return flat, *maps, *seen["maps"], *seen["last"]
+
+
 class Activated(TwoBranches):
     """Its activation is the default of an argument: every instance has the same one."""
 
@@ -528,7 +564,8 @@ HAZARDS = {
     "windows of the image's size": Hazard(Squeezed, 2, 0),
     "block that is given a size": Hazard(GivenASize, 2, 0),
     "list that grows": Hazard(GrowingList, 4, 0),
-    "list that a callee changes": Hazard(ListOfACallee, 4, 2),
+    "list that a callee changes": Hazard(ListOfACallee, 3, 0),
+    "list that is given back": Hazard(ListGivenBack, 3, 0),
     "activation shared by all": Hazard(
         lambda: nn.Sequential(nn.Conv2d(3, C, 1), Activated(), Activated()), 4, 0
     ),

@@ -85,7 +85,8 @@ class IDetect(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         found = []
         for index, stride in enumerate(STRIDES):
-            x = self.im[index](self.m[index](self.ia[index](maps[index])))
+            maps[index] = self.m[index](self.ia[index](maps[index]))
+            maps[index] = x = self.im[index](maps[index])
             count, _, height, width = x.shape
             x = x.view(count, 3, self.numbers, height, width).permute(0, 1, 3, 4, 2).contiguous()
             rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

@@ -2,8 +2,8 @@
 
 Three ways, the mildest that fits:
 
-- "chain": the region is a row of modules, one of them a layer. The fused layer takes that layer's
-  place and the others become `nn.Identity`; no code changes.
+- "chain": the region is a row of modules, one of them a layer. The fused layer takes
+  that layer's place and the others become `nn.Identity`; no code changes.
 - "whole": the region is everything a module does. The module itself becomes the layer.
 - "inside": the smallest module around the region gets new code, and the layer as a child.
 """
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import fx, nn
 
 from edgerep.fusion.algebra.layer import Settled
 from edgerep.fusion.operators.operation import Step, View, source_of
+from edgerep.fusion.regions.rows import are_read, comes_from, row_of
 from edgerep.fusion.regions.search import Findings, Region
 from edgerep.fusion.trace.calls import Place, Trace, place_of
 from edgerep.fusion.trace.graph_run import Fact
@@ -90,16 +90,15 @@ def _site(
     common = _common_module(trace, region, places)
     owner, fixed = _owner(root, joined(prefix, common), prefix)
     layer = _only_layer(view, findings, region)
-    if layer is not None and _are_read(view, trace, region, [layer]):
+    if layer is not None and are_read(view, trace, region, [layer]):
         layer = None  # its numbers stay what they are
     identities: tuple[str, ...] = ()
     if fixed is not None and not region.carried:
         how, module, name = "inside", owner, joined(owner, fixed)
-    elif layer is not None and _is_chain(trace, view, region, layer):
+    elif layer is not None and (row := row_of(trace, view, findings, region, common, layer)):
         how, module, name = "chain", joined(prefix, layer), joined(prefix, layer)
-        paths = [str(node.target) for node in region.nodes]
-        identities = tuple(joined(prefix, path) for path in paths if path != layer)
-    elif _is_whole(trace, view, findings, region, common) and not _are_read(
+        identities = tuple(joined(prefix, path) for path in row if path != layer)
+    elif _is_whole(trace, view, findings, region, common) and not are_read(
         view, trace, region, [common]
     ):
         how, module, name = "whole", joined(prefix, common), joined(prefix, common)
@@ -178,39 +177,6 @@ def _only_layer(view: View, findings: Findings, region: Region) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _are_read(view: View, trace: Trace, region: Region, paths: Sequence[str]) -> bool:
-    """Whether code outside a region reads the tensors of modules that the region would replace."""
-    within = tuple(f"{path}." for path in paths)
-    waiting = [node for node in trace.held if str(node.target).startswith(within)]
-    seen = set[fx.Node]()
-    while waiting:
-        node = waiting.pop()
-        for user in node.users:
-            if not view.constants.holds(user) and user not in region.nodes:
-                return True
-            if user not in seen and user not in region.nodes:
-                seen.add(user)
-                waiting.append(user)
-    return False
-
-
-def _is_chain(trace: Trace, view: View, region: Region, layer: str) -> bool:
-    """Whether every node is a module of its own, and the layer may read the base where it stands.
-
-    The modules before it hand the base on, and somebody may have written to it in the meantime.
-    """
-    if any(node.op != "call_module" or trace.count(str(node.target)) != 1 for node in region.nodes):
-        return False
-    if _are_read(view, trace, region, [str(node.target) for node in region.nodes]):
-        return False
-    node, base = region.nodes[0], view.memory.get(region.base, region.base)
-    while str(node.target) != layer:
-        node = node.next
-        if base in view.writes.get(node, ()):
-            return False
-    return True
-
-
 def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, common: str) -> bool:
     inner = {node for node in view.writes if node in region.nodes or view.constants.holds(node)}
     if any(_is_within(node, common) for node in view.writes if node not in inner):
@@ -218,7 +184,7 @@ def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, comm
     if common == "":
         inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]
         output = next(node for node in trace.graph.nodes if node.op == "output").args[0]
-        return inputs == [region.base] and _comes_from(region.last, output, findings)
+        return inputs == [region.base] and comes_from(region.last, output, findings)
     calls = [call for call in trace.calls if call.path == common]
     if len(calls) != 1 or trace.count(common) != 1:
         return False
@@ -228,15 +194,10 @@ def _is_whole(trace: Trace, view: View, findings: Findings, region: Region, comm
         return False
     result = call.result
     return (
-        _comes_from(region.base, given[0].node, findings)
+        comes_from(region.base, given[0].node, findings)
         and isinstance(result, fx.Proxy)
-        and _comes_from(region.last, result.node, findings)
+        and comes_from(region.last, result.node, findings)
     )
-
-
-def _comes_from(node: fx.Node, value: Any, findings: Findings) -> bool:
-    """Whether a value is what a node gives, perhaps handed on."""
-    return isinstance(value, fx.Node) and source_of(findings.operations, value) is node
 
 
 def _is_within(node: fx.Node, path: str) -> bool:

@@ -14,6 +14,9 @@ from edgerep.torch_modules.arguments import Arguments
 # Where a node was made: path of the innermost module, which call of that module, which node there.
 Place: TypeAlias = tuple[str, int, int]
 
+# Indices and keys, from a container to what lies in it or in containers in it.
+Way: TypeAlias = tuple[Any, ...]
+
 _PLACE, _LINE = "edgerep_place", "edgerep_line"
 
 
@@ -33,6 +36,10 @@ class Call:
         moment: In the order of all calls.
         first: The first node that the call made; None if it made none.
         last: The last node that it made; None if it made none.
+        left: The arguments by name as the call left them, where it changed a list or dictionary
+            that it was given; None where it changed none.
+        handed: Which of those containers the result holds: the way to each in the result, and the
+            way to it among the arguments by name.
     """
 
     path: str
@@ -42,6 +49,8 @@ class Call:
     moment: int
     first: fx.Node | None
     last: fx.Node | None
+    left: dict[str, Any] | None = None
+    handed: tuple[tuple[Way, Way], ...] = ()
 
     def made(self, node: fx.Node) -> bool:
         """Whether a node was made by this call."""

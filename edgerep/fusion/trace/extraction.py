@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from edgerep.fusion.trace.calls import Call, Trace, UntraceableError
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, Way
 from edgerep.fusion.trace.graph_run import attribute
 from edgerep.torch_modules.arguments import Arguments
 from edgerep.torch_modules.tree import part_at
@@ -28,11 +28,15 @@ class Extract:
         graph: Its placeholders are the module's tensor arguments, in order.
         nodes: By a node of the trace, the same node here.
         given: What the placeholders are in the trace.
+        handed: Where the code changes a list or dictionary that it is given, its graph gives the
+            result and the arguments by name as they are left: which containers of the arguments
+            the result holds, as in `Call`. None where it changes none.
     """
 
     graph: fx.Graph
     nodes: Mapping[fx.Node, fx.Node]
     given: Sequence[fx.Node]
+    handed: tuple[tuple[Way, Way], ...] | None = None
 
 
 def extract(
@@ -53,11 +57,13 @@ def extract(
 
     Raises:
         UntraceableError: The code uses values that it was not given, changes a list that it was
-            given, or a child that stays gives something else than tensors in tuples, lists and
-            dictionaries.
+            given in several calls, or a child that stays gives something else than tensors in
+            tuples, lists and dictionaries.
     """
-    if path in trace.changing:
-        raise UntraceableError("it changes a list or dictionary that it is given")
+    if path in trace.changing and trace.count(path) != 1:
+        raise UntraceableError(
+            "it is called several times, and changes a list or dictionary that it is given"
+        )
     return _Extraction(trace, root, path, arguments, opened).run()
 
 
@@ -94,8 +100,12 @@ class _Extraction:
                 continue
             self._collapse(child)
             skipped_to = child.last if child.last is not node else None
-        self._graph.output(self._mapped(self._result()))
-        return Extract(self._graph, self._nodes, self._placed)
+        left = None if self._call is None else self._call.left
+        if self._call is None or left is None:
+            self._graph.output(self._mapped(self._result()))
+            return Extract(self._graph, self._nodes, self._placed)
+        self._graph.output(self._mapped((self._result(), left)))
+        return Extract(self._graph, self._nodes, self._placed, self._call.handed)
 
     def _given(self) -> list[fx.Node]:
         if self._call is None:

@@ -9,6 +9,7 @@ tensors (flags, None, sizes) stay what they were.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -19,14 +20,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, set_line, set_place
+from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, Way, set_line, set_place
 from edgerep.fusion.trace.decisions import DecidingTracer
 from edgerep.fusion.trace.foresight import Foresight
 from edgerep.fusion.trace.graph_run import is_random
 from edgerep.fusion.trace.making import Making
 from edgerep.fusion.trace.proxies import TensorProxy, proxies_pass_for_tensors
 from edgerep.fusion.trace.source_lines import line_of_caller, why_untraceable
-from edgerep.torch_modules.arguments import Arguments
+from edgerep.torch_modules.arguments import Arguments, bound_arguments
+from edgerep.torch_modules.changed_arguments import shared_containers
 from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.layer_kinds import plain_kind
 
@@ -184,12 +186,12 @@ class _Tracer(DecidingTracer):
         try:
             if self.is_leaf_module(m, path):
                 return self.create_proxy("call_module", path, args, kwargs)
-            return self._recorded_inside(path, forward, args, kwargs)
+            return self._recorded_inside(m, path, forward, args, kwargs)
         finally:
             self.frames.pop()
 
     def _recorded_inside(
-        self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any
+        self, m: nn.Module, path: str, forward: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
         """As in fx, but a failure inside makes a leaf of this module, not of the whole."""
         moment, frame = self.clock - 1, self.frames[-1]
@@ -207,9 +209,14 @@ class _Tracer(DecidingTracer):
             return self.create_proxy("call_module", path, *given)
         first = self._after(last)
         end = None if first is None else next(iter(reversed(self.graph.nodes)))
+        left: dict[str, Any] | None = None
+        handed: tuple[tuple[Way, Way], ...] = ()
         if not all(map(_same, (*given[0], *given[1].values()), (*args, *kwargs.values()))):
             self.changing.add(path)
-        self.calls.append(Call(path, *given, _as_now(result), moment, first, end))
+            by_name = bound_arguments(inspect.signature(m.forward), args, kwargs)
+            left = {name: _as_now(value) for name, value in by_name.items()}
+            handed = tuple(shared_containers(result, by_name))
+        self.calls.append(Call(path, *given, _as_now(result), moment, first, end, left, handed))
         return result
 
     def _forget_after(self, moment: int) -> None:

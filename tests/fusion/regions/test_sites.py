@@ -55,6 +55,51 @@ def test_a_chain_keeps_its_layers_name() -> None:
     assert isinstance(module.get_submodule("body.bn"), nn.Identity)
 
 
+class Constant(nn.Module):
+    """Adds a constant per channel, or multiplies with one, and knows how many channels it has."""
+
+    def __init__(self, *, multiplied: bool) -> None:
+        super().__init__()
+        self.channels, self.multiplied = C, multiplied
+        self.constant = nn.Parameter(torch.randn(1, C, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.constant if self.multiplied else x + self.constant
+
+
+class Listed(nn.Module):
+    """YOLOv7's head: implicit layers around a convolution, the result put into a given list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ia, self.m = Constant(multiplied=False), nn.Conv2d(C, C, 1)
+        self.im = Constant(multiplied=True)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        maps[0] = self.m(self.ia(maps[0]))
+        maps[0] = self.im(maps[0])
+        return maps[0].relu().view(maps[0].size(0), self.im.channels, -1)
+
+
+def test_modules_that_add_or_multiply_a_constant_go_into_the_layer_beside_them() -> None:
+    """No code changes: what a head does to a list that it is given, it goes on doing."""
+    head = Listed()
+    module = fused(Coded(lambda m, x: m.head([x]).flatten(2).view_as(x), head=head))
+    folded = module.get_submodule("head")
+    assert type(folded) is Listed
+    assert isinstance(folded.ia, nn.Identity)
+    assert isinstance(folded.im, nn.Identity)
+    assert list(module.state_dict()) == ["head.m.weight", "head.m.bias"]
+
+
+def test_a_constant_that_code_reads_elsewhere_keeps_its_module() -> None:
+    network = Coded(
+        lambda m, x: m.scale(m.conv(x)).relu() * m.scale.constant,
+        conv=nn.Conv2d(C, C, 3, padding=1), scale=Constant(multiplied=True),
+    )  # fmt: skip
+    assert "scale.constant" in fused(network).state_dict()
+
+
 def test_a_whole_module_becomes_the_layer() -> None:
     assert type(fused(branches())) is nn.Conv2d
     module = fused(nn.Sequential(branches(), nn.ReLU()))
