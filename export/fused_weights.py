@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from edgerep.artefacts.files import sha256_of
+from edgerep.artefacts.files import require_suffix, sha256_of
+from edgerep.artefacts.kinds import WEIGHTS_SUFFIX
 from edgerep.artefacts.records import Record, versions_of, write_and_certify
 from edgerep.checkpoints.spelling import format_name, format_of
 from edgerep.errors import OptionError
@@ -28,10 +29,12 @@ def save_weights(fused: Fused, path: str | Path, *, to: str = "official") -> Rec
             built in deploy mode).
 
     Raises:
-        OptionError: `to` is no code base that edgerep knows, or it has no such network.
-        OptionError, OutputError: The file cannot be written.
+        OptionError: `to` is no code base that edgerep knows, or it has no such network; `path`
+            is a folder or does not end in .safetensors.
+        OutputError: The file cannot be written.
     """
     path = Path(path)
+    require_suffix(path, WEIGHTS_SUFFIX, "fused weights")
     tensors = _named(_own_tensors(fused.module), to)
     # Not save_file: it reports a full disk as an error of its own, and makes the file private.
     content = save(tensors, metadata={"format": "pt"})

@@ -54,6 +54,8 @@ WRONG: Mapping[str, tuple[Call, str]] = {
     "export a path": (lambda t: export("a.onnx", "b.onnx"), "read it with edgerep.load first"),
     "export a graph": (lambda t: export(t.graph, "b.onnx"), "edgerep made it already"),
     "export nowhere": (lambda t: export(t.fused, None), "`path` is where the graph is written"),
+    "export a text": (lambda t: export(t.fused, "b.txt"), "give an ONNX file a name that ends in"),
+    "build a text": (lambda t: build(t.graph, "b.txt"), "engine a name that ends in .engine"),
     "a size of letters": (lambda t: export(t.fused, "b.onnx", size="a"), "size 'a' is neither"),
     "a size of three": (lambda t: export(t.fused, "b.onnx", size=(1, 2, 3)), "is neither"),
     "a half size": (lambda t: export(t.fused, "b.onnx", size=2.5), "size 2.5 is neither"),

@@ -65,8 +65,8 @@ def verify(
     Raises:
         EdgerepError: The reference or an artefact cannot be read or compared, or a runtime breaks
             down.
-        OptionError: A batch size or `max_images` is below 1, `calibration` holds no image, or the
-            reference is in training mode.
+        OptionError: A batch size or `max_images` is below 1, an artefact is not made for a size of
+            `batch`, `calibration` holds no image, or the reference is in training mode.
     """
     if not isinstance(artefacts, list | tuple):
         raise OptionError(f"`artefacts` is a list, and {given(artefacts, 'put it into one')}")
@@ -93,6 +93,7 @@ def verify(
             results[index] = _not_run(runnable)
             progress(results[index])
             continue
+        _require_sizes(runnable, batch)
         _require_bounded(runnable)
         own = runnable.kind != "weights"
         key = (runnable.inputs, runnable.preprocessing, runnable.probabilities, own)
@@ -112,6 +113,16 @@ def verify(
         truth.kind,
         truth.as_exported,
     )
+
+
+def _require_sizes(runnable: Runnable, wanted: Sequence[int]) -> None:
+    """Refuse sizes that were asked for and that the artefact is not made for."""
+    for size in wanted:
+        if not runnable.takes(size):
+            raise OptionError(
+                f"{runnable.title} is made for a batch of {runnable.batch}, and cannot be compared "
+                f"at {size}: leave --batch out, or make it for that size"
+            )
 
 
 def _plan(runnable: Runnable, wanted: tuple[int, ...]) -> BatchPlan:

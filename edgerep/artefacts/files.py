@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgerep.artefacts.exchange import exchange
@@ -73,6 +73,22 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
         raise OutputError(f"cannot create {path.parent}: {there} is no folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write into {there}: permission denied")
+
+
+def require_suffix(output: Path, suffixes: str | Sequence[str], what: str) -> None:
+    """Refuse an output whose name would say that it is something else.
+
+    Args:
+        output: The path that was given.
+        suffixes: What it must end in; one of several.
+        what: What is to be written, for the message: "an ONNX file".
+
+    Raises:
+        OptionError: The suffix is another one.
+    """
+    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    if output.suffix not in allowed:
+        raise OptionError(f"{output}: give {what} a name that ends in {' or '.join(allowed)}")
 
 
 @contextlib.contextmanager

@@ -131,13 +131,16 @@ def command(
 
     ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx)
     images = read_given(calibration, wanted, onnx=onnx)
+    from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
+
+    opened = open_source(source, wanted, images, precision=precision)
     console.doing("start", "loading PyTorch, ONNX and the runtime")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import describe_engine, graph_beside, make_graph
     from edgerep.export.engine.building import build_engine
 
     with graph_beside(output, keep_onnx) as onnx_path:
-        made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
+        made = make_graph(source, opened, onnx_path, wanted, precision=precision, console=console,
                           rewrite=keep_onnx is not None)  # fmt: skip
         console.doing("engine", f"building {output.name}")
         engine = build_engine(

@@ -85,13 +85,18 @@ def command(
     require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)
     names = read_labels(labels) if labels else None
     images = read_given(calibration, wanted, onnx=onnx)
+    from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
+
+    opened = open_source(
+        source, wanted, images, precision=precision, labels=names, image_input=image_input
+    )
     console.doing("start", "loading PyTorch, ONNX and coremltools")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import graph_beside, make_graph
     from edgerep.export.coreml.conversion import export_coreml
 
     with graph_beside(output, keep_onnx) as onnx_path:
-        made = make_graph(source, onnx_path, wanted, precision=precision, console=console,
+        made = make_graph(source, opened, onnx_path, wanted, precision=precision, console=console,
                           rewrite=keep_onnx is not None)  # fmt: skip
         console.doing("coreml", f"converting to {output.name}")
         package = export_coreml(

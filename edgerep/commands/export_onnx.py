@@ -67,16 +67,25 @@ def command(
         raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
     require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
     images = read_given(calibration, wanted, onnx=kind_of(source) == "onnx")
+    from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
+
+    opened = open_source(source, wanted, images, precision=precision)
+    rewrite = "--batch" in wanted.given
+    if (
+        opened is not None
+        and opened.precision == precision
+        and wanted.preprocessing.is_identity
+        and not rewrite
+    ):
+        raise OptionError(
+            f"{source} is {precision} already: give another --precision, or preprocessing"
+        )
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.commands.shared.checking import check, making_json, parity_code, verdict
     from edgerep.commands.shared.stages import describe_graph, make_graph
 
-    made = make_graph(source, output, wanted, precision=precision, console=console, unfused=unfused,
-                      rewrite="--batch" in wanted.given)  # fmt: skip
-    if made.graph.path != output:
-        raise OptionError(
-            f"{source} is what was asked for already: give another --precision, or preprocessing"
-        )
+    made = make_graph(source, opened, output, wanted, precision=precision, console=console,
+                      unfused=unfused, rewrite=rewrite)  # fmt: skip
     report = check(made.reference, [made.graph], images, console, max_images=max_images)
     result = making_json(output, made.graph, report)
     console.finish(result, f"{output}: {describe_graph(made.graph)}{verdict(report)}")

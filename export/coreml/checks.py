@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_writable
 from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.errors import CoremlError, OptionError
-from edgerep.export.coreml.quiet_coremltools import ct
+from edgerep.errors import CoremlError, OnnxError, OptionError
 from edgerep.export.graph.onnx_file import Graph
 
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # coremltools' names, by number of channels
 _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
-
-
-def deployment_target(target: str) -> Any:
-    """The member of `coremltools.target` that `target` names.
-
-    Raises:
-        OptionError: `target` is none of `COREML_TARGETS`, or coremltools is too old for it.
-    """
-    if target not in COREML_TARGETS:
-        raise OptionError(f"target {target!r} is not one of {', '.join(COREML_TARGETS)}")
-    if not hasattr(ct.target, target):
-        raise OptionError(
-            f"coremltools {ct.__version__} does not know {target}: pip install -U coremltools"
-        )
-    return ct.target[target]
 
 
 def require_package_path(path: Path) -> None:
@@ -78,11 +62,11 @@ def require_arrays(graph: Graph, target: str) -> None:
         )
 
 
-def require_image(graph: Graph) -> None:
-    found = ", ".join(f"{spec.name}: {spec.dtype} {shape_text(spec)}" for spec in graph.inputs)
-    spec = graph.inputs[0]
+def require_image(inputs: Sequence[TensorSpec]) -> None:
+    found = ", ".join(f"{spec.name}: {spec.dtype} {shape_text(spec)}" for spec in inputs)
+    spec = inputs[0]
     is_image = len(spec.shape) == 4 and spec.shape[1] in COLOUR_LAYOUTS
-    if len(graph.inputs) != 1 or spec.dtype != "uint8" or not is_image:
+    if len(inputs) != 1 or spec.dtype != "uint8" or not is_image:
         raise CoremlError(
             f"an image input needs a graph that takes uint8 pixels [N, 1 or 3, H, W] and "
             f"normalises them itself; this one takes {found}. Export it with a uint8 input, its "
@@ -100,6 +84,17 @@ def require_classes(outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Non
         )
     if classes != len(labels):
         raise CoremlError(f"there are {len(labels)} labels, and the network has {classes} classes")
+
+
+@contextlib.contextmanager
+def graph_named(file: Path) -> Iterator[None]:
+    """Let what is refused inside the block say of which file it speaks."""
+    try:
+        yield
+    except (CoremlError, OnnxError) as error:
+        if file.name in str(error):
+            raise
+        raise type(error)(f"{error} (in {file.name})") from error
 
 
 def shape_text(spec: TensorSpec) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +15,12 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.records import write_and_certify
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.labels import require_distinct
-from edgerep.errors import CoremlError, OnnxError, path_given
+from edgerep.errors import CoremlError, path_given
 from edgerep.export.coreml.canonical import canonicalise_in_place
 from edgerep.export.coreml.checks import (
     COLOUR_LAYOUTS,
     batch_for,
-    deployment_target,
+    graph_named,
     require_arrays,
     require_classes,
     require_image,
@@ -36,6 +35,7 @@ from edgerep.export.coreml.program import (
     require_expressible,
 )
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
+from edgerep.export.coreml.targets import deployment_target
 from edgerep.export.graph.index import opset_of
 from edgerep.export.graph.onnx_file import Graph, describe_model, read_model
 from edgerep.export.graph.raising import OLDEST_OPSET, raise_opset
@@ -94,7 +94,7 @@ def export_coreml(
     graph = describe_model(model, file)
     if isinstance(source, Graph) and source.sha256 != graph.sha256:
         raise CoremlError(f"{file} was replaced since it was opened: open it again")
-    with _named(file):
+    with graph_named(file):
         if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
             model = raise_opset(model)
         require_expressible(model)
@@ -103,7 +103,7 @@ def export_coreml(
         batch = batch_for(graph, single=image_input or labels is not None)
         require_arrays(graph, target)
         if image_input:
-            require_image(graph)
+            require_image(graph.inputs)
         with quiet():
             built = build_program(
                 model, graph.inputs, batch=batch, target=deployment, softmax=labels is not None
@@ -137,17 +137,6 @@ def export_coreml(
             ),
             folder=True,
         )
-
-
-@contextlib.contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Let what is refused inside the block say of which file it speaks."""
-    try:
-        yield
-    except (CoremlError, OnnxError) as error:
-        if file.name in str(error):
-            raise
-        raise type(error)(f"{error} (in {file.name})") from error
 
 
 def _save(package: Any, path: Path) -> None:

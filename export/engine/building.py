@@ -11,7 +11,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from edgerep.artefacts.files import require_writable, sha256_of
+from edgerep.artefacts.files import require_suffix, require_writable, sha256_of
+from edgerep.artefacts.kinds import ENGINE_SUFFIXES
 from edgerep.artefacts.records import write_and_certify
 from edgerep.errors import EngineError, OptionError, path_given
 from edgerep.export.engine.engine_file import Engine, engine_record
@@ -74,10 +75,11 @@ def build_engine(
             extra to install.
         OnnxError: The ONNX file is damaged or unsupported.
         OptionError: An option contradicts another or the graph, or this runtime cannot honour it;
-            `path` is a folder.
+            `path` is a folder or has no suffix of an engine.
         OutputError: The engine or the timing cache cannot be written.
     """
     path = path_given(path, "`path` is where the engine is written")
+    require_suffix(path, ENGINE_SUFFIXES, "an engine")
     options = EngineOptions(
         workspace_bytes=workspace_bytes,
         timing_cache=None if timing_cache is None else Path(timing_cache),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
-from edgerep.artefacts.kinds import PRECISIONS
+from edgerep.artefacts.files import require_suffix
+from edgerep.artefacts.kinds import ONNX_SUFFIX, PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import NetworkError, OptionError, given, path_given
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
@@ -90,10 +91,11 @@ def export_onnx(
             block and no BatchNormalization, any other fused network as many convolutions as it
             calls.
         OptionError: An option is out of its range, the shapes do not fit `forward`, the network
-            is in training mode, or `path` is a folder.
+            is in training mode, or `path` is a folder or does not end in .onnx.
         OutputError: The file cannot be written.
     """
     path = path_given(path, "`path` is where the graph is written")
+    require_suffix(path, ONNX_SUFFIX, "an ONNX file")
     if not isinstance(preprocessing, Preprocessing):
         raise OptionError(f"`preprocessing` is a Preprocessing, and {given(preprocessing)}")
     profile = batch_profile(batch)

@@ -45,6 +45,30 @@ def apply_precision(
     return model
 
 
+def require_adaptable(graph: Graph, precision: str, preprocessing: Preprocessing) -> None:
+    """Refuse what `adapt_onnx` cannot do to a graph, from what is known of it without its weights.
+
+    Raises:
+        OptionError: As `adapt_onnx`, but for the batch and the path.
+    """
+    preprocessing.require_plausible()
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision {precision!r} is not one of {PRECISIONS}")
+    if graph.precision != "fp32" and precision != graph.precision:
+        raise OptionError(
+            f"{graph.path} is {graph.precision} already; {precision} can only be made from fp32"
+        )
+    if not preprocessing.is_identity and _has_preprocessing(graph):
+        raise OptionError(
+            f"{graph.path} was exported with preprocessing, {graph.options['preprocessing']}: "
+            f"more of it can only be put into a graph without"
+        )
+    for spec in graph.inputs if not preprocessing.is_identity else ():
+        if len(spec.shape) == 4 and spec.shape[1] is not None:
+            preprocessing.subtrahend(spec.shape[1])
+            preprocessing.factor(spec.shape[1])
+
+
 def adapt_onnx(
     graph: Graph,
     path: str | Path,
@@ -71,18 +95,7 @@ def adapt_onnx(
             weight that float16 cannot hold.
         OutputError: The file cannot be written.
     """
-    preprocessing.require_plausible()
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision {precision!r} is not one of {PRECISIONS}")
-    if graph.precision != "fp32" and precision != graph.precision:
-        raise OptionError(
-            f"{graph.path} is {graph.precision} already; {precision} can only be made from fp32"
-        )
-    if not preprocessing.is_identity and _has_preprocessing(graph):
-        raise OptionError(
-            f"{graph.path} was exported with preprocessing, {graph.options['preprocessing']}: "
-            f"more of it can only be put into a graph without"
-        )
+    require_adaptable(graph, precision, preprocessing)
     model = read_model(graph.path)
     if batch is not None:
         graph = with_batch(graph, batch)

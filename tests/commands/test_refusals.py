@@ -9,6 +9,7 @@ import pytest
 from commands.test_start_up import loaded_by
 
 from command_line import refused
+from zoo.onnx_files import a_file
 
 OUTPUTS = {
     "fuse": "o.safetensors", "export-onnx": "o.onnx", "build-engine": "o.engine",
@@ -25,6 +26,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("twice.txt").write_text("cat\ncat\n")
     Path("object.json").write_text('{"a": "cat"}')
     Path("a.onnx").write_bytes(b"\x08\x08")
+    a_file(Path("open.onnx"), "n")
+    a_file(Path("closed.onnx"), 1)
+    Path("three.txt").write_text("cat\ndog\ncow\n")
     Path("taken").touch()
     Path("folder.onnx").mkdir()
     return tmp_path
@@ -92,10 +96,26 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
         (2, "--no-bench leaves it out", ("deploy", "repvgg_a0", "-o", "o", "--no-bench",
                                          "--rounds", "9")),
         (2, "is none of cpu, cuda", ("bench", "repvgg_a0", "--device", "gpu")),
+        # What an ONNX file has already.
+        (3, "3 labels, and the network has 32 classes (in open.onnx)", (
+            "export-coreml", "open.onnx", "-o", "o.mlpackage", "--labels", "three.txt")),
+        (3, "takes uint8 pixels", ("export-coreml", "open.onnx", "-o", "o.mlpackage",
+                                   "--image-input")),
+        (2, "exported for a batch of 1, and 2 is", ("build-engine", "closed.onnx", "-o", "o.engine",
+                                                    "--batch", "2")),
+        (2, "2 values and the image 3 channels", ("build-engine", "open.onnx", "-o", "o.engine",
+                                                  "--mean", "0.5,0.4", "--std", "1")),
+        (2, "is fp32 already", ("export-onnx", "open.onnx", "-o", "o.onnx", "--precision",
+                                "fp32")),
+        (3, "the images given are uint8", ("export-onnx", "open.onnx", "-o", "o.onnx",
+                                           "--batch", "2", "--calibration", "pixels.npz")),
+        (3, "is not an ONNX file", ("build-engine", "a.onnx", "-o", "o.engine")),
         # The source.
         (2, "is not package.module:callable", ("fuse", "-", "--model", "net.py", "-o",
                                                "o.safetensors")),
         (2, "stands for the weights", ("fuse", "-", "-o", "o.safetensors")),
+        (2, "SOURCE is empty", ("fuse", "", "-o", "o.safetensors")),
+        (2, "SOURCE is empty", ("verify", "", "a.onnx")),
         (3, "did you mean RepVGG-A", ("fuse", "repvgg_a9", "-o", "o.safetensors")),
         (3, "did you mean twice.txt", ("inspect", "twise.txt")),
         (2, "did you mean export-onnx", ("export-onx", "repvgg_a0")),
@@ -122,6 +142,9 @@ def test_none_of_these_refusals_loads_pytorch() -> None:
         code, loaded = loaded_by(*arguments)
         assert code in (2, 3)
         assert loaded <= {"numpy"}
+    code, loaded = loaded_by("export-coreml", "open.onnx", "-o", "o.mlpackage", "--labels",
+                             "three.txt")  # fmt: skip
+    assert (code, loaded) == (3, {"numpy", "onnx"})
 
 
 def test_a_link_that_leads_nowhere_is_not_suggested_for_itself() -> None:

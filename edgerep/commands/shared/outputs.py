@@ -6,25 +6,9 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.files import require_suffix, require_writable
 from edgerep.artefacts.kinds import ONNX_SUFFIX
 from edgerep.errors import OptionError, OutputError
-
-
-def require_suffix(output: Path, suffixes: str | Sequence[str], what: str) -> None:
-    """Refuse an output whose name would say that it is something else.
-
-    Args:
-        output: The path that was given.
-        suffixes: What it must end in; one of several.
-        what: What is to be written, for the message: "an ONNX file".
-
-    Raises:
-        OptionError: The suffix is another one.
-    """
-    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
-    if output.suffix not in allowed:
-        raise OptionError(f"{output}: give {what} a name that ends in {' or '.join(allowed)}")
 
 
 def require_output(

@@ -31,6 +31,11 @@ def require_source(
             of a kind that is no source.
         OptionError: An option is not for this kind of source.
     """
+    if not source:
+        raise OptionError(
+            "SOURCE is empty (a shell variable that is not set?): give a checkpoint or the name of "
+            "a network"
+        )
     if model is not None:
         parts = model.replace(":", ".").split(".")
         if model.count(":") != 1 or not all(part.isidentifier() for part in parts):

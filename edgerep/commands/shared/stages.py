@@ -12,15 +12,14 @@ from typing import Any
 
 from torch import nn
 
-from edgerep.artefacts.kinds import ONNX_SUFFIX, kind_of
+from edgerep.artefacts.kinds import ONNX_SUFFIX
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
-from edgerep.export.graph.onnx_file import Graph, open_graph
-from edgerep.export.graph.rebatching import with_batch
+from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.precision.adaptation import adapt_onnx
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
@@ -88,6 +87,7 @@ def say_preprocessing(wanted: GraphOptions, console: Console) -> None:
 
 def make_graph(
     source: str,
+    opened: Graph | None,
     path: Path,
     wanted: GraphOptions,
     *,
@@ -100,6 +100,7 @@ def make_graph(
 
     Args:
         source: A checkpoint, the name of an architecture, "-", or an ONNX file.
+        opened: That ONNX file, for the batch that is wanted.
         path: Where a graph that has to be made is written.
         wanted: Whose network, shapes, batch and preprocessing.
         precision: "fp32" or "fp16"; None for float32, or for what an ONNX file has already.
@@ -108,13 +109,12 @@ def make_graph(
         rewrite: Write an ONNX file to `path` also where it is what was asked for already.
 
     Raises:
-        EdgerepError: The source cannot be read, fused or exported; OptionError where an ONNX file
-            is for another batch.
+        EdgerepError: The source cannot be read, fused or exported.
     """
     say_preprocessing(wanted, console)
-    if kind_of(source) == "onnx":
-        file = Path(source)
-        return MadeGraph(_graph_of_onnx(file, path, wanted, precision, console, rewrite), file)
+    if opened is not None:
+        graph = _graph_of_onnx(opened, path, wanted, precision, console, rewrite)
+        return MadeGraph(graph, opened.path)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     network = model if unfused else fuse_network(model, wanted, console)
     console.doing("onnx", f"exporting {path.name}")
@@ -132,22 +132,22 @@ def make_graph(
 
 
 def _graph_of_onnx(
-    source: Path,
+    graph: Graph,
     path: Path,
     wanted: GraphOptions,
     precision: str | None,
     console: Console,
     rewrite: bool,
 ) -> Graph:
-    console.doing("onnx", f"reading {source.name}")
-    graph = open_graph(source)
     batch = wanted.batch if "--batch" in wanted.given else None
-    if batch is not None:
-        graph = with_batch(graph, batch)
-    elif graph.batch.is_static and any(spec.shape[:1] == (None,) for spec in graph.inputs):
-        console.progress("onnx", f"{source.name} leaves its batch open; it is taken for "
+    if (
+        batch is None
+        and graph.batch.is_static
+        and any(s.shape[:1] == (None,) for s in graph.inputs)
+    ):
+        console.progress("onnx", f"{graph.path.name} leaves its batch open; it is taken for "
                          f"{graph.batch} until --batch says more, such as 1:8:32")  # fmt: skip
-    console.progress("onnx", f"{source.name}: {describe_graph(graph)}")
+    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
     same = wanted.preprocessing.is_identity and precision in (None, graph.precision)
     if same and not rewrite:
         return graph

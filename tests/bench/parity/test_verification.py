@@ -18,7 +18,7 @@ from edgerep.bench.parity.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.report.html.page import render_html
 from edgerep.bench.report.text.parity import one_line, parity_table
-from edgerep.errors import DataError, EdgerepError, NetworkError, ParityError
+from edgerep.errors import DataError, EdgerepError, NetworkError, OptionError, ParityError
 from edgerep.export.graph.onnx_file import Graph
 
 
@@ -97,6 +97,14 @@ def test_a_fault_in_one_output_is_found_and_named(
     assert f"b.onnx: {output}" in parity_table(report)
     with pytest.raises(ParityError, match=rf"b\.onnx, {output}, batch"):
         report.require()
+
+
+def test_a_size_that_an_artefact_is_not_made_for_is_refused(
+    network: Detector, tmp_path: Path
+) -> None:
+    closed = edgerep.export_onnx(network, tmp_path / "a.onnx", input_shapes=SHAPES, batch=2)
+    with pytest.raises(OptionError, match="is made for a batch of 2, and cannot be compared at 3"):
+        edgerep.verify(network, [closed], batch=[2, 3])
 
 
 @pytest.mark.parametrize("layer", ["left.weight", "right.weight"])

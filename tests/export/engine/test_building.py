@@ -222,8 +222,9 @@ def test_what_is_no_graph_is_refused_before_any_runtime_is_loaded(
     (tmp_path / "bad.onnx").write_bytes(b"garbage, and not a graph")
     with pytest.raises(OnnxError, match=r"bad\.onnx"):
         build_engine(tmp_path / "bad.onnx", tmp_path / "a.engine")
+    (tmp_path / "folder.engine").mkdir()
     with pytest.raises(OptionError, match="is a folder"):
-        build_engine(tmp_path / "bad.onnx", tmp_path)
+        build_engine(tmp_path / "bad.onnx", tmp_path / "folder.engine")
 
 
 def test_a_graph_that_was_replaced_or_rebatched_is_refused(
