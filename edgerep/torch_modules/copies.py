@@ -99,8 +99,12 @@ def with_own_tensors(module: nn.Module, original: nn.Module) -> nn.Module:
 def state_kept(module: nn.Module) -> Iterator[None]:
     """Undo what a network's own code writes to it inside the block: caches, counters, buffers.
 
-    Parameters are not among them: no `forward` writes into those without calling itself training.
+    Of parameters, what it assigns to their `data` is undone; what it writes into that is not: no
+    `forward` does without calling itself training.
     """
+    assigned = [
+        (held, held.detach()) for held in module.parameters() if not nn.parameter.is_lazy(held)
+    ]
     before = [(part, dict(vars(part))) for part in parts_of(module)]
     tables = [
         (value, value.copy())
@@ -122,6 +126,9 @@ def state_kept(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, content in counts:
                 buffer.copy_(content)
+        for held, data in assigned:
+            if held.data_ptr() != data.data_ptr() or held.shape != data.shape:
+                held.data = data
         for part, state in before:
             vars(part).clear()
             vars(part).update(state)

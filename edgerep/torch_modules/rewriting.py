@@ -15,17 +15,12 @@ def rewritten_by_a_run(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[str
 
     torch's exporter would assign its own placeholders, into the network that was given.
     """
-    before = {
-        name: (tensor, tensor.detach())
-        for name, tensor in (*module.named_parameters(), *module.named_buffers())
-    }
-    found = []
-    try:
-        with state_kept(module), torch.no_grad():
-            module(*inputs)
-    finally:
-        for name, (tensor, old) in before.items():
-            if tensor.data_ptr() != old.data_ptr():
-                found.append(name)
-                tensor.data = old
-    return tuple(found)
+    with state_kept(module), torch.no_grad():
+        held = [*module.named_parameters(), *module.named_buffers()]
+        before = [tensor.detach() for _, tensor in held]
+        module(*inputs)
+        return tuple(
+            name
+            for (name, tensor), old in zip(held, before, strict=True)
+            if tensor.data_ptr() != old.data_ptr()
+        )

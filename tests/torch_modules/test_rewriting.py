@@ -38,14 +38,24 @@ def test_what_a_run_assigns_is_found_and_taken_back() -> None:
     assert rewritten_by_a_run(nn.Conv2d(3, 3, 1), [torch.zeros(1, 3, 4, 4)]) == ()
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_it_is_refused_in_words_and_the_network_still_runs(fused: bool, tmp_path: Path) -> None:
+def test_it_is_refused_in_words_and_the_network_still_runs(tmp_path: Path) -> None:
     network = nn.Sequential(Merging(), nn.ReLU(), Merging()).eval()
     x = torch.ones(1, 3, 4, 4)
     with torch.no_grad():
         before = network(x)
-    source = edgerep.fuse(network, inputs=x) if fused else network
     with pytest.raises(NetworkError, match=r"`\.data` of 0\.merged\.weight and 1 more"):
-        edgerep.export_onnx(source, tmp_path / "a.onnx", size=4)
+        edgerep.export_onnx(network, tmp_path / "a.onnx", size=4)
     with torch.no_grad():
         assert torch.equal(network(x), before)
+
+
+def test_fused_it_merges_no_more_and_is_exported(tmp_path: Path) -> None:
+    network = nn.Sequential(Merging(), nn.ReLU(), Merging()).eval()
+    before = [held.detach().clone() for held in network.parameters()]
+    fused = edgerep.fuse(network, inputs=torch.ones(1, 3, 4, 4))
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
+    assert fused.certificate is not None
+    assert fused.certificate.convolutions_after == 2
+    assert list(fused.module.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    graph = edgerep.export_onnx(fused, tmp_path / "a.onnx", size=4)
+    assert edgerep.verify(network, [graph]).passed

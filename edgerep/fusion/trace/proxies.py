@@ -50,10 +50,26 @@ class TensorProxy(fx.Proxy):
             return getattr(known, name)
         if name in _NUMBERS and tracer.is_constant(self.node):
             return getattr(tracer.constant(self.node), name)
+        if name == "data":  # a tensor of its own: what is written to it is written to this one
+            return tracer.create_proxy("call_function", getattr, (self, name), {})
         return _Shape(self, name) if name == "shape" else super().__getattr__(name)
 
+    def copy_(self, source: Any, non_blocking: bool = False) -> Any:
+        if _tracer(self).assigned_by_copy(self.node, source):
+            return self
+        return self.tracer.create_proxy("call_method", "copy_", (self, source, non_blocking), {})
+
     def __setitem__(self, index: Any, value: Any) -> None:
+        whole = index is Ellipsis or (type(index) is slice and index == slice(None))
+        if whole and _tracer(self).assigned_by_copy(self.node, value):
+            return
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "data":
+            _tracer(self).assign(self.node, value)
+        else:
+            super().__setattr__(name, value)
 
     def __bool__(self) -> bool:
         frame = inspect.currentframe()

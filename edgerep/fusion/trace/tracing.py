@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from edgerep.fusion.trace.assignments import AssigningTracer
 from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, Way, set_line, set_place
-from edgerep.fusion.trace.decisions import DecidingTracer
 from edgerep.fusion.trace.foresight import Foresight
 from edgerep.fusion.trace.graph_run import is_random
 from edgerep.fusion.trace.making import Making
@@ -87,7 +87,7 @@ class _Frame:
     made: int = 0
 
 
-class _Tracer(DecidingTracer):
+class _Tracer(AssigningTracer):
     def __init__(
         self, arguments: Arguments, samples: Sequence[Any], *, buffers: bool = False
     ) -> None:
@@ -118,6 +118,8 @@ class _Tracer(DecidingTracer):
         name = self.names.get(id(attr_val))  # torch would look through all of them, every time
         if name is None:
             return attr_val
+        if name in self.assigned:
+            return self.assigned[name]
         if name not in parameter_proxy_cache:
             parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
         return parameter_proxy_cache[name]
@@ -176,7 +178,7 @@ class _Tracer(DecidingTracer):
         return super().is_leaf_module(m, path)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if self.running:
+        if self.running or self.holds_assigned(m):
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
         number, moment = len(self.moments.get(path, ())), self.clock
