@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,29 +13,29 @@ from torch import Tensor, nn
 import edgerep
 
 C = 4
-Merge = Callable[[nn.Conv2d, Tensor, Tensor], None]
+Merge = Callable[[Any, Tensor, Tensor], None]
 
 
-def by_assignment(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
-    conv.weight.data, conv.get_parameter("bias").data = kernel, bias
+def by_assignment(conv: Any, kernel: Tensor, bias: Tensor) -> None:
+    conv.weight.data, conv.bias.data = kernel, bias
 
 
-def by_copy_of_data(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
+def by_copy_of_data(conv: Any, kernel: Tensor, bias: Tensor) -> None:
     conv.weight.data.copy_(kernel)
-    conv.get_parameter("bias").data.copy_(bias)
+    conv.bias.data.copy_(bias)
 
 
-def by_copy(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
+def by_copy(conv: Any, kernel: Tensor, bias: Tensor) -> None:
     conv.weight.detach().copy_(kernel)
-    conv.get_parameter("bias").detach().copy_(bias)
+    conv.bias.detach().copy_(bias)
 
 
-def by_item(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
+def by_item(conv: Any, kernel: Tensor, bias: Tensor) -> None:
     conv.weight.data[:] = kernel
-    conv.get_parameter("bias").data[...] = bias
+    conv.bias.data[...] = bias
 
 
-def of_the_kernel_alone(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
+def of_the_kernel_alone(conv: Any, kernel: Tensor, bias: Tensor) -> None:
     conv.weight.data = kernel
 
 
@@ -50,7 +51,8 @@ class Merging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, second = (layer.weight.data.clone() for layer in (self.wide, self.narrow))
         kernel = torch.einsum("omkl,mi->oikl", second, first[:, :, 0, 0])
-        before, behind = (layer.get_parameter("bias").data for layer in (self.wide, self.narrow))
+        layers: list[Any] = [self.wide, self.narrow]
+        before, behind = (layer.bias.data for layer in layers)
         bias = (second * before.reshape(1, -1, 1, 1)).sum((1, 2, 3)) + behind
         self.merge(self.merged, kernel, bias)
         y: Tensor = self.merged(x)
