@@ -9,7 +9,7 @@ import numpy as np
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.probes import Probes
-from edgerep.bench.parity.references.choices import Told, joined, told
+from edgerep.bench.parity.references.deciding import Told, joined, told
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.sessions.runnable import Runnable

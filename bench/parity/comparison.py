@@ -39,12 +39,14 @@ class OutputTally:
         count: How many numbers a probe has in each band.
         is_float: Integers must be equal.
         own_float32: The reference in float32 against itself in float64, block by block.
+        margins: Of scores, how near they are to another decision, block by block.
     """
 
     bands: Bands
     count: tuple[int, ...]
     is_float: bool
     own_float32: list[Measures] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
 
     def add_own(self, found: Array, truth: Array) -> None:
         if self.is_float:
@@ -55,6 +57,10 @@ class OutputTally:
         if not self.is_float:
             return exact(precision)
         return tolerance_from(precision, joined(self.own_float32), sum(self.count))
+
+    def may_fall_otherwise(self, precision: str) -> bool:
+        """Whether rounding may turn the decision by these scores: both sides may be off."""
+        return min(self.margins, default=0.0) <= 2 * self.bounds(precision).max_abs
 
     def judged(
         self,
@@ -112,7 +118,10 @@ class ArtefactTally:
         ):
             self.regret[index] = max(self.regret[index], float(regrets.max()))
             self.otherwise[index] += otherwise
-        for index, (found, truth) in enumerate(followed.before):
+        for index, both in enumerate(followed.before):
+            if both is None:
+                continue
+            found, truth = both
             scores = choices[pairs[index][1]]
             bands = scores.bands if scores is not None else ONE_BAND
             self.before[index].setdefault(size, []).append(measure(found, truth, bands))
@@ -143,7 +152,10 @@ def compare_together(
     first = next(blocks)
     _require_no_mixing(reference, runnables, plans)
     outputs = [_tally(truth) for truth in first.truth.outputs]
-    choices = [None if one is None else _tally(one.scores) for one in first.truth.choices]
+    choices = [
+        _tally(one.scores) if one is not None and one.is_open else None
+        for one in first.truth.choices
+    ]
     with ExitStack() as stack:
         followers = [open_follower(r, follow=any(choices)) for r in runnables]
         for follower in followers:
@@ -187,6 +199,7 @@ def _add_own(
     for scores, choice, own in zip(choices, truth.choices, narrow.choices, strict=False):
         if scores is not None and choice is not None and own is not None:
             scores.add_own(*candidates(own.scores, choice.scores))
+            scores.margins.append(choice.margin())
 
 
 def _require_no_mixing(
@@ -247,10 +260,13 @@ def _result(
         rows, otherwise, regret = found.rows, found.otherwise[index], found.regret[index]
         if follower.nodes:
             node = follower.nodes[source]
-            before = tally.judged(
-                node.scores, runnable.precision, found.before[index], errors.get(node.scores, 0.0)
-            )
+            least = max(errors.get(tensor, 0.0) for tensor in node.tensors)
+            before = tally.judged(node.scores, runnable.precision, found.before[index], least)
             name = f"{node.node} by {node.scores}"
+            followed.append(ChoiceParity(name, before, rows, otherwise, regret, allowed=0.0))
+        elif found.before[index]:
+            name = f"the decision in {names[source]}, by the nearest numbers that explain it"
+            before = tally.judged(name, runnable.precision, found.before[index])
             followed.append(ChoiceParity(name, before, rows, otherwise, regret, allowed=0.0))
         else:
             # Both candidates may be off, each by as much as any one number may be.
@@ -276,5 +292,9 @@ def _result(
             f"{looking.probes} of {len(probes)} probes: infinite on a device that computes in "
             f"float16, though not in this runtime, which widens it"
         ),
-        choices_unfollowed=sum(one is not None for one in choices) - len(followed),
+        choices_unfollowed=sum(
+            tally.may_fall_otherwise(runnable.precision)
+            for at, tally in enumerate(choices)
+            if tally is not None and at not in {at for _, at in follower.pairs}
+        ),
     )

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.answers import Answers, Questions
-from edgerep.bench.parity.references.choices import Choice, Told, regret
+from edgerep.bench.parity.references.cuts import Cut
+from edgerep.bench.parity.references.deciding import Told
+from edgerep.bench.parity.references.decision import Decision
+from edgerep.bench.parity.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError
-from edgerep.export.graph.choices import GraphChoice
+from edgerep.export.graph.decisions import GraphDecision
 
 # Candidates are ruled out by a score that is infinite, or the least that its type has.
 _RULED_OUT = 1e30
@@ -37,7 +40,7 @@ class Followed:
         outputs: Of the artefact.
         truth: The outputs of the reference, for the same rows.
         before: Of each choice that is followed: the scores of the artefact and of the reference;
-            none where the runtime does not show them.
+            where the runtime does not show them, the nearest that explain the choice, or None.
         regrets: Of each: [N], 0 where the choice was a best one, by the artefact's own scores or,
             where these are not shown, by the reference's.
         otherwise: Of each: in how many rows the reference by itself chooses otherwise.
@@ -45,7 +48,7 @@ class Followed:
 
     outputs: Sequence[Array]
     truth: Sequence[Array]
-    before: tuple[tuple[Array, Array], ...] = ()
+    before: tuple[tuple[Array, Array] | None, ...] = ()
     regrets: tuple[Array, ...] = ()
     otherwise: tuple[int, ...] = ()
 
@@ -55,15 +58,18 @@ class Follower:
     """Runs an artefact, and asks the reference again where the artefact chose otherwise.
 
     Attributes:
-        session: Gives the scores and the indices of each of `nodes` behind the outputs.
-        nodes: The choices of the artefact's graph.
+        session: Gives the tensors of each of `nodes` behind the outputs.
+        nodes: The decisions of the artefact's graph.
+        unit: Half the distance of 1 to the next number, where the runtime computes with more
+            digits than the tensors that it shows have; else 0.
         pairs: Of each choice that is followed: which of `nodes` it is, or which output where there
             are none, and which of the reference's choices. Found in the first batch.
         again: What the reference said again, by probe and choice.
     """
 
     session: Session
-    nodes: tuple[GraphChoice, ...] = ()
+    nodes: tuple[GraphDecision, ...] = ()
+    unit: float = 0.0
     pairs: list[tuple[int, int]] = field(default_factory=list)
     again: dict[tuple[int, bytes], Told] = field(default_factory=dict)
 
@@ -71,30 +77,43 @@ class Follower:
         """Run the probes `order` of a block as one batch."""
         found = self.session.run(*(array[order] for array in answers.inputs))
         truth = [output[order] for output in answers.truth.outputs]
-        outputs = found[: len(found) - 2 * len(self.nodes)]
+        outputs = found[: len(found) - sum(len(node.tensors) for node in self.nodes)]
         if not any(answers.truth.choices) or [o.shape for o in outputs] != [t.shape for t in truth]:
             return Followed(outputs, truth)
         seen = _seen(self.nodes, found[len(outputs) :])
         if not self.pairs:
-            choices = answers.truth.choices
-            self.pairs.extend(
-                _pairs(seen, choices) if seen else _maps(answers.truth.outputs, choices)
-            )
-        known = [self._choice(answers, choice) for _, choice in self.pairs]
-        if seen:
-            scores = [seen[node][0] for node, _ in self.pairs]
-            chosen = [seen[node][1] for node, _ in self.pairs]
-        else:
-            scores = [choice.scores[order] for choice in known]
-            chosen = [
-                outputs[at].reshape(len(order), *choice.indices.shape[1:]).astype(np.int64)
-                for (at, _), choice in zip(self.pairs, known, strict=True)
+            likely = [
+                one if one is not None and one.is_open else None for one in answers.truth.choices
             ]
-        regrets = tuple(map(regret, scores, known, chosen))
-        wanted = [choice.scores[order] for choice in known]
+            parts = [None if one is None else one.part(order) for one in likely]
+            self.pairs.extend(
+                _pairs(self.nodes, seen, parts)
+                if self.nodes
+                else _maps(answers.truth.outputs, likely)
+            )
+        known = [self._choice(answers, at).part(order) for _, at in self.pairs]
+        if self.nodes:
+            both = [self._shown(seen[node], node) for node, _ in self.pairs]
+            scores, chosen = [one[0] for one in both], [one[1] for one in both]
+            units = [self.unit if isinstance(one, Cut) else 0.0 for one in known]
+        else:
+            chosen = [
+                choice.read(outputs[at]) for (at, _), choice in zip(self.pairs, known, strict=True)
+            ]
+            explained = [one.explained(made) for one, made in zip(known, chosen, strict=True)]
+            scores = [
+                choice.scores if one is None else one
+                for one, choice in zip(explained, known, strict=True)
+            ]
+            units = [2.0**-24] * len(known)  # of another runtime's scores all digits may differ
+        regrets = tuple(
+            choice.regret(shown, decided, unit)
+            for choice, shown, decided, unit in zip(known, scores, chosen, units, strict=True)
+        )
+        wanted = [choice.scores for choice in known]
         other = [
-            (indices != choice.indices[order]).reshape(len(order), -1).any(1)
-            for indices, choice in zip(chosen, known, strict=True)
+            (decided != choice.chosen).reshape(len(order), -1).any(1)
+            for decided, choice in zip(chosen, known, strict=True)
         ]
         sound = np.all([np.isfinite(one) for one in regrets], axis=0)
         rows = np.flatnonzero(np.any(other, axis=0) & sound)
@@ -106,15 +125,30 @@ class Follower:
                 choice = told.choices[at]
                 if choice is not None:
                     target[row] = choice.scores[0]
+            if not self.nodes:
+                for guess, (_, at), decided in zip(scores, self.pairs, chosen, strict=True):
+                    choice = told.choices[at]
+                    one = None if choice is None else choice.explained(decided[row : row + 1])
+                    guess[row] = guess[row] if one is None else one[0]
         return Followed(
             outputs,
             truth,
-            tuple(map(candidates, scores, wanted)) if seen else (),
+            tuple(
+                candidates(shown, target) if self.nodes or isinstance(choice, Cut) else None
+                for shown, target, choice in zip(scores, wanted, known, strict=True)
+            ),
             regrets,
             tuple(int(one.sum()) for one in other),
         )
 
-    def _choice(self, answers: Answers, at: int) -> Choice:
+    def _shown(self, seen: tuple[Array, Array] | None, node: int) -> tuple[Array, Array]:
+        if seen is None:  # the first batch had it
+            raise EdgerepError(
+                f"{self.nodes[node].node} gives another type than for a batch before"
+            )
+        return seen
+
+    def _choice(self, answers: Answers, at: int) -> Decision:
         choice = answers.truth.choices[at]
         if choice is None:  # the first block had it
             raise EdgerepError(
@@ -125,11 +159,11 @@ class Follower:
     def _told(
         self, questions: Questions, answers: Answers, probe: int, chosen: Sequence[Array]
     ) -> Told:
-        key = (answers.start + probe, b"".join(indices.tobytes() for indices in chosen))
+        key = (answers.start + probe, b"".join(one.tobytes() for one in chosen))
         if key not in self.again:
             forced: list[Array | None] = [None] * len(answers.truth.choices)
-            for (_, at), indices in zip(self.pairs, chosen, strict=True):
-                forced[at] = indices[None]
+            for (_, at), decided in zip(self.pairs, chosen, strict=True):
+                forced[at] = decided[None]
             self.again[key] = questions.again(
                 [a[probe : probe + 1] for a in answers.inputs], forced
             )
@@ -153,46 +187,63 @@ def open_follower(runnable: Runnable, *, follow: bool) -> Follower:
     if follow and runnable.observer is not None:
         nodes = tuple(runnable.choices())
         if nodes:
-            names = [name for node in nodes for name in (node.scores, node.indices)]
-            return Follower(runnable.observer(names), nodes)
+            names = [name for node in nodes for name in node.tensors]
+            # ONNX Runtime widens float16 on a CPU; what it shows is rounded.
+            widens = runnable.precision == "fp16"
+            return Follower(
+                runnable.observer(names), nodes, UNIT_ROUNDOFF["fp16"] if widens else 0.0
+            )
     return Follower(runnable.open())
 
 
-def _seen(nodes: Sequence[GraphChoice], found: Sequence[Array]) -> list[tuple[Array, Array]]:
-    pairs = zip(nodes, found[::2], found[1::2], strict=True)
-    return [(scores, node.with_axis(indices, scores)) for node, scores, indices in pairs]
+def _seen(
+    nodes: Sequence[GraphDecision], found: Sequence[Array]
+) -> list[tuple[Array, Array] | None]:
+    tensors = iter(found)
+    return [node.seen([next(tensors) for _ in node.tensors]) for node in nodes]
 
 
 def _pairs(
-    seen: Sequence[tuple[Array, Array]], choices: Sequence[Choice | None]
+    nodes: Sequence[GraphDecision],
+    seen: Sequence[tuple[Array, Array] | None],
+    choices: Sequence[Decision | None],
 ) -> list[tuple[int, int]]:
-    """Which node is which choice of the reference: both stand in the order of the run."""
-    found = []
-    start = 0
-    for node, (scores, indices) in enumerate(seen):
-        for at in range(start, len(choices)):
-            choice = choices[at]
-            if choice is not None and choice.looks_like(scores, indices):
-                found.append((node, at))
-                start = at + 1
-                break
+    """Which node is which decision of the reference.
+
+    Of those that it may be, the one whose scores are nearest; of equally near ones the first.
+    """
+    found: list[tuple[int, int]] = []
+    for node, shown in enumerate(seen):
+        taken = {at for _, at in found}
+        likely = [
+            (_distance(shown[0], choice.scores), at)
+            for at, choice in enumerate(choices)
+            if choice is not None
+            and shown is not None
+            and at not in taken
+            and len(shown[1]) == len(choice.chosen)
+            and choice.looks_like(nodes[node].kind, *shown)
+        ]
+        if likely:
+            found.append((node, min(likely)[1]))
     return found
 
 
-def _maps(outputs: Sequence[Array], choices: Sequence[Choice | None]) -> list[tuple[int, int]]:
-    """Which output is which choice of the reference itself."""
-    found: list[tuple[int, int]] = []
+def _distance(scores: Array, truth: Array) -> float:
+    with np.errstate(all="ignore"):
+        off = np.abs(scores.astype(np.float64) - truth)
+    return float(np.nan_to_num(off, posinf=0.0).mean()) if off.size else 0.0
+
+
+def _maps(outputs: Sequence[Array], choices: Sequence[Decision | None]) -> list[tuple[int, int]]:
+    """Which output is which decision of the reference itself; of several in a row the first."""
+    found: dict[int, int] = {}
     for at, choice in enumerate(choices):
         for index, output in enumerate(outputs):
-            if (
-                choice is not None
-                and output.dtype.kind in "iu"
-                and output.size == choice.indices.size
-                and (output.reshape(choice.indices.shape) == choice.indices).all()
-            ):
-                found.append((index, at))
+            if choice is not None and index not in found and choice.is_told_by(output):
+                found[index] = at
                 break
-    return found
+    return list(found.items())
 
 
 def candidates(scores: Array, truth: Array) -> tuple[Array, Array]:

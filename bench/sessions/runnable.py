@@ -14,7 +14,7 @@ from edgerep.data.preprocessing import (
     NO_PREPROCESSING,
     Preprocessing,
 )
-from edgerep.export.graph.choices import GraphChoice
+from edgerep.export.graph.decisions import GraphDecision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ class Runnable:
             device; a runtime without such a choice passes over them.
         observer: Opens a session that also gives tensors inside the graph, by their names, behind
             the outputs; None where the runtime cannot.
-        choices: Where its graph chooses, by tensors that `observer` gives.
+        choices: Where its graph decides, by tensors that `observer` gives.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Runnable:
     module: nn.Module | None = None
     opener: Callable[[int, str], Session]
     observer: Callable[[Sequence[str]], Session] | None = None
-    choices: Callable[[], Sequence[GraphChoice]] = tuple
+    choices: Callable[[], Sequence[GraphDecision]] = tuple
 
     @property
     def title(self) -> str:

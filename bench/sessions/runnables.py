@@ -20,7 +20,7 @@ from edgerep.data.preprocessing import (
     preprocessing_of,
 )
 from edgerep.errors import EdgerepError, path_given
-from edgerep.export.graph.choices import GraphChoice, choices_in
+from edgerep.export.graph.decisions import GraphDecision, decisions_in
 from edgerep.export.graph.onnx_file import Graph, open_graph
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _graph(graph: Graph) -> Runnable:
         why_not=_missing("onnxruntime", "bench"),
         opener=opener,
         observer=observer,
-        choices=lambda: choices_in(graph.path),
+        choices=lambda: decisions_in(graph.path),
     )
 
 
@@ -164,7 +164,7 @@ def _package(path: Path) -> Runnable:
     def observer(also: Sequence[str]) -> Session:
         return MilReferenceSession(package, also=also)
 
-    def choices() -> Sequence[GraphChoice]:
+    def choices() -> Sequence[GraphDecision]:
         return choices_of(load_program(package.path))
 
     return Runnable(

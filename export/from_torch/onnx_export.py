@@ -18,7 +18,7 @@ from edgerep.errors import NetworkError, OptionError, given, path_given
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
 from edgerep.export.from_torch.fresh_copy import fresh_copy
-from edgerep.export.graph.onnx_file import Graph
+from edgerep.export.graph.onnx_file import Graph, require_known_types
 from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
@@ -144,6 +144,7 @@ def export_onnx(
             keep_batchnorm=norms and form != "unfused-folded",
         )
     model = traced.model
+    require_known_types(model)
     if opset != EXPORTER_LOWEST_OPSET:
         model = convert_opset(model, opset)
     _prune_metadata_in_place(model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -31,10 +33,18 @@ class GraphChoice:
     axis: int
     dropped: bool
 
-    def with_axis(self, indices: Array, scores: Array) -> Array:
-        """The indices as integers of 64 bits with the axis that they were chosen along."""
+    kind: ClassVar[str] = "best"
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors that tell what it did."""
+        return self.scores, self.indices
+
+    def seen(self, found: Sequence[Array]) -> tuple[Array, Array]:
+        """What it went by, and what it chose (int64, the axis kept), from `tensors`."""
+        scores, indices = found
         axis = self.axis % scores.ndim
-        return (np.expand_dims(indices, axis) if self.dropped else indices).astype(np.int64)
+        return scores, (np.expand_dims(indices, axis) if self.dropped else indices).astype(np.int64)
 
 
 def choices_in(path: Path) -> tuple[GraphChoice, ...]:

@@ -40,6 +40,7 @@ _DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.INT8: "int8",
     TensorProto.INT32: "int32",
     TensorProto.INT64: "int64",
+    TensorProto.BOOL: "bool",
 }
 
 
@@ -100,6 +101,24 @@ def read_model(path: Path) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, UnsoundError, ValueError, RuntimeError) as error:
         raise OnnxError(f"{path} is not a valid ONNX model: {error}") from error
     return model
+
+
+def require_known_types(model: onnx.ModelProto) -> None:
+    """Refuse a model whose outputs have element types that no artefact of edgerep can have.
+
+    Raises:
+        OnnxError: There are some; each is named.
+    """
+    wrong = [
+        f"`{value.name}` is {TensorProto.DataType.Name(value.type.tensor_type.elem_type)}"
+        for value in model.graph.output
+        if value.type.tensor_type.elem_type not in _DTYPE_NAMES
+    ]
+    if wrong:
+        raise OnnxError(
+            f"outputs of the network have types that runtimes on devices do not take: "
+            f"{', '.join(wrong)}. Let `forward` return one of {', '.join(_DTYPE_NAMES.values())}"
+        )
 
 
 def open_graph(path: Path) -> Graph:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgerep.artefacts.kinds import kind_of
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.references.choices import Told, told
+from edgerep.bench.parity.references.deciding import Told, told
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
@@ -103,7 +103,7 @@ class Reference:
             lambda some: self.outputs32(some, preprocessing),
             inputs,
             at_once=at_once,
-            forced=truth.indices,
+            forced=truth.chosen,
         )
         worst = _sample_that_parts(truth.outputs, own.outputs)
         if worst is not None:

@@ -20,7 +20,7 @@ from onnx.reference.op_run import OpRun
 
 from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.references.choices import Told, told
+from edgerep.bench.parity.references.deciding import Told, told
 from edgerep.bench.parity.references.onnx_choice_kernels import CHOICE_KERNELS
 from edgerep.bench.parity.references.onnx_exact_kernels import EXACT_KERNELS
 from edgerep.bench.parity.references.onnx_kernels import KERNELS
@@ -84,7 +84,7 @@ class OnnxReference:
             lambda some: self.outputs32(some, preprocessing),
             inputs,
             at_once=at_once,
-            forced=truth.indices,
+            forced=truth.chosen,
         )
         if not self._is_witnessed:
             self._require_witness([array[:at_once] for array in inputs], preprocessing)

@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import edgerep
-from edgerep.bench.parity.references.choices import Choice, Choosing, regret
+from edgerep.bench.parity.references.choices import Choice
+from edgerep.bench.parity.references.deciding import Deciding
 from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.sessions import runnables
@@ -151,7 +152,7 @@ def test_the_choices_of_an_onnx_file_are_followed_too(files: Callable[[str, str]
 def test_a_map_of_classes_tells_its_choice_to_runtimes_that_show_no_tensors(
     precision: str, files: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runnables, "choices_in", lambda path: ())
+    monkeypatch.setattr(runnables, "decisions_in", lambda path: ())
     (choice,) = (result := compared("labels", files("labels", precision))).choices
     assert result.passed
     assert choice.before is None
@@ -293,27 +294,27 @@ X = torch.tensor([[1.0, 5.0, 3.0, 5.0], [2.0, 2.0, 0.0, 1.0]])
 def test_every_choice_is_recorded_and_can_be_made_otherwise(call: Callable[[Tensor], Any]) -> None:
     with torch.inference_mode():
         plain = flat_outputs(call(X))
-        with Choosing() as choosing:
+        with Deciding() as deciding:
             recorded = flat_outputs(call(X))
-        (choice,) = choosing.choices
-        other = (choice.indices + 1) % 4
-        with Choosing([other]) as forced:
+        (choice,) = deciding.choices
+        other = (choice.chosen + 1) % 4
+        with Deciding([other]) as forced:
             *values, places = flat_outputs(call(X))
     assert all(map(torch.equal, plain, recorded))
-    assert (regret(choice.scores, choice, choice.indices) == 0).all()
-    assert (forced.choices[0].indices == other).all()
+    assert (choice.regret(choice.scores, choice.chosen) == 0).all()
+    assert (forced.choices[0].chosen == other).all()
     assert (places.numpy().reshape(other.shape) == other).all()
     for value in values:
         assert (value.numpy().reshape(other.shape) == np.take_along_axis(X.numpy(), other, 1)).all()
 
 
 def test_what_is_no_choice_of_each_sample_is_left_alone() -> None:
-    with torch.inference_mode(), Choosing() as choosing:
+    with torch.inference_mode(), Deciding() as deciding:
         assert X.max() == 5
         assert X.argmax() == 1
         assert X.amax(1).tolist() == [5, 2]
         X.argmax(0)
-    assert [choice.of_each(2) for choice in choosing.choices] == [False]
+    assert [choice.of_each(2) for choice in deciding.choices] == [False]
 
 
 @pytest.mark.parametrize(("indices", "expected"), [
@@ -324,5 +325,7 @@ def test_what_is_no_choice_of_each_sample_is_left_alone() -> None:
 def test_regret_is_free_of_ties_and_knows_no_repetition(
     indices: list[list[int]], expected: list[float]
 ) -> None:
-    choice = Choice(X.numpy(), np.array([[1, 3], [0, 1]]), axis=1, largest=True, ordered=True)
-    assert regret(X.numpy(), choice, np.array(indices)).tolist() == expected
+    choice = Choice(
+        scores=X.numpy(), chosen=np.array([[1, 3], [0, 1]]), axis=1, largest=True, ordered=True
+    )
+    assert choice.regret(X.numpy(), np.array(indices)).tolist() == expected

@@ -34,7 +34,7 @@ def test_inner_tensors_come_behind_the_outputs(tmp_path: Path) -> None:
     assert best.tolist() == [[6, 2]]
     assert where.tolist() == [1]
     assert [one.tolist() for one in inner] == [(-2 * x).tolist(), [[1, 3]], (-2 * x).tolist(), [1]]
-    assert most.with_axis(where, inner[0]).tolist() == [[1]]
+    assert most.seen([inner[0], where])[1].tolist() == [[1]]
     with OnnxRuntimeSession(path) as session:
         assert len(session.run(x)) == 2
 
