@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from edgerep import __version__
 from edgerep.artefacts.files import replacing, sha256_of, write_text
-from edgerep.artefacts.kinds import SCHEMA
+from edgerep.artefacts.kinds import SCHEMA, kind_of
 from edgerep.errors import EdgerepError
 from edgerep.outside.declared import RECORD
 from edgerep.outside.json_text import LARGEST_JSON, JsonError, finite_json, parse_json
@@ -138,11 +138,14 @@ def read_record(artefact: Path) -> Record | None:
     try:
         fields = parse_json(content)
         schema = fields.get("schema") if isinstance(fields, dict) else None
-        if type(schema) is int and schema != SCHEMA:
+        if type(schema) is int and schema > SCHEMA:
             raise EdgerepError(
                 f"{path} has schema {schema}; this edgerep reads schema {SCHEMA}: update edgerep"
             )
         require_shape(fields, RECORD)
+        kind = kind_of(artefact)
+        if kind is not None and fields["kind"] != kind:
+            raise ShapeError(f"it is of the kind {fields['kind']!r}, not {kind!r}")
     except (JsonError, ShapeError) as error:
         raise EdgerepError(
             f"{path} is not a record that edgerep wrote ({error}): delete it, or make the "

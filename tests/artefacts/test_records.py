@@ -182,3 +182,15 @@ def test_a_record_that_is_no_object_is_refused_in_our_words(text: str, tmp_path:
     with pytest.raises(EdgerepError, match="an object is wanted") as caught:
         read_record(path)
     assert "indices" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("a.onnx", "weights"), ("a.engine", "onnx"), ("a.mlpackage", "engine"),
+    ("a.safetensors", "coreml"),
+])  # fmt: skip
+def test_the_record_of_another_kind_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("x")
+    write_record(path, Record(kind, sha256_of(path), (), {}, {}, {}))
+    with pytest.raises(EdgerepError, match=f"is of the kind '{kind}', not"):
+        read_record(path)

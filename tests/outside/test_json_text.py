@@ -19,6 +19,7 @@ REFUSED = {
     "a number beyond float64": "[1e999]",
     "a number beyond int64": f"[{2**63}]",
     "a number of 10,000 digits": "[" + "9" * 10_000 + "]",
+    "a key twice": '{"a": {"b": 1, "c": 2, "b": 3}}',
     "half a surrogate pair": r'{"\ud800": 1}',
     "five million values": "[" + "0," * 5_000_000 + "0]",
     "cut short": '{"a": [1, 2',
