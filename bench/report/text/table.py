@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -96,10 +97,16 @@ def _lines(
     return [between.join(line).rstrip() for line in zip(*columns, strict=True)]
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks where there is a space, and behind a hyphen, a slash or a colon inside a word."""
+
+    wordsep_re = re.compile(r"(\s+|[^\s/:-]*[/:-]+(?=[^\s/:-]))")
+
+
 def _broken(cell: str, size: int) -> list[str]:
     lines: list[str] = []
     for line in cell.splitlines():
-        lines += textwrap.wrap(line, max(size, 1)) if len(line) > size else [line]
+        lines += _Wrapper(max(size, 1)).wrap(line) if len(line) > size else [line]
     return lines or [""]
 
 

@@ -179,7 +179,7 @@ def deployment_text(
         for one in deployment.outcomes
     ]
     whys = [f"{one.path}: {one.state}: {one.why}" for one in deployment.outcomes if one.why]
-    made = table(("target", "precision", "file", ""), rows)
+    made = table(("target", "precision", "file", "result"), rows)
     parts.append("\n".join(["Targets\n", made, *([""] if whys else []), *whys]))
     if report is not None:
         parts.append("Parity\n\n" + parity_table(report))
