@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgerep.fusion.algebra.channels import concatenated
 from edgerep.fusion.algebra.linear_map import LinearMap
 from edgerep.fusion.algebra.sequence import after, inexact
 from edgerep.fusion.algebra.sums import constant, total
-from edgerep.fusion.operators.operation import Node, Step, Sum
+from edgerep.fusion.operators.operation import Concat, Node, Step, Sum
 
 _MOST_TAPS = 1 << 12  # of one kernel; a 63x63 one
 
 
-def composed(operation: Step | Sum, inner: Mapping[Node, LinearMap]) -> LinearMap:
+def composed(operation: Step | Sum | Concat, inner: Mapping[Node, LinearMap]) -> LinearMap:
     """An operation after the maps of what it reads.
 
     Args:
@@ -25,6 +26,8 @@ def composed(operation: Step | Sum, inner: Mapping[Node, LinearMap]) -> LinearMa
     if isinstance(operation, Sum):
         terms = [(by, inner[source]) for by, source in operation.terms]
         return total(terms, constant(operation.shift))
+    if isinstance(operation, Concat):
+        return concatenated([inner[source] for source in operation.sources])
     first = inner[operation.source]
     if why := inexact(operation.map, first, operation.fill):
         raise ValueError(why)

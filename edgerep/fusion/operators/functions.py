@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn import functional
 
-from edgerep.fusion.operators import arithmetic, layer_functions
+from edgerep.fusion.operators import arithmetic, channels, layer_functions
 from edgerep.fusion.operators.operation import Node, Operation, View
 
 Reader: TypeAlias = Callable[[View, Node], Operation | None]
@@ -44,6 +44,9 @@ FUNCTIONS: dict[Any, Reader] = {
                      aten.detach.default), layer_functions.same),
     **dict.fromkeys((operator.add, operator.iadd, torch.add, aten.add.Tensor), arithmetic.plus),
     **dict.fromkeys((operator.sub, operator.isub, torch.sub, aten.sub.Tensor), arithmetic.minus),
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate, aten.cat.default),
+                    channels.concatenation),
+    **dict.fromkeys((torch.narrow, aten.narrow.default), channels.narrowed),
     sum: arithmetic.summed,
     **dict.fromkeys((operator.mul, operator.imul, torch.mul, aten.mul.Tensor), arithmetic.times),
     **dict.fromkeys((operator.truediv, operator.itruediv, torch.div, aten.div.Tensor),
@@ -56,6 +59,7 @@ METHODS: dict[str, Reader] = {
     "sub": arithmetic.minus,
     "mul": arithmetic.times,
     "div": arithmetic.divided,
+    "narrow": channels.narrowed,
     "neg": arithmetic.negated,
     **dict.fromkeys(
         ("contiguous", "clone", "detach", "float", "double", "to"), layer_functions.same

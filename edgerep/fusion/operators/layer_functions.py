@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from edgerep.fusion.algebra.linear_map import shifted_map
+from edgerep.fusion.operators.channels import part_by_index, part_of_split
 from edgerep.fusion.operators.layers import (
     averaged,
     convolved,
@@ -127,13 +128,15 @@ def _batch_norm_of(view: View, given: Mapping[str, Any]) -> Operation | None:
 
 
 def item(view: View, node: Node) -> Operation | None:
-    """`x[...]`: a crop of an image, or the result of an aten BatchNorm."""
+    """`x[...]`: a part of an image, one of a split, or the result of an aten BatchNorm."""
     source, index = node.args
     if not isinstance(source, fx.Node):
         return None
     if source.op == "call_function" and source.target is NATIVE_BATCH_NORM:
         return native_batch_norm(view, source) if index == 0 else None
-    return _crop(view, source, index) if view.is_activation(source) else None
+    if not view.is_activation(source):
+        return part_of_split(view, source, index)
+    return _crop(view, source, index)
 
 
 def _crop(view: View, source: Node, index: Any) -> Operation | None:
@@ -146,7 +149,7 @@ def _crop(view: View, source: Node, index: Any) -> Operation | None:
     if len(parts) != axes + 2 or not all(isinstance(part, slice) for part in parts):
         return None
     if any(part != slice(None) for part in parts[:2]):
-        return None
+        return part_by_index(view, source, parts)
     before, after = [], []
     for part in parts[2:]:
         start, stop = part.start or 0, part.stop or 0

@@ -26,7 +26,9 @@ class Step:
         is_batchnorm: It is a BatchNorm, for the count.
         is_layer: It has weights of its own, or pools: a region needs one.
         is_computed: Its weights are computed whenever it runs: it is worth a layer by itself.
-        parts: Other nodes that belong to it: what is written into its result afterwards.
+        parts: Other nodes that belong to it: what is written into its result afterwards, or the
+            split that it is a part of.
+        selects: It takes some of the channels, as they are.
     """
 
     source: Node
@@ -36,6 +38,7 @@ class Step:
     is_layer: bool = False
     is_computed: bool = False
     parts: tuple[Node, ...] = ()
+    selects: bool = False
 
     @property
     def sources(self) -> tuple[Node, ...]:
@@ -60,6 +63,13 @@ class Sum:
 
 
 @dataclass(frozen=True, eq=False)
+class Concat:
+    """Tensors one behind another along the channels."""
+
+    sources: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Same:
     """Hands its input on."""
 
@@ -70,7 +80,7 @@ class Same:
         return (self.source,)
 
 
-Operation: TypeAlias = Step | Sum | Same
+Operation: TypeAlias = Step | Sum | Concat | Same
 
 
 @dataclass(frozen=True, eq=False)

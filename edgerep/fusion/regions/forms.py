@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgerep.fusion.algebra.channels import with_groups
 from edgerep.fusion.algebra.linear_map import LinearMap, identity_map
 from edgerep.fusion.operators.composition import composed
-from edgerep.fusion.operators.operation import Node, Operation, Step, Sum, View, source_of
+from edgerep.fusion.operators.operation import Concat, Node, Operation, Step, Sum, View, source_of
 
 _MOST_BASES = 8  # of one tensor, nearest first; a longer chain of layers is no re-parameterisation
 
@@ -34,8 +35,8 @@ def forms_of(
     for node, operation in operations.items():
         if isinstance(operation, Step):
             found = _step_forms(node, operation, operations, forms, refused)
-        elif isinstance(operation, Sum):
-            found = _sum_forms(view, node, operation, operations, forms, refused)
+        elif isinstance(operation, Sum | Concat):
+            found = _joined_forms(view, node, operation, operations, forms, refused)
         else:
             continue
         forms[node] = dict(list(found.items())[:_MOST_BASES])
@@ -63,18 +64,18 @@ def _step_forms(
     return found
 
 
-def _sum_forms(
+def _joined_forms(
     view: View,
     node: Node,
-    operation: Sum,
+    operation: Sum | Concat,
     operations: Mapping[Node, Operation],
     forms: Mapping[Node, Mapping[Node, Form]],
     refused: dict[Node, str],
 ) -> dict[Node, Form]:
     found = {}
-    sources = {term: source_of(operations, term) for _, term in operation.terms}
+    sources = {term: source_of(operations, term) for term in operation.sources}
     bases = [{source, *forms.get(source, {})} for source in sources.values()]
-    first = sources[operation.terms[0][1]]
+    first = sources[operation.sources[0]]
     for base in (first, *forms.get(first, {})):
         if any(base not in others for others in bases):
             continue
@@ -83,10 +84,18 @@ def _sum_forms(
         inner = {
             term: plain if source is base else known[source].map for term, source in sources.items()
         }
+        nodes = frozenset({node}).union(*(one.nodes for one in known.values()))
         try:
             whole = composed(operation, inner)
         except ValueError as why:
             refused.setdefault(node, str(why))
             continue
-        found[base] = Form(whole, frozenset({node}).union(*(one.nodes for one in known.values())))
+        if isinstance(operation, Concat) and any(_selects(operations, one) for one in nodes):
+            whole = with_groups(whole)
+        found[base] = Form(whole, nodes)
     return found
+
+
+def _selects(operations: Mapping[Node, Operation], node: Node) -> bool:
+    operation = operations.get(node)
+    return isinstance(operation, Step) and operation.selects

@@ -54,10 +54,11 @@ class TensorProxy(fx.Proxy):
             return tracer.create_proxy("call_function", getattr, (self, name), {})
         return _Shape(self, name) if name == "shape" else super().__getattr__(name)
 
-    def copy_(self, source: Any, non_blocking: bool = False) -> Any:
+    def copy_(self, source: Any, *others: Any, **options: Any) -> Any:
         if _tracer(self).assigned_by_copy(self.node, source):
             return self
-        return self.tracer.create_proxy("call_method", "copy_", (self, source, non_blocking), {})
+        given = (self, source, *others)
+        return self.tracer.create_proxy("call_method", "copy_", given, options)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         whole = index is Ellipsis or (type(index) is slice and index == slice(None))
