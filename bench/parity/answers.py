@@ -76,13 +76,13 @@ def answered(
         watch: Told how many probes the reference has answered.
 
     Raises:
-        EdgerepError: The reference fails, or gives NaN or infinity.
+        EdgerepError: The reference fails, or gives NaN, or nothing but infinities.
     """
 
     def answer(start: int) -> Answers:
         rows = probes.block(start, min(start + _ROWS_AT_ONCE, len(probes)))
         truth, own = questions.answers(rows)
-        _require_finite(truth.outputs, questions)
+        _require_numbers(truth.outputs, questions)
         watch(start + len(rows[0]))
         return Answers(start, rows, truth, own)
 
@@ -104,12 +104,15 @@ def _joined(parts: Sequence[Answers]) -> Answers:
     )
 
 
-def _require_finite(truth: tuple[Array, ...], questions: Questions) -> None:
+def _require_numbers(truth: tuple[Array, ...], questions: Questions) -> None:
     reference, runnable = questions.reference, questions.runnable
     names = output_names(runnable, len(truth))
-    if bad := [n for n, t in zip(names, truth, strict=True) if not np.isfinite(t).all()]:
+    both = list(zip(names, truth, strict=True))
+    bad = [f"{name}: NaN" for name, t in both if np.isnan(t).any()]
+    bad += [f"{name}: infinite everywhere" for name, t in both if t.size and np.isinf(t).all()]
+    if bad:
         raise EdgerepError(
-            f"the reference {reference.name} gives NaN or infinity in float64 ({', '.join(bad)}): "
+            f"the reference {reference.name} gives no numbers in float64 ({', '.join(bad)}): "
             f"there is nothing to compare {runnable.title} with"
         )
 

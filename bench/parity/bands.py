@@ -67,7 +67,7 @@ def bands_of(truth: Array) -> Bands:
     An index that is zero far more often than the others, such as a channel behind a ReLU that
     hardly ever fires, makes no band: its few numbers are as far off as those it was shut off with.
     """
-    squares = truth.astype(np.float64) ** 2
+    squares = np.where(np.isinf(truth), 0.0, truth).astype(np.float64) ** 2
     found = ONE_BAND
     widest = _GAP
     for axis in range(1, truth.ndim):

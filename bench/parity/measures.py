@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.bands import ONE_BAND, Bands
+from edgerep.bench.parity.infinities import without_equal_infinities
 
 Numbers = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ class Measures:
 
 
 def measure(outputs: Array, truth: Array, bands: Bands = ONE_BAND) -> Measures:
-    """Measure one output against the truth, in float64.
+    """Measure one output against the truth, in float64; equal infinities count as zeros.
 
     Args:
         outputs: [N, ...].
@@ -64,7 +65,8 @@ def measure(outputs: Array, truth: Array, bands: Bands = ONE_BAND) -> Measures:
     """
     if outputs.shape != truth.shape:
         raise ValueError(f"outputs are {outputs.shape}, the reference gives {truth.shape}")
-    value, wanted = (bands.in_rows(array.astype(np.float64)) for array in (outputs, truth))
+    both = without_equal_infinities(outputs, truth)
+    value, wanted = (bands.in_rows(array.astype(np.float64)) for array in both)
     with np.errstate(all="ignore"):  # infinities and NaN flow into the result, where they fail
         error = value - wanted
         flat_value, flat_wanted = value.reshape(len(value), -1), wanted.reshape(len(value), -1)

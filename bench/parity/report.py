@@ -349,6 +349,12 @@ def _failures(artefact: ArtefactParity) -> Iterator[str]:
 
 def undecidable(tolerance: Tolerance) -> str:
     """Why no comparison from end to end says anything about a network, in one sentence."""
+    if not np.isfinite(tolerance.amplification):
+        return (
+            "the network's own float32 run gives infinities or NaN in other places than its "
+            "float64 run, as where it takes the logarithm of numbers near zero or divides by them: "
+            "so no end-to-end comparison says anything. Let it add an epsilon there, or clamp"
+        )
     return (
         f"the network multiplies rounding errors {tolerance.amplification:.0f} times, so no "
         f"end-to-end comparison in {tolerance.precision} says anything; where it was fused, the "

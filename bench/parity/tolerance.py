@@ -29,6 +29,9 @@ LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
 LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
 # Half the distance of the smallest numbers: no rounding is finer, however small the number.
 _LEAST_ERROR: Mapping[str, float] = {"fp32": 2.0**-150, "fp16": 2.0**-25}
+# The smallest normal number of float32, below which its kernels may give zero: such as scores of a
+# sigmoid that is far from where it turns. Nothing that float32 loses is asked of an artefact.
+_FLUSHED = 2.0**-126
 # ONNX Runtime's Sigmoid on a CPU is 0.5 plus a rational function, so that a score of 1e-5 is as far
 # off as one of 0.5: at most 1.7e-7 over -30..30 (1.32.0). Times `SAFETY` this is 2.4e-7.
 SIGMOID_ERROR = 2.0**-25
@@ -169,13 +172,15 @@ def tolerance_from(
         count: How many numbers a probe has.
         least_error: Of the runtime's own kernel, in each number, however small the number is.
     """
-    own = difference_of(own_float32)
-    signal = own_float32.whole().signal[:, 0]
-    bounds = _bounds(precision, signal, count, own.rel_l2, own.max_abs)
+    whole = own_float32.whole()
+    error, signal = whole.error[:, 0], whole.signal[:, 0]
+    rounded = np.maximum(np.sqrt(error) - _FLUSHED * count**0.5, 0.0)  # not only flushed
+    own = float(_relative(rounded**2, signal).max(initial=0.0))
+    bounds = _bounds(precision, signal, count, own, float(whole.peak.max(initial=0.0)))
     smallest = float(_scales(signal).min(initial=np.inf))
-    if not least_error or not smallest:
+    if not smallest:
         return bounds
-    least = SAFETY[precision] * least_error
+    least = SAFETY[precision] * max(least_error, _FLUSHED)
     relative = bounds.rel_l2 + least * count**0.5 / smallest
     return replace(bounds, rel_l2=relative, max_abs=max(bounds.max_abs, least))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -213,9 +214,16 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def relative_l2(value: Tensor, truth: Tensor) -> float:
-    """Relative L2 distance of `value` from `truth`, in float64; 0 for two zeros."""
+    """Relative L2 distance of `value` from `truth`, in float64; 0 for two zeros.
+
+    Infinities that both have in the same places count as zeros.
+    """
     truth = truth.detach().double()
     value = value.detach().to(truth.device).double()
-    distance = float(torch.linalg.vector_norm(value - truth))
     scale = float(torch.linalg.vector_norm(truth))
+    if not math.isfinite(scale):
+        same = truth.isinf() & (value == truth)
+        value, truth = (x.masked_fill(same, 0) for x in (value, truth))
+        scale = float(torch.linalg.vector_norm(truth))
+    distance = float(torch.linalg.vector_norm(value - truth))
     return distance / scale if scale else distance

@@ -98,15 +98,16 @@ def _distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """The largest relative L2 distance of any output; infinite where they cannot be compared."""
     if [x.shape for x in found] != [x.shape for x in wanted]:
         return float("inf")
-    # An output without a finite number on either side, in the same places, tells nothing.
-    pairs = [
-        (x.nan_to_num(), y.nan_to_num())
-        for x, y in zip(found, wanted, strict=True)
-        if x.numel() and torch.equal(x.isfinite(), y.isfinite())
-    ]
-    if len(pairs) < sum(1 for x in wanted if x.numel()):
+    pairs = [(x, y) for x, y in zip(found, wanted, strict=True) if x.numel()]
+    if not all(torch.equal(x.isnan(), y.isnan()) for x, y in pairs):
         return float("inf")
-    return max((relative_l2(x, y) for x, y in pairs), default=0.0)
+    return max((_distance_of_numbers(x, y) for x, y in pairs), default=0.0)
+
+
+def _distance_of_numbers(one: Tensor, other: Tensor) -> float:
+    """Where both are numbers: rounding makes infinities, as of the logarithm of what is near 0."""
+    real = one.isfinite() & other.isfinite()
+    return relative_l2(one.where(real, 0), other.where(real, 0))
 
 
 def _diaries(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[_Diary, _Diary]:
