@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edgerep.artefacts.batches import BatchProfile, batches_of
 
+# Beyond what a file with an open batch is made for, where nothing in it says for what.
+_OPEN = (1, 2, 3, 8)
 _ALL_UP_TO = 16  # runtimes have kernels of their own for small batches
 # Beyond, one or two between the named ones: primes, which no vector width divides.
 _PRIMES = (17, 23, 31, 47, 61, 97, 127, 193, 251, 383, 509, 761, 1021)
@@ -22,10 +24,31 @@ class BatchPlan:
     Attributes:
         sizes: All, rising.
         main: Those at which every probe is run; at the others one batch is.
+        beyond: Those of `sizes` that the artefact only takes because its batch is open.
     """
 
     sizes: tuple[int, ...]
     main: tuple[int, ...]
+    beyond: tuple[int, ...] = ()
+
+    @property
+    def own(self) -> BatchPlan:
+        """The same without what is beyond."""
+        kept = tuple(size for size in self.sizes if size not in self.beyond)
+        return BatchPlan(kept, self.main)
+
+
+def plan_of(profile: BatchProfile, *, is_open: bool) -> BatchPlan:
+    """At which sizes an artefact is run.
+
+    Args:
+        profile: That it is made for.
+        is_open: Whether it takes any batch and its profile is one size: a file from elsewhere, or
+            one whose notes were lost, is used at others.
+    """
+    sizes = sizes_to_run(profile)
+    beyond = tuple(size for size in _OPEN if size not in sizes) if is_open else ()
+    return BatchPlan(tuple(sorted({*sizes, *beyond})), profile.sizes, beyond)
 
 
 def sizes_to_run(profile: BatchProfile) -> tuple[int, ...]:

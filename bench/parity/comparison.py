@@ -16,6 +16,7 @@ from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.answers import Answers, Questions, answered, output_names
 from edgerep.bench.parity.bands import ONE_BAND, Bands, bands_of
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
+from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.judgement import judged
 from edgerep.bench.parity.measures import Measures, joined, measure
@@ -149,7 +150,9 @@ def compare_together(
     """
     questions = Questions(reference, runnables[0])
     blocks = answered(questions, probes, lambda done: watch("reference", done, len(probes)))
-    first = next(blocks)
+    with saying_that_it_takes_pixels(reference, runnables[0]):
+        first = next(blocks)
+    plans = [plan.own for plan in plans] if reference.mixes else plans
     _require_no_mixing(reference, runnables, plans)
     outputs = [_tally(truth) for truth in first.truth.outputs]
     choices = [
@@ -173,8 +176,9 @@ def compare_together(
                     if answers.start and once:
                         continue
                     for order in arrangements(len(answers), size, first=size, once=once):
-                        followed = follower.run(questions, answers, order)
-                        _require_shapes(runnables[at], followed, size)
+                        with saying_that_it_is_open(runnables[at], size, plans[at]):
+                            followed = follower.run(questions, answers, order)
+                            _require_shapes(runnables[at], followed, size)
                         tallies[at].add(size, followed, outputs, choices, follower.pairs)
                     done = answers.start + len(answers)
                     watch(runnables[at].title, done, len(probes))

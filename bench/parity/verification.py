@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.batch_plan import BatchPlan, sizes_to_run
+from edgerep.bench.parity.batch_plan import BatchPlan, plan_of
 from edgerep.bench.parity.comparison import compare_together
 from edgerep.bench.parity.probes import make_probes
 from edgerep.bench.parity.references.network import open_reference
@@ -52,7 +52,8 @@ def verify(
             float64.
         artefacts: Paths, or what the export functions returned.
         batch: Sizes to check instead of those of each artefact's own profile: every size up to
-            16, beyond it the smallest, the optimum, the largest and some between.
+            16, beyond it the smallest, the optimum, the largest and some between. An ONNX file
+            whose batch is open and that notes no profile is run at 1, 2, 3 and 8.
         calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
             artefacts of one input; weights, which take normalised images of any size, are
             compared without them.
@@ -128,7 +129,8 @@ def _require_sizes(runnable: Runnable, wanted: Sequence[int]) -> None:
 def _plan(runnable: Runnable, wanted: tuple[int, ...]) -> BatchPlan:
     if wanted:
         return BatchPlan(tuple(sorted(set(wanted))), wanted)
-    return BatchPlan(sizes_to_run(runnable.batch), runnable.batch.sizes)
+    is_open = runnable.kind == "onnx" and runnable.any_batch and runnable.batch.is_static
+    return plan_of(runnable.batch, is_open=is_open)
 
 
 def _require_bounded(runnable: Runnable) -> None:
