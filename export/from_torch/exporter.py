@@ -21,8 +21,10 @@ from onnxscript.rewriter.rules.common import (
     remove_optional_bias_from_gemm_rule,
 )
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
-from edgerep.errors import OnnxError
+from edgerep.errors import EdgerepError, OnnxError, kind_and_line
 from edgerep.export.from_torch.refusal import refusal_of
 from edgerep.networks.interface import (
     InputShape,
@@ -34,6 +36,7 @@ from edgerep.networks.interface import (
 from edgerep.torch_modules.copies import state_kept
 
 EXPORTER_LOWEST_OPSET = 18  # that torch's exporter writes; others are converted from it
+_TRACED = (FakeTensor, FunctionalTensor)  # what stands for a tensor while it is exported
 _TIDY_RULES = [  # rewrites that change no number and fold no BatchNorm
     remove_optional_bias_from_conv_rule,
     remove_optional_bias_from_gemm_rule,
@@ -77,7 +80,7 @@ def exported(
             outputs without the batch first.
     """
     try:
-        with quiet_exporter():
+        with quiet_exporter(), _data_traced():
             program = torch.onnx.export(
                 module,
                 tuple(examples),
@@ -105,6 +108,32 @@ def exported(
         with quiet_exporter():
             words = refusal_of(error, module, examples)
         raise OnnxError(words) from error
+    except (EdgerepError, MemoryError):
+        raise
+    except Exception as error:  # torch's exporter and onnxscript raise whatever they like
+        raise OnnxError(
+            f"torch {torch.__version__} cannot write {type(module).__name__} as ONNX: "
+            f"{kind_and_line(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _data_traced() -> Iterator[None]:
+    """Within this context, code that reads `weight.data` is traced as one that detaches it.
+
+    torch.export follows no `.data`: the tensor that it gives there has no numbers behind it, and
+    would become a constant of the graph.
+    """
+    plain: Any = Tensor.data
+
+    def read(tensor: Tensor) -> Any:
+        return tensor.detach() if isinstance(tensor, _TRACED) else plain.__get__(tensor)
+
+    Tensor.data = property(read, plain.__set__)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del Tensor.data  # what it hid is the attribute of the class below
 
 
 def _dynamic_shapes(module: nn.Module, count: int) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +18,33 @@ _MAKERS = frozenset(
      torch.as_tensor, torch.empty}
 )  # fmt: skip
 _WRITERS = frozenset({"__setitem__", "set_", "requires_grad_"})
+
+
+@contextlib.contextmanager
+def makers_take_proxies(tracer: fx.Tracer) -> Iterator[None]:
+    """Within this context, `torch.zeros(x.shape[0], 8)` and its like are recorded.
+
+    torch refuses a size that is a proxy before it asks anybody who could record the call. So the
+    names in torch's own namespace stand, for the time of a recording, for functions that look
+    first; what has no proxy among its arguments goes on as it was, in every thread.
+    """
+
+    def recording(maker: Any) -> Any:
+        @functools.wraps(maker)
+        def make(*args: Any, **kwargs: Any) -> Any:
+            if any(isinstance(leaf, fx.Proxy) for leaf in tree_leaves((args, kwargs))):
+                return tracer.create_proxy("call_function", maker, args, kwargs)
+            return maker(*args, **kwargs)
+
+        return make
+
+    for maker in _MAKERS:
+        setattr(torch, maker.__name__, recording(maker))
+    try:
+        yield
+    finally:
+        for maker in _MAKERS:
+            setattr(torch, maker.__name__, maker)
 
 
 class Making(CallMode):

@@ -24,7 +24,7 @@ from edgerep.fusion.trace.assignments import AssigningTracer
 from edgerep.fusion.trace.calls import Call, Trace, UntraceableError, Way, set_line, set_place
 from edgerep.fusion.trace.foresight import Foresight
 from edgerep.fusion.trace.graph_run import is_random
-from edgerep.fusion.trace.making import Making
+from edgerep.fusion.trace.making import Making, makers_take_proxies
 from edgerep.fusion.trace.proxies import TensorProxy, proxies_pass_for_tensors
 from edgerep.fusion.trace.source_lines import line_of_caller, why_untraceable
 from edgerep.torch_modules.arguments import Arguments, bound_arguments
@@ -155,7 +155,7 @@ class _Tracer(AssigningTracer):
 
         def forward(*given: Any) -> Any:
             making = Making(self) if self.proxy_buffer_attributes else contextlib.nullcontext()
-            with proxies_pass_for_tensors(), making:
+            with proxies_pass_for_tensors(), makers_take_proxies(self), making:
                 return root_fn(root, *given, **kwargs)
 
         return forward, args

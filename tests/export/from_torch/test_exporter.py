@@ -127,6 +127,24 @@ def test_a_fused_networks_left_over_batchnorm_is_kept_as_it_stands(tmp_path: Pat
     assert "BatchNormalization" not in folded.operators
 
 
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.scale = nn.Parameter(torch.rand(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) * self.scale.data + self.conv.weight.data.mean()
+        return y
+
+
+def test_data_of_parameters_is_exported_with_its_numbers(tmp_path: Path) -> None:
+    module = Detached().eval()
+    graph = edgerep.export_onnx(module, tmp_path / "a.onnx", size=8, batch=(1, 2, 4))
+    edgerep.verify(module, [graph]).require()
+    assert "data" not in vars(Tensor)  # torch's own again
+
+
 def test_what_a_fused_network_was_run_on_says_its_inputs(tmp_path: Path) -> None:
     module = Pair().eval()
     inputs = torch.randn(2, 3, 6, 5), torch.randn(2, 4)

@@ -31,6 +31,23 @@ class Normalising(nn.Module):
         return torch.minimum(y, torch.tensor([[[1.0]], [[2.0]], [[float("inf")]], [[4.0]]]))
 
 
+class Framed(nn.Module):
+    """Two branches, written into tensors whose sizes the code takes from the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.narrow = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.wide(x) + self.narrow(x)
+        batch, channels, height, width = y.shape
+        framed = torch.zeros(batch, channels, height + 2, width + 2)
+        framed[:, :, 1:-1, 1:-1] = y
+        rows = torch.ones(size=(batch, channels, 1, width + 2)) * torch.full((channels, 1, 1), 0.5)
+        return torch.cat([framed, rows, torch.empty(batch, channels, 0, width + 2)], 2)
+
+
 class Noisy(nn.Module):
     """A BatchNorm that folds, and noise that is far below what two runs may differ by."""
 
@@ -99,3 +116,14 @@ def test_random_numbers_are_not_frozen() -> None:
 
 def test_a_buffer_may_still_be_asked() -> None:
     fused(Gated())
+
+
+def test_branches_are_merged_before_tensors_whose_sizes_come_from_the_input() -> None:
+    network = Framed().eval()
+    images = torch.randn(2, 3, 6, 5)
+    before = torch.zeros
+    fused = fuse(network, inputs=images)
+    assert torch.zeros is before
+    assert sum(isinstance(part, nn.Conv2d) for part in fused.module.modules()) == 1
+    for x in (images, torch.randn(3, 3, 9, 8)):
+        torch.testing.assert_close(fused.module(x), network(x), rtol=1e-5, atol=1e-5)
