@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import utils
+from torch.nn.utils import prune
 
 from edgerep.bench.report.text.certificate import certificate_text
 from edgerep.errors import FusionError
@@ -289,6 +293,37 @@ def test_half_precision_networks_fuse_through_float64(dtype: torch.dtype) -> Non
     weight = fused_conv(block).weight
     assert weight.dtype == dtype
     assert torch.equal(weight, exact_kernel(block).to(dtype))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "compute",
+    [
+        utils.weight_norm,
+        utils.spectral_norm,
+        partial(prune.l1_unstructured, name="weight", amount=0.4),
+        partial(prune.random_unstructured, name="bias", amount=0.5),
+        utils.parametrizations.weight_norm,
+    ],
+    ids=["weight norm", "spectral norm", "pruned weight", "pruned bias", "parametrisation"],
+)
+def test_a_layer_whose_weight_torch_computes_is_folded(
+    compute: Callable[[nn.Module], object],
+) -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    randomise_batchnorm(norm)
+    compute(conv)
+    for name, parameter in conv.named_parameters():
+        if name.endswith("_g"):
+            parameter.data *= 3
+    network = nn.Sequential(conv, norm).eval()
+    images = torch.randn(2, 3, 8, 8)
+    wanted = network(images)
+    fused = fuse(network, inputs=images).module
+    assert [type(part) for part in fused.modules()][1:] == [nn.Conv2d, nn.Identity]
+    torch.testing.assert_close(fused(images), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(images), wanted, rtol=0, atol=0)
 
 
 class Chaos(nn.Module):

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from edgerep.fusion.operators.functions import FUNCTIONS, METHODS, is_batchnorm_function
 from edgerep.fusion.operators.layers import (
@@ -21,6 +24,10 @@ from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
 from edgerep.torch_modules.float64 import Float64Arithmetic
 from edgerep.torch_modules.layer_kinds import PADDING_MODES, plain_kind
 from edgerep.torch_modules.tree import part_at
+
+# Hooks by which torch computed weights of other tensors before it had parametrisations, and by
+# which it prunes: the layer is that of what they compute.
+_COMPUTING = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
 def read_operation(view: View, node: Node) -> Operation | None:
@@ -96,12 +103,36 @@ def _module(view: View, node: Node) -> Operation | None:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether code of somebody else's runs when a module is called: it may change what it gives."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    others = [
+        hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, _COMPUTING)
+    ]
+    return bool(module._forward_hooks or others)
 
 
 def weights_of(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """A layer's weight and bias; those that a parametrisation computes, computed in float64."""
+    """A layer's weight and bias; those that torch computes of others, computed in float64."""
+    computed = {
+        hook.name if isinstance(hook, WeightNorm | SpectralNorm) else hook._tensor_name: hook
+        for hook in module._forward_pre_hooks.values()
+        if isinstance(hook, _COMPUTING)
+    }
+    if computed:
+        with Float64Arithmetic(), torch.no_grad():
+            found = {name: _computed(hook, module) for name, hook in computed.items()}
+        own: Any = module
+        return found.get("weight", own.weight), found.get("bias", own.bias)
     if parametrize.is_parametrized(module):
         with Float64Arithmetic(), torch.no_grad():
             return module.weight, module.bias  # type: ignore[return-value]
     return module.weight, module.bias  # type: ignore[return-value]
+
+
+def _computed(hook: Any, module: nn.Module) -> Tensor:
+    if isinstance(hook, WeightNorm):
+        made = hook.compute_weight(module)
+    elif isinstance(hook, SpectralNorm):
+        made = hook.compute_weight(module, do_power_iteration=False)
+    else:
+        made = hook.apply_mask(module)
+    weight: Tensor = made
+    return weight
