@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from edgerep.errors import EdgerepError, OnnxError, kind_and_line
+from edgerep.export.from_torch.fixed_batch import line_that_fixes_the_batch
 from edgerep.export.from_torch.refusal import refusal_of
 from edgerep.networks.interface import (
     InputShape,
@@ -143,6 +144,15 @@ def _dynamic_shapes(module: nn.Module, count: int) -> Any:
     return (*shapes[:place], starred) if starred else shapes  # and leaves out a tuple of none
 
 
+def _automatic(shapes: Any) -> Any:
+    """The same shapes, with sizes that torch may settle for a number."""
+    automatic = torch.export.Dim.AUTO
+    return tuple(
+        dict.fromkeys(one, automatic) if isinstance(one, dict) else _automatic(one)
+        for one in shapes
+    )
+
+
 def _require_batch_first(
     model: Any, module: nn.Module, examples: Sequence[Tensor], dynamic: bool
 ) -> None:
@@ -157,9 +167,12 @@ def _require_batch_first(
         if fixed:
             wrong.append(f"output {index} is [{', '.join(map(str, shape))}]")
     if wrong and dynamic and _is_batch_first(module, examples):
+        shapes = _dynamic_shapes(module, len(examples))
+        line = line_that_fixes_the_batch(module, examples, _automatic(shapes))
         raise OnnxError(
             f"{type(module).__name__} fixes the batch while it is traced ({', '.join(wrong)}): its "
-            f"code keeps something by the shape of the input, or takes the batch for a number. "
+            f"code keeps something by the shape of the input, or takes the batch for a number"
+            f"{f', in {line}' if line else ''}. "
             f"Export it for one batch: --batch {batch}, or `batch={batch}`"
         )
     if wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -15,6 +16,7 @@ from edgerep.commands.shared.colour import coloured, wants_colour
 from edgerep.commands.shared.failure import failure_json
 from edgerep.commands.shared.heartbeat import Heartbeat
 from edgerep.commands.shared.interruption import require_uninterrupted
+from edgerep.commands.shared.warned import Warned
 from edgerep.errors import EdgerepError
 from edgerep.outside.json_text import finite_json
 
@@ -35,8 +37,10 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self._started = time.monotonic()
-        self._stderr = sys.stderr  # as the user has it; libraries are run with another one
+        # As the user has them; libraries and the network's own code are run with others.
+        self._stdout, self._stderr = sys.stdout, sys.stderr
         self._heartbeat = Heartbeat(self._line)
+        self.warned = Warned()
 
     def progress(self, stage: str, text: str) -> None:
         """Print one line about a stage on stderr, unless the console is quiet.
@@ -68,10 +72,11 @@ class Console:
         """Print the command's result on stdout: `text` for people, or `result` as JSON."""
         self.close()
         if self.as_json:
-            click.echo(json.dumps(finite_json(result), indent=2, allow_nan=False))
+            text = json.dumps(finite_json(result), indent=2, allow_nan=False)
+            click.echo(text, file=self._stdout)
         elif text:
-            colour = wants_colour(sys.stdout)
-            click.echo(coloured(text) if colour else text, color=colour)
+            colour = wants_colour(self._stdout)
+            click.echo(coloured(text) if colour else text, file=self._stdout, color=colour)
 
     def finish_in_vain(self, result: Mapping[str, Any], text: str, error: EdgerepError) -> int:
         """Print a result that is not what was asked for, and why; return the exit code."""
@@ -80,8 +85,11 @@ class Console:
         return error.exit_code
 
     def close(self) -> None:
-        """Say nothing more on the way."""
+        """Say what others' code warned of, and nothing more on the way."""
         self._heartbeat.end()
+        if not self.quiet:
+            for line in self.warned.lines():
+                self._line("warning", line)
 
     def _line(self, stage: str, text: str) -> None:
         seconds = time.monotonic() - self._started
@@ -100,7 +108,9 @@ def console_options(command: F) -> F:
     def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
         console = Console(as_json, quiet, verbose)
         try:
-            return command(*args, console=console, **kwargs)
+            # What the network's own code prints is no result.
+            with console.warned.kept(), contextlib.redirect_stdout(sys.stderr):
+                return command(*args, console=console, **kwargs)
         finally:
             console.close()
 

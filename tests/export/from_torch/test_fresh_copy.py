@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def test_a_head_that_sets_its_own_flag_is_compared_as_it_is(tmp_path: Path) -> N
 
 def test_what_cannot_have_an_open_batch_is_told_so(tmp_path: Path) -> None:
     network = Hashing().eval()
-    with pytest.raises(OnnxError, match="Hashing fixes the batch while it is traced"):
+    with pytest.raises(OnnxError, match="Hashing fixes the batch while it is traced") as caught:
         edgerep.export_onnx(network, tmp_path / "a.onnx", size=SIDE, batch=(1, 2, 4))
+    assert re.search(r"for a number, in caching\.py:\d+, `.*known", str(caught.value))
     assert edgerep.export_onnx(network, tmp_path / "a.onnx", size=SIDE, batch=2).path.exists()
 
 
