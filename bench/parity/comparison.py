@@ -18,6 +18,7 @@ from edgerep.bench.parity.bands import ONE_BAND, Bands, bands_of
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
+from edgerep.bench.parity.hanging import outputs_behind
 from edgerep.bench.parity.judgement import judged
 from edgerep.bench.parity.measures import Measures, joined, measure
 from edgerep.bench.parity.overflow import OverflowWatch, overflow_watch
@@ -28,6 +29,7 @@ from edgerep.bench.parity.report import ArtefactParity, ChoiceParity, OutputPari
 from edgerep.bench.parity.tolerance import SIGMOID_ERROR, Tolerance, exact, tolerance_from
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.errors import EdgerepError, NetworkError
+from edgerep.export.graph.open_counts import counts_in_words
 from edgerep.export.graph.sigmoid_values import sigmoid_values_in
 
 
@@ -187,7 +189,14 @@ def compare_together(
                     looking.look(answers.inputs)
         return [
             _result(
-                runnables[at], followers[at], watches[at], probes, outputs, choices, tallies[at]
+                runnables[at],
+                followers[at],
+                watches[at],
+                probes,
+                outputs,
+                choices,
+                tallies[at],
+                lambda unfollowed: outputs_behind(questions, first, unfollowed),
             )
             for at in range(len(runnables))
         ]
@@ -229,9 +238,10 @@ def _require_shapes(runnable: Runnable, followed: Followed, size: int) -> None:
     found = [list(output.shape[1:]) for output in followed.outputs]
     wanted = [list(output.shape[1:]) for output in followed.truth]
     if found != wanted:
+        why = counts_in_words(runnable.path) if runnable.kind == "onnx" and runnable.path else ""
         raise EdgerepError(
             f"{runnable.title} gives outputs {', '.join(map(str, found))} and the reference "
-            f"{', '.join(map(str, wanted))}: it was not made from this network"
+            f"{', '.join(map(str, wanted))}: {why or 'it was not made from this network'}"
         )
     if wrong := [output.shape for output in followed.outputs if len(output) != size]:
         raise EdgerepError(
@@ -254,9 +264,16 @@ def _result(
     outputs: Sequence[OutputTally],
     choices: Sequence[OutputTally | None],
     found: ArtefactTally,
+    hanging: Callable[[Sequence[int]], tuple[int, ...]],
 ) -> ArtefactParity:
     names = output_names(runnable, len(outputs))
     errors = _kernel_errors(runnable)
+    known = {at for _, at in follower.pairs}
+    unfollowed = tuple(
+        at
+        for at, tally in enumerate(choices)
+        if tally is not None and at not in known and tally.may_fall_otherwise(runnable.precision)
+    )
     followed = []
     for index, (source, at) in enumerate(follower.pairs):
         tally = choices[at]
@@ -296,9 +313,6 @@ def _result(
             f"{looking.probes} of {len(probes)} probes: infinite on a device that computes in "
             f"float16, though not in this runtime, which widens it"
         ),
-        choices_unfollowed=sum(
-            tally.may_fall_otherwise(runnable.precision)
-            for at, tally in enumerate(choices)
-            if tally is not None and at not in {at for _, at in follower.pairs}
-        ),
+        choices_unfollowed=len(unfollowed),
+        unfollowed_outputs=tuple(names[index] for index in hanging(unfollowed)),
     )

@@ -157,7 +157,8 @@ class ArtefactParity:
         choices: Those that were followed: behind them the outputs are compared with the reference
             that made the same choices.
         choices_unfollowed: How many more choices the reference makes, which this runtime does not
-            show or has not.
+            show or has not, and which rounding may turn.
+        unfollowed_outputs: The outputs that hang on these.
         overflow: Which number float16 cannot hold, in one sentence; None where there is none, or
             where nothing could be looked at.
     """
@@ -175,6 +176,7 @@ class ArtefactParity:
     images_given: int = 0
     choices: tuple[ChoiceParity, ...] = ()
     choices_unfollowed: int = 0
+    unfollowed_outputs: tuple[str, ...] = ()
     overflow: str | None = None
 
     @classmethod
@@ -190,6 +192,7 @@ class ArtefactParity:
         images_given: int = 0,
         choices: tuple[ChoiceParity, ...] = (),
         choices_unfollowed: int = 0,
+        unfollowed_outputs: tuple[str, ...] = (),
         overflow: str | None = None,
     ) -> ArtefactParity:
         """The result of an artefact that ran, with the figures of its worst output."""
@@ -215,6 +218,7 @@ class ArtefactParity:
             images_given=images_given,
             choices=choices,
             choices_unfollowed=choices_unfollowed,
+            unfollowed_outputs=unfollowed_outputs,
             overflow=overflow,
         )
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.errors import OnnxError
 from edgerep.export.graph.index import GraphIndex, bodies_in
+from edgerep.export.graph.sources import source_of
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TYPED_ATTRIBUTES = {"Cast": "to"}  # attributes that name a type, by operator
@@ -107,7 +108,7 @@ def _refuse_what_float16_cannot_hold(index: GraphIndex, kept: set[str]) -> None:
         # A single number is there for what it is: a bound, or an epsilon that keeps a divisor
         # from being zero. A weight among many may vanish.
         if values.ndim == 0 and values != 0 and np.float16(values) == 0:
-            vanishing.append(f"{name} ({float(values):.4g})")
+            vanishing.append(f"{name} ({float(values):.4g}){_read_by(index, name)}")
     if beyond:
         raise OnnxError(
             f"float16 holds numbers up to {_FLOAT16_MAX:.0f}, and these weights go beyond: "
@@ -116,8 +117,18 @@ def _refuse_what_float16_cannot_hold(index: GraphIndex, kept: set[str]) -> None:
     if vanishing:
         raise OnnxError(
             f"float16 holds no number below 6e-08, and these constants would become zero: "
-            f"{', '.join(vanishing)}. Use --precision fp32"
+            f"{', '.join(vanishing)}. Use --precision fp32; or, of an epsilon, give the network "
+            f"one that float16 holds (`eps=1e-4` of `functional.normalize`, for example)"
         )
+
+
+def _read_by(index: GraphIndex, name: str) -> str:
+    """Which node reads a constant, and from which line it comes, as far as that is known."""
+    for node in index.readers(name):
+        source = source_of(node)
+        at = f" at {source}" if source else ""
+        return f", read by node `{node.name or node.output[0]}` ({node.op_type}{at})"
+    return ""
 
 
 def _retype_attributes(node: onnx.NodeProto) -> None:

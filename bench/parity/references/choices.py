@@ -70,5 +70,9 @@ class Choice(Decision):
         result: Array = worse.reshape(len(scores), -1).max(1, initial=0.0)
         return result
 
+    def another(self) -> Array:
+        other: Array = (self.chosen + 1) % self.scores.shape[self.axis]
+        return other
+
     def margin(self) -> float:
         return 0.0  # candidates tie often enough; nothing is made of it

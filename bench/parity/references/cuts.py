@@ -143,6 +143,11 @@ class Cut(Decision):
             return np.where(right, 0.0, np.abs(number))
         return np.where(step == np.rint(step), np.maximum(worse, 0.0), np.inf)
 
+    def another(self) -> Array:
+        if self.chosen.dtype == bool:
+            return ~self.chosen
+        return (self.chosen + 1).astype(self.chosen.dtype)
+
     def margin(self) -> float:
         numbers = self.scores.astype(np.float64)
         if self.kind in COMPARISONS:

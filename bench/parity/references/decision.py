@@ -69,6 +69,10 @@ class Decision(ABC):
         """
 
     @abstractmethod
+    def another(self) -> Array:
+        """Something else that might have been decided, for every sample."""
+
+    @abstractmethod
     def margin(self) -> float:
         """How far the scores are from another decision, where they are nearest."""
 

@@ -31,6 +31,7 @@ from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preproce
 from edgerep.errors import EdgerepError, OnnxError
 from edgerep.export.graph.index import opset_of
 from edgerep.export.graph.onnx_file import describe_model, read_model
+from edgerep.export.graph.open_counts import counts_in_words
 from edgerep.export.graph.raising import RAISED_OPSET, raise_opset
 
 # Shares of an output by which two evaluations of one file differ only where one of them is wrong.
@@ -190,7 +191,7 @@ class OnnxReference:
         if len({len(part) for part in parts}) != 1 or len(parts[0]) != size:
             raise OnnxError(
                 f"{self._path} gives outputs of shape {list(parts[0].shape)} for {size} image(s): "
-                f"one row an image was expected"
+                f"{counts_in_words(self._path) or 'one row an image was expected'}"
             )
         return np.concatenate(parts)[: len(fed)]
 
@@ -228,7 +229,7 @@ class OnnxReference:
     def _broken_down(self, error: Exception) -> OnnxError:
         return OnnxError(
             f"{self._path} cannot be evaluated by the reference evaluator of onnx "
-            f"{onnx.__version__}: {error}"
+            f"{onnx.__version__}: {counts_in_words(self._path) or error}"
         )
 
 

@@ -112,9 +112,11 @@ def _choice_notes(result: ArtefactParity) -> Iterator[str]:
             f"{choice.rows} answers; {regret_in_words(choice)}"
         )
     if result.choices_unfollowed:
+        hanging = ", ".join(result.unfollowed_outputs[:12]) or "no output"
         yield (
-            f"{result.choices_unfollowed} choice(s) of the network are not shown by this runtime: "
-            f"where candidates tie, what stands behind them may differ between honest runtimes"
+            f"{result.choices_unfollowed} choice(s) of the network are not shown by this runtime, "
+            f"and {hanging} hang(s) on them: where candidates tie, or numbers lie at their "
+            f"threshold, these may differ between honest runtimes"
         )
 
 

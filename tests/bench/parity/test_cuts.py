@@ -20,7 +20,7 @@ from edgerep.bench.parity.references.deciding import Deciding
 from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.sessions import runnables
-from edgerep.errors import OnnxError
+from edgerep.errors import EdgerepError, OnnxError
 
 SIZE = 16
 
@@ -338,3 +338,48 @@ def test_an_output_of_a_type_that_no_device_takes_is_refused_by_name(tmp_path: P
     with pytest.raises(OnnxError, match="`output_1` is DOUBLE") as caught:
         edgerep.export_onnx(Doubles().eval(), tmp_path / "a.onnx", size=8)
     assert "partial" not in str(caught.value)
+
+
+class Twice(nn.Module):
+    """A mask that is no output, and an output that does not hang on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.conv(x)
+        return y * 2, torch.where(y > 0.1, y, -1.0)
+
+
+def test_outputs_behind_a_mask_that_is_not_shown_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    module = Twice().eval()
+    graph = edgerep.export_onnx(module, tmp_path / "a.onnx", precision="fp16", batch=2, size=16)
+    assert edgerep.verify(module, [graph]).passed
+    monkeypatch.setattr(runnables, "decisions_in", lambda path: ())
+    report = edgerep.verify(module, [graph])
+    (result,) = report.artefacts
+    assert result.choices_unfollowed == 1
+    assert result.unfollowed_outputs == ("output_1",)
+    assert "output_1 hang(s) on them" in parity_table(report)
+
+
+def test_what_finds_as_many_as_there_are_is_named(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).eval()
+    path = tmp_path / "a.onnx"
+    edgerep.export_onnx(module, path, batch=1, size=8)
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("NonZero", [model.graph.output[0].name], ["places"]))
+    model.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, [4, None]))
+    del model.metadata_props[:]
+    model.graph.output[-1].type.tensor_type.shape.dim[1].dim_value = 7
+    onnx.save(model, wrong := tmp_path / "b.onnx")
+    with pytest.raises(EdgerepError, match="`places` on NonZero: what hangs on these has as many"):
+        edgerep.verify(module, [wrong])
+    del model.graph.output[0]
+    onnx.save(model, wrong)
+    with pytest.raises(OnnxError, match="`places` on NonZero"):
+        edgerep.verify(wrong, [path])

@@ -188,7 +188,9 @@ def test_an_epsilon_that_would_become_zero_is_refused_and_a_small_weight_is_not(
     assert not constant(convert_to_half(weighted(np.full(4, 1e-12))), "w").any()
     model = weighted(np.ones(4))
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(1e-12, np.float32), "w"))
-    with pytest.raises(OnnxError, match=r"would become zero: w \(1e-12\)"):
+    with pytest.raises(
+        OnnxError, match=r"would become zero: w \(1e-12\), read by node `\w+` \(\w+\)"
+    ):
         convert_to_half(model)
 
 
