@@ -163,7 +163,7 @@ def averaged(
     if ceil_mode and any(step > 1 for step in strides):
         return None  # depends on the size of the image
     made = average_map(view.channels(source), size, strides, pads, divisor or math.prod(size))
-    return Step(source, made, is_layer=True)
+    return Step(source, made, is_layer=True, pools=True)
 
 
 def padded(view: View, source: Node, padding: Any, value: Any, mode: str = "zeros") -> Step | None:

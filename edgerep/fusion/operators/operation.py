@@ -25,6 +25,7 @@ class Step:
         fill: What a padding is filled with, [channels] float64; None for zeros.
         is_batchnorm: It is a BatchNorm, for the count.
         is_layer: It has weights of its own, or pools: a region needs one.
+        pools: It is an average pool.
         is_computed: Its weights are computed whenever it runs: it is worth a layer by itself.
         parts: Other nodes that belong to it: what is written into its result afterwards, or the
             split that it is a part of.
@@ -36,6 +37,7 @@ class Step:
     fill: Tensor | None = None
     is_batchnorm: bool = False
     is_layer: bool = False
+    pools: bool = False
     is_computed: bool = False
     parts: tuple[Node, ...] = ()
     selects: bool = False

@@ -17,7 +17,7 @@ from torch import fx
 
 from edgerep.fusion.algebra.layer import Settled, settle
 from edgerep.fusion.operators.borders import bordered
-from edgerep.fusion.operators.operation import Node, Operation, Same, Step, View
+from edgerep.fusion.operators.operation import Node, Operation, Same, Step, Sum, View
 from edgerep.fusion.operators.reading import read_operation
 from edgerep.fusion.regions.forms import Form, forms_of
 from edgerep.fusion.regions.readers import Readers
@@ -129,6 +129,8 @@ def _candidate(
     worth = sum(not (isinstance(op := operations.get(node), Step) and op.extends) for node in nodes)
     if not layers or (worth < 2 and not computed):
         return None
+    if _is_pool_alone(operations, nodes):
+        return None
     if view.facts[base].dtype != view.facts[nodes[-1]].dtype:
         return None
     if not reading.is_closed(nodes, nodes[-1]):
@@ -160,6 +162,17 @@ def _candidate(
         saved=sum(old.values()) - new,
         starts_with_layer=any(isinstance(op, Step) and op.is_layer for op in first),
     )
+
+
+def _is_pool_alone(operations: Mapping[Node, Operation], nodes: Iterable[Node]) -> bool:
+    """Whether the one layer of a row is an average pool: it needs no kernel of its own.
+
+    A pool and a BatchNorm are less work than a convolution of that size. Branches of a sum are not.
+    """
+    found = [operations[node] for node in nodes if node in operations]
+    layers = [one for one in found if isinstance(one, Step) and one.is_layer]
+    branches = any(isinstance(one, Sum) and len(one.terms) > 1 for one in found)
+    return len(layers) == 1 and layers[0].pools and not branches
 
 
 def _chosen(candidates: Iterable[Region], reading: Readers) -> tuple[Region, ...]:

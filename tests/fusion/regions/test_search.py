@@ -220,3 +220,15 @@ def test_an_unused_sum_does_no_harm() -> None:
         return y
 
     fused(code)
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_pool_becomes_a_layer_in_a_sum_alone(summed: bool) -> None:
+    """PIDNet pools over 17x17 and normalises: a convolution of that size is more work than both."""
+
+    def code(m: Any, x: Tensor) -> Tensor:
+        y: Tensor = m.bn(m.pool(x) - x) if summed else m.bn(m.pool(x))
+        return y.relu()
+
+    certificate = fused(code, pool=nn.AvgPool2d(3, 1, 1))
+    assert certificate.convolutions_after - certificate.convolutions_before == int(summed)
