@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from edgerep.bench.sessions.mil.values import Arguments, tensor
 from edgerep.errors import CoremlError
@@ -89,6 +90,24 @@ def upsample_nearest_neighbor(a: Arguments) -> Tensor:
             )
         x = x.repeat_interleave(after // before, axis)
     return x
+
+
+def resample(a: Arguments) -> Tensor:
+    """Pixels at the points of a grid [N, H', W', 2] from -1 to 1, x before y."""
+    known = {"bilinear", "normalized_minus_one_to_one", "constant", "border"}
+    asked = [str(a[key]) for key in ("sampling_mode", "coordinates_mode", "padding_mode")]
+    if not known.issuperset(asked) or float(a["padding_value"]):
+        raise CoremlError(
+            f"the reference interpreter does not know resample by {', '.join(asked)} and padding "
+            f"with {float(a['padding_value'])}"
+        )
+    return functional.grid_sample(
+        a["x"],
+        tensor(a["coordinates"]).to(a["x"].dtype),
+        mode="bilinear",
+        padding_mode="border" if asked[2] == "border" else "zeros",
+        align_corners=bool(a["align_corners"]),
+    )
 
 
 def pixel_shuffle(a: Arguments) -> Tensor:

@@ -97,6 +97,31 @@ def elu(node: OnnxNode) -> Var:
     return mb.elu(x=x, alpha=node.number(x, "alpha", 1.0), name=node.result)
 
 
+def selu(node: OnnxNode) -> Var:
+    """Emit gamma * elu(x); the defaults are those that ONNX writes out."""
+    x = node.data(0)
+    alpha = node.number(x, "alpha", 1.67326319217681884765625)
+    gamma = node.number(x, "gamma", 1.05070102214813232421875)
+    return mb.mul(x=mb.elu(x=x, alpha=alpha, name=f"{node.result}_elu"), y=gamma, name=node.result)
+
+
+def celu(node: OnnxNode) -> Var:
+    """Emit max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0), which is alpha * elu(x / alpha)."""
+    x = node.data(0)
+    alpha = node.number(x, "alpha", 1.0)
+    scaled = mb.real_div(x=x, y=alpha, name=f"{node.result}_scaled")
+    one = types.nptype_from_builtin(x.dtype)(1)
+    bent = mb.elu(x=scaled, alpha=one, name=f"{node.result}_elu")
+    return mb.mul(x=bent, y=alpha, name=node.result)
+
+
+def thresholded_relu(node: OnnxNode) -> Var:
+    x = node.data(0)
+    above = mb.greater(x=x, y=node.number(x, "alpha", 1.0), name=f"{node.result}_above")
+    zero = types.nptype_from_builtin(x.dtype)(0)
+    return mb.select(cond=above, a=x, b=zero, name=node.result)
+
+
 def mish(node: OnnxNode) -> Var:
     x = node.data(0)
     soft = mb.softplus(x=x, name=f"{node.result}_soft")

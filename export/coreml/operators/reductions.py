@@ -6,7 +6,7 @@ from typing import Any
 
 from edgerep.export.coreml.node import OnnxNode, Var, is_whole
 from edgerep.export.coreml.operators.arithmetic import Emit
-from edgerep.export.coreml.quiet_coremltools import mb
+from edgerep.export.coreml.quiet_coremltools import mb, types
 from edgerep.export.coreml.sizes import is_known
 
 
@@ -39,6 +39,19 @@ def over_positions(builder: Any) -> Emit:
     return lambda node: builder(
         x=node.data(0), axes=list(range(2, node.data(0).rank)), keep_dims=True, name=node.result
     )
+
+
+def log_sum_exp(x: Var, axes: list[int], keep_dims: bool, name: str) -> Var:
+    """Emit max + log(sum(exp(x - max))), which no number that the type holds makes infinite."""
+    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=f"{name}_largest")
+    powers = mb.exp(x=mb.sub(x=x, y=largest, name=f"{name}_shifted"), name=f"{name}_powers")
+    total = mb.reduce_sum(x=powers, axes=axes, keep_dims=True, name=f"{name}_total")
+    zero = types.nptype_from_builtin(x.dtype)(0)
+    scale = mb.log(x=total, epsilon=zero, name=f"{name}_scale")
+    if keep_dims:
+        return mb.add(x=largest, y=scale, name=name)
+    kept = mb.add(x=largest, y=scale, name=f"{name}_kept")
+    return mb.squeeze(x=kept, axes=axes, name=name)
 
 
 def cumulative_sum(node: OnnxNode) -> Var:

@@ -24,6 +24,17 @@ def slice_(node: OnnxNode) -> Var:
         axis % x.rank: _range(node, x.shape[axis], begin, end, step)
         for axis, begin, end, step in zip(axes, begins or (), ends or (), steps, strict=True)
     }
+    backward = [axis for axis, found in ranges.items() if found is not None and found[2] < 0]
+    if backward:
+        for axis in backward:  # the same places, in an axis that is turned around
+            first, last, step = ranges[axis] or (0, 0, 0)
+            size, count = int(x.shape[axis]), len(range(first, last, step))
+            start = size - 1 - first
+            stop = start + (count - 1) * -step + 1
+            ranges[axis] = None if (start, stop, step) == (0, size, -1) else (start, stop, -step)
+        is_last = all(found is None for found in ranges.values())
+        name = node.result if is_last else f"{node.result}_reversed"
+        x = mb.reverse(x=x, axes=backward, name=name)
     if all(found is None for found in ranges.values()):
         return x
     return _sliced(x, ranges, node.result)
@@ -53,7 +64,8 @@ def split(node: OnnxNode) -> tuple[Var, ...]:
 
 
 # As MIL calls what ONNX calls by these names; it mirrors and repeats in the last two dimensions.
-_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate",
+              "wrap": "wrap"}  # fmt: skip
 
 
 def pad(node: OnnxNode) -> Var:
@@ -72,6 +84,8 @@ def pad(node: OnnxNode) -> Var:
         return x
     if any(around[2 * axis] + around[2 * axis + 1] for axis in _open_axes(x)):
         node.refuse("it pads the batch")
+    if mode == "wrap":
+        return _wrapped(node, x, around)
     if mode != "constant":
         return _bordered(node, x, around, mode)
     number = types.nptype_from_builtin(x.dtype)
@@ -88,18 +102,36 @@ def _bordered(node: OnnxNode, x: Var, around: list[int], mode: str) -> Var:
     return mb.pad(x=x, pad=around[-4:], mode=mode, name=node.result)
 
 
+def _wrapped(node: OnnxNode, x: Var, around: list[int]) -> Var:
+    """Emit the end of each axis before it and its beginning behind it: MIL's pad has no `wrap`."""
+    axes = [axis for axis in range(x.rank) if any(around[2 * axis : 2 * axis + 2])]
+    for axis in axes:
+        size = int(x.shape[axis])
+        before, behind = around[2 * axis : 2 * axis + 2]
+        if max(before, behind) > size:
+            node.refuse(f"its pads {before} and {behind} are more than the {size} numbers there")
+        name = f"{node.result}_{axis}"
+        parts = [x]
+        if before:
+            parts.insert(0, take_range(x, axis, size - before, size, f"{name}_end"))
+        if behind:
+            parts.append(take_range(x, axis, 0, behind, f"{name}_beginning"))
+        x = mb.concat(values=parts, axis=axis, name=node.result if axis == axes[-1] else name)
+    return x
+
+
 def _range(
     node: OnnxNode, size: Any, begin: int, end: int, step: int
 ) -> tuple[int, int, int] | None:
     """Where a slice begins and ends, within the dimension; None if that is all of it."""
-    if step < 1:
-        node.refuse(f"its step is {step}; it has to go forward")
     if not is_known(size):
         if begin != 0 or end < np.iinfo(np.int32).max or step != 1:
             node.refuse("it takes a part of the batch")
         return None
     first, last, _ = slice(begin, end, step).indices(int(size))
-    if first >= last:
+    if step < 0 and end < -int(size):  # ONNX's way to say down to the first
+        last = -1
+    if not range(first, last, step):
         node.refuse("it takes nothing: Core ML has no empty tensors")
     return None if (first, last, step) == (0, size, 1) else (first, last, step)
 

@@ -23,6 +23,7 @@ from edgerep.export.coreml.operators import (
     activations,
     arithmetic,
     contractions,
+    grids,
     logic,
     matrices,
     norms,
@@ -36,7 +37,12 @@ from edgerep.export.coreml.operators import (
     windows,
 )
 from edgerep.export.coreml.operators.arithmetic import binary, unary, variadic
-from edgerep.export.coreml.operators.reductions import cumulative_sum, over_positions, reduction
+from edgerep.export.coreml.operators.reductions import (
+    cumulative_sum,
+    log_sum_exp,
+    over_positions,
+    reduction,
+)
 from edgerep.export.coreml.patterns import LINEAR, SWISH, UNSHUFFLE
 from edgerep.export.coreml.quiet_coremltools import mb
 
@@ -93,12 +99,14 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "And": _operator(binary(mb.logical_and)),
         "ArgMax": _operator(picks.extreme_place(mb.reduce_argmax), _PLACE),
         "ArgMin": _operator(picks.extreme_place(mb.reduce_argmin), _PLACE),
+        "Atan": _operator(unary(mb.atan)),
         "AveragePool": _operator(windows.average_pool, f"{_WINDOW} ceil_mode count_include_pad"),
         # `momentum` only matters in training.
         "BatchNormalization": _operator(norms.batch_norm, "epsilon momentum training_mode"),
         "Cast": _operator(arithmetic.cast, "to"),
         "CastLike": _operator(arithmetic.cast_like),
         "Ceil": _operator(unary(mb.ceil)),
+        "Celu": _operator(activations.celu, "alpha"),
         "Clip": _operator(activations.clip),
         "Concat": _operator(shapes.concat, "axis"),
         "ConstantOfShape": _operator(repeats.constant_of_shape, "value"),
@@ -107,6 +115,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
             transposed.conv_transpose, f"{_WINDOW} group output_padding output_shape"
         ),
         "Cos": _operator(unary(mb.cos)),
+        "Cosh": _operator(unary(mb.cosh)),
         "CumSum": _operator(cumulative_sum, "exclusive reverse"),
         "DepthToSpace": _operator(shapes.depth_to_space, "blocksize mode"),
         "Div": _operator(arithmetic.divide),
@@ -129,6 +138,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "GlobalMaxPool": _operator(over_positions(mb.reduce_max)),
         "Greater": _operator(logic.comparison(mb.greater)),
         "GreaterOrEqual": _operator(logic.comparison(mb.greater_equal)),
+        "GridSample": _operator(grids.grid_sample, "align_corners mode padding_mode"),
         "HardSigmoid": _operator(activations.hard_sigmoid, "alpha beta"),
         "HardSwish": _operator(activations.hard_swish),
         "Identity": _operator(lambda node: node.data(0)),
@@ -156,6 +166,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Reciprocal": _operator(arithmetic.reciprocal),
         "ReduceL1": _operator(reduction(mb.reduce_l1_norm, mb.abs), _REDUCTION),
         "ReduceL2": _operator(reduction(mb.reduce_l2_norm, mb.abs, whole=False), _REDUCTION),
+        "ReduceLogSumExp": _operator(reduction(log_sum_exp, whole=False), _REDUCTION),
         "ReduceMax": _operator(reduction(mb.reduce_max), _REDUCTION),
         "ReduceMean": _operator(reduction(mb.reduce_mean, whole=False), _REDUCTION),
         "ReduceMin": _operator(reduction(mb.reduce_min), _REDUCTION),
@@ -168,9 +179,11 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Round": _operator(unary(mb.round)),
         "ScatterElements": _operator(scatters.scatter_elements, "axis reduction"),
         "ScatterND": _operator(scatters.scatter_nd, "reduction"),
+        "Selu": _operator(activations.selu, "alpha gamma"),
         "Sigmoid": _operator(unary(mb.sigmoid)),
         "Sign": _operator(unary(mb.sign)),
         "Sin": _operator(unary(mb.sin)),
+        "Sinh": _operator(unary(mb.sinh)),
         "Slice": _operator(slices.slice_),
         "Softmax": _operator(activations.softmax, "axis"),
         "Softplus": _operator(unary(mb.softplus)),
@@ -180,7 +193,9 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Sqrt": _operator(unary(mb.sqrt)),
         "Squeeze": _operator(shapes.squeeze, "axes"),
         "Sub": _operator(binary(mb.sub)),
+        "Tan": _operator(unary(mb.tan)),
         "Tanh": _operator(unary(mb.tanh)),
+        "ThresholdedRelu": _operator(activations.thresholded_relu, "alpha"),
         "Tile": _operator(repeats.tile),
         "TopK": _operator(picks.top_k, "axis largest sorted"),
         "Transpose": _operator(shapes.transpose, "perm"),

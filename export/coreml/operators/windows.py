@@ -7,9 +7,10 @@ beginnings, then all ends; MIL as a beginning and an end for each dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from edgerep.export.coreml.node import OnnxNode, Var
-from edgerep.export.coreml.quiet_coremltools import mb
+from edgerep.export.coreml.quiet_coremltools import mb, types
 
 
 def conv(node: OnnxNode) -> Var:
@@ -28,38 +29,48 @@ def conv(node: OnnxNode) -> Var:
 
 def max_pool(node: OnnxNode) -> Var:
     node.require("storage_order", 0)
-    return mb.max_pool(x=node.data(0), **_pool_window(node), name=node.result)
+    window, pads, hanging = _pool_window(node)
+    return mb.max_pool(x=node.data(0), **window, **_padded(pads, hanging), name=node.result)
 
 
 def average_pool(node: OnnxNode) -> Var:
+    """Emit `AveragePool`; what a last window covers beyond image and pads counts in no average."""
+    x = node.data(0)
+    window, pads, hanging = _pool_window(node)
     exclude = not node.get("count_include_pad", 0)
+    if any(hanging) and not exclude:  # MIL counts all that is beyond the image, or nothing
+        if any(pads):
+            zero = types.nptype_from_builtin(x.dtype)(0)
+            x = mb.pad(x=x, pad=pads, mode="constant", constant_val=zero,
+                       name=f"{node.result}_padded")  # fmt: skip
+            pads = [0] * len(pads)
+        exclude = True
     return mb.avg_pool(
-        x=node.data(0), **_pool_window(node), exclude_padding_from_average=exclude,
+        x=x, **window, **_padded(pads, hanging), exclude_padding_from_average=exclude,
         name=node.result,
     )  # fmt: skip
 
 
-def _pool_window(node: OnnxNode) -> dict[str, object]:
+def _pool_window(node: OnnxNode) -> tuple[dict[str, Any], list[int], list[int]]:
+    """A pool's window; its pads; and how far a last window hangs over, by `ceil_mode`, in pads."""
     kernel = node.get("kernel_shape", None)
     ones = [1] * len(kernel)
     node.require("dilations", ones)
     strides = node.get("strides", ones)
     pads = _pads(node, kernel, strides, ones)
-    if node.get("ceil_mode", 0):
-        _require_exact_cover(node, kernel, strides, pads)
-    return {
-        "kernel_sizes": kernel, "strides": strides, "pad_type": _pad_type(pads), "pad": pads,
-    }  # fmt: skip
+    hanging = [0] * len(pads)
+    for axis, size in enumerate(node.data(0).shape[2:] if node.get("ceil_mode", 0) else ()):
+        begin, end = pads[2 * axis : 2 * axis + 2]
+        more = -(size + begin + end - kernel[axis]) % strides[axis]
+        if more and end + more >= kernel[axis]:  # about such a window runtimes disagree
+            node.refuse("`ceil_mode` is 1 and the last window begins behind the image")
+        hanging[2 * axis + 1] = more
+    return {"kernel_sizes": kernel, "strides": strides}, pads, hanging
 
 
-def _require_exact_cover(
-    node: OnnxNode, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]
-) -> None:
-    # Runtimes disagree about a last window that hangs over the edge; without one, rounding up
-    # and rounding down are the same and the attribute means nothing.
-    for axis, size in enumerate(node.data(0).shape[2:]):
-        if (size + pads[2 * axis] + pads[2 * axis + 1] - kernel[axis]) % strides[axis]:
-            node.refuse("`ceil_mode` is 1 and the last window hangs over the edge of the image")
+def _padded(pads: Sequence[int], hanging: Sequence[int]) -> dict[str, Any]:
+    both = [pad + more for pad, more in zip(pads, hanging, strict=True)]
+    return {"pad_type": _pad_type(both), "pad": both}
 
 
 def _pads(

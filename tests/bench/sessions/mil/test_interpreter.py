@@ -47,7 +47,7 @@ class Arithmetic(nn.Module):
 
 class Unknown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sinh(x) + torch.cosh(x)
+        return torch.asin(x) + torch.acos(x)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_classifier_answers_in_the_order_of_its_labels(network: nn.Module, tmp_p
 
 def test_unknown_operations_are_all_named(tmp_path: Path) -> None:
     path = convert(Unknown(), tmp_path / "net.mlpackage")
-    with pytest.raises(CoremlError, match="does not know: cosh, sinh"):
+    with pytest.raises(CoremlError, match="does not know: acos, asin"):
         MilReferenceSession(path)
 
 

@@ -66,6 +66,18 @@ CASES = [
         attributes={**POOL, "pads": [1, 0, 2, 1], "count_include_pad": 1}, note="include-pad",
     ),
     Case("AveragePool", [IMAGE], attributes={**POOL, "ceil_mode": 1}, note="ceil-that-fits"),
+    *(
+        Case(name, [IMAGE], attributes={
+            "kernel_shape": [3, 3], "strides": [2, 2], "pads": [pad, 0, 1, pad], "ceil_mode": 1,
+            }, note=f"ceil-{pad}")
+        for name in ("AveragePool", "MaxPool") for pad in (0, 1)
+    ),
+    *(
+        Case("AveragePool", [IMAGE], attributes={
+            "kernel_shape": [3, 3], "strides": [2, 3], "pads": [pad, 0, 0, pad], "ceil_mode": 1,
+            "count_include_pad": 1}, opset=19, note=f"ceil-that-counts-{pad}")
+        for pad in (0, 1)
+    ),
     Case("MaxPool", [IMAGE], attributes={**POOL, "pads": [1, 0, 2, 1]}),
     Case("MaxPool", [IMAGE], attributes={"kernel_shape": [2, 2]}, note="stride-1"),
     Case("GlobalAveragePool", [IMAGE]),
@@ -110,9 +122,20 @@ CASES = [
     Case("Concat", [IMAGE], [weights(2, 1, 9, 8)], {"axis": -3}, note="constant"),
     *(Case(name, [IMAGE]) for name in ("Abs", "Erf", "Exp", "HardSigmoid", "HardSwish", "Neg",
                                        "Reciprocal", "Tanh", "GlobalMaxPool", "LeakyRelu", "Ceil",
-                                       "Cos", "Elu", "Floor", "Round", "Sign", "Sin", "Softplus",
-                                       "Softsign", "Mish", "LogSoftmax")),
+                                       "Atan", "Celu", "Cos", "Cosh", "Elu", "Selu", "Sinh", "Tan",
+                                       "ThresholdedRelu", "ReduceLogSumExp", "Floor", "Round",
+                                       "Sign", "Sin", "Softplus", "Softsign", "Mish",
+                                       "LogSoftmax")),
     Case("Elu", [IMAGE], attributes={"alpha": 0.3}, note="flat"),
+    Case("Celu", [IMAGE], attributes={"alpha": 0.3}, note="flat"),
+    Case("Selu", [IMAGE], attributes={"alpha": 0.3, "gamma": 2.0}, note="steep"),
+    Case("ThresholdedRelu", [IMAGE], attributes={"alpha": 0.3}, note="low"),
+    *(
+        Case("GridSample", [(2, 6, 9, 8), (2, 5, 4, 2)], attributes={
+            "align_corners": corners, "padding_mode": padding}, note=f"{corners} {padding}")
+        for corners in (0, 1) for padding in ("zeros", "border")
+    ),
+    Case("GridSample", [(2, 3, 4, 4), (2, 5, 4, 2)], attributes={"mode": "linear"}, opset=20),
     Case("LogSoftmax", [IMAGE], attributes={"axis": 1}, note="channels"),
     Case("Log", [IMAGE], positive=True),
     Case("Max", [IMAGE, (6, 1, 1), (2, 6, 9, 1)]),
@@ -137,8 +160,8 @@ CASES = [
     Case("BatchNormalization", [(3, 6)], BATCHNORM, note="flat"),
     *(
         Case(name, [IMAGE], [ints(1, 2)], {"keepdims": 0})
-        for name in ("ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2", "ReduceL1", "ReduceProd",
-                     "ReduceSumSquare")
+        for name in ("ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2",
+                     "ReduceL1", "ReduceProd", "ReduceSumSquare")
     ),
     *(
         Case(name, [IMAGE], attributes={"noop_with_empty_axes": 1}, note="none")
@@ -154,6 +177,10 @@ CASES = [
     Case("ReduceL2", [IMAGE], attributes={"noop_with_empty_axes": 1}, note="none"),
     Case("Slice", [IMAGE], [ints(1, -6), ints(2**62, 7), ints(1, -1), ints(2, 1)]),
     Case("Slice", [IMAGE], [ints(0), ints(2**62)], note="nothing-cut"),
+    Case("Slice", [IMAGE], [ints(-1), ints(-(2**62)), ints(3), ints(-1)], note="turned"),
+    Case("Slice", [IMAGE], [ints(6, -1, 1), ints(1, -(2**62), 5), ints(2, 3, 1), ints(-2, -3, 2)],
+         note="backward"),
+    Case("Slice", [IMAGE], [ints(7), ints(-9), ints(2), ints(-1)], note="backward-to-second"),
     Case("Gather", [IMAGE], [np.int64(-2)], {"axis": 1}, note="one"),
     Case("Gather", [IMAGE], [ints(4, 0, -1)], {"axis": 1}),
     Case("Split", [IMAGE], [ints(2, 4)], {"axis": 1}, outputs=2),
@@ -163,6 +190,7 @@ CASES = [
     Case("Pad", [IMAGE], [ints(1, 2), None, ints(-1)], note="axes"),
     Case("Pad", [IMAGE], [ints(0, 0, 2, 1, 0, 0, 1, 3)], {"mode": "reflect"}),
     Case("Pad", [IMAGE], [ints(0, 0, 1, 0, 0, 0, 2, 3)], {"mode": "edge"}),
+    Case("Pad", [IMAGE], [ints(0, 2, 1, 0, 0, 0, 9, 3)], {"mode": "wrap"}, opset=19),
     Case("Expand", [(2, 6, 1, 1)], [ints(1, 9, 8)]),
     Case("Expand", [(6, 1)], [ints(2, 6, 8)], note="rank"),
     Case("Dropout", [IMAGE], [np.float32(0.5)]),
@@ -202,13 +230,17 @@ def test_every_operator_of_the_table_has_a_case() -> None:
 REFUSED = [
     (Case("MaxPool", [IMAGE], attributes={**POOL, "dilations": [2, 1]}), "dilations"),
     (Case("MaxPool", [IMAGE], attributes={**POOL, "storage_order": 1}), "storage_order"),
-    (Case("MaxPool", [IMAGE], attributes={"kernel_shape": [2, 2], "strides": [2, 2],
-                                          "ceil_mode": 1}), "ceil_mode"),
+    (Case("MaxPool", [IMAGE], attributes={"kernel_shape": [2, 2], "strides": [2, 3],
+                                          "pads": [1, 0, 0, 1], "ceil_mode": 1}),
+     "begins behind the image"),
+    (Case("GridSample", [IMAGE, (2, 5, 4, 2)], attributes={"mode": "bicubic"}), "bicubic"),
+    (Case("GridSample", [IMAGE, (2, 5, 4, 2)], attributes={"padding_mode": "reflection"}),
+     "reflection"),
+    (Case("Pad", [IMAGE], [ints(0, 0, 10, 0, 0, 0, 0, 0)], {"mode": "wrap"}, opset=19), "more"),
     (Case("Conv", [IMAGE, (4, 6, 3, 3)]), "input 1 is computed"),
     (Case("Cast", [IMAGE], attributes={"to": TensorProto.DOUBLE}), "DOUBLE"),
     (Case("BatchNormalization", [(6,)], [weights(1)] * 4), "rank"),
     (Case("PRelu", [IMAGE], [weights(9, 8)]), "one per channel"),
-    (Case("Slice", [IMAGE], [ints(-1), ints(-(2**62)), ints(1), ints(-1)]), "step is -1"),
     (Case("Pad", [IMAGE], [ints(0, 0, -1, 0, 0, 0, 0, 0)]), "negative"),
     (Case("Pad", [IMAGE], [ints(0, 1, 0, 0, 0, 1, 0, 0)], {"mode": "edge"}), "before the last two"),
     (Case("Pad", [IMAGE], [ints(0, 0, 99, 0, 0, 0, 0, 0)], {"mode": "edge"}), "more than"),
