@@ -28,6 +28,12 @@ _WRITING = frozenset(
     {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__ipow__",
      "__ifloordiv__", "__imod__"}
 )  # fmt: skip
+# Arguments whose default depends on the type of a tensor: place, name, and float32's.
+_FLOAT32 = torch.finfo(torch.float32)
+_FILLS = ((2, "posinf", _FLOAT32.max), (3, "neginf", _FLOAT32.min))
+_DEFAULTS: Mapping[str, tuple[tuple[int, str, float], ...]] = {
+    "rms_norm": ((3, "eps", _FLOAT32.eps),), "nan_to_num": _FILLS, "nan_to_num_": _FILLS,
+}  # fmt: skip
 _STATISTICS = frozenset({"batch_norm", "instance_norm"})  # may write into the running ones
 _STATISTICS_GIVEN = ("running_mean", "running_var")
 _NARROW_NAMES = ("Float", "Half", "BFloat16")  # torch.FloatTensor, ... as a string
@@ -85,6 +91,8 @@ class Float64Arithmetic(CallMode):
             return self._set(func, args)
         if name == "type" and len(args) == 1 and not kwargs:
             return func(*args).replace("Double", "Float")
+        if name in _DEFAULTS:
+            args, kwargs = _with_defaults(name, args, kwargs)
         return self._converted(name, *self._computed(func, name, args, dict(kwargs)))
 
     def _computed(
@@ -148,6 +156,19 @@ class Float64Arithmetic(CallMode):
             self._twins.rebind(tensor, _map_narrow(value, self._twins.made))
         else:
             func(*args)
+
+
+def _with_defaults(
+    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """A call's arguments with what float32 would have where nothing, or None, is given."""
+    given, named = list(args), dict(kwargs)
+    for place, key, value in _DEFAULTS[name]:
+        if place >= len(given):
+            named[key] = value if named.get(key) is None else named[key]
+        elif given[place] is None:
+            given[place] = value
+    return tuple(given), named
 
 
 def _writes(name: str, kwargs: Mapping[str, Any]) -> bool:

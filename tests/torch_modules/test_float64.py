@@ -72,3 +72,25 @@ def test_narrow_results_of_constants_are_widened_before_use() -> None:
         real, whole = third * 3, torch.ones(2, dtype=torch.int64) + 1
     assert real.dtype == torch.float64
     assert whole.dtype == torch.int64
+
+
+SMALL = torch.tensor([[1e-5, -2e-5, 0, 3e-5]])
+ENDLESS = torch.tensor([[torch.inf, -torch.inf, torch.nan, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("call", "x"),
+    [
+        (nn.RMSNorm(4), SMALL),
+        (lambda x: functional.rms_norm(x, (4,)), SMALL),
+        (lambda x: torch.rms_norm(x, (4,), eps=1e-3), SMALL),
+        (torch.nan_to_num, ENDLESS),
+        (lambda x: x.nan_to_num(nan=1.0, neginf=-5.0), ENDLESS),
+        (lambda x: torch.nan_to_num(x, 0.0, None, None), ENDLESS),
+        (lambda x: x.clone().nan_to_num_(), ENDLESS),
+    ],
+)
+def test_defaults_are_those_of_float32(call: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    with Float64Arithmetic():
+        found = call(x.double())
+    torch.testing.assert_close(found.float(), call(x), rtol=1e-6, atol=0)

@@ -34,6 +34,7 @@ from edgerep.torch_modules.copies import state_kept
 from edgerep.torch_modules.export_mode import as_exported, change_by_export
 from edgerep.torch_modules.float64 import Float64Arithmetic
 from edgerep.torch_modules.float64_check import SUSPICIOUS, fault_of_float64
+from edgerep.torch_modules.one_pass_norms import OnePassNorms
 
 _SAME_ALONE = 1e-7  # of a sample's norm in float64; mixing shows at 1e-3 and more
 _SAMPLES_AT_ONCE = 8  # of the batch; bounds the memory of the float64 activations
@@ -141,6 +142,8 @@ class Reference:
     ) -> tuple[Array, ...]:
         """The outputs of `outputs64` computed in float32, with the rounding errors of float32.
 
+        Norms are computed as runtimes may: see `OnePassNorms`.
+
         Raises:
             NetworkError: The network fails on these inputs, or an output is no tensor with the
                 batch first.
@@ -153,9 +156,9 @@ class Reference:
     ) -> tuple[Array, ...]:
         count = self._at_once or _SAMPLES_AT_ONCE
         parts = []
-        exact = Float64Arithmetic() if dtype == np.float64 else contextlib.nullcontext()
+        kernels = Float64Arithmetic() if dtype == np.float64 else OnePassNorms()
         inside = as_exported() if self.as_exported else contextlib.nullcontext()
-        with state_kept(self._module), torch.no_grad(), inside, exact:
+        with state_kept(self._module), torch.no_grad(), inside, kernels:
             for start in range(0, len(inputs[0]), count):
                 some = [array[start : start + count] for array in inputs]
                 parts.append(self._outputs(_tensors(some, preprocessing, dtype)))
