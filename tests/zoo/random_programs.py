@@ -398,10 +398,25 @@ def _gate(w: _Writer, name: str) -> str:
 
 def _concatenate(w: _Writer, name: str) -> str:
     first, second, new = w.fresh("v"), w.fresh("v"), w.fresh("v")
+    if w.chance(2):
+        return _partly(w, name, new)
     return str(w.pick(
         f"{new} = torch.cat([{name}, {w.fitting(name)}], 1)",
         f"{first}, {second} = {name}.chunk(2, 1)",
         f"{new} = torch.stack([{name}, {w.fitting(name)}]).sum(0)",
+    ))  # fmt: skip
+
+
+def _partly(w: _Writer, name: str, new: str) -> str:
+    """Layers of one value side by side, or one of some of its channels beside the others."""
+    layer, other = _fitting_layer(w, name), _fitting_layer(w, name)
+    some = w.pick(1, 2)
+    return str(w.pick(
+        f"{new} = torch.cat((self.{layer}({name}), self.{other}({name})), dim=1)",
+        f"{new} = torch.cat([self.{layer}({name})[:, :{some}], {name}[:, {some}:]], 1)",
+        f"{new} = torch.cat([{name}[:, -{some}:].clone(), self.{layer}({name})], 1)",
+        f"{new} = self.{layer}({name}).narrow(1, 0, {some})",
+        f"{new} = torch.cat([part * 2 for part in {name}.split({some}, 1)], 1)",
     ))  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def part_by_index(view: View, source: Node, index: Sequence[Any]) -> Operation |
         return None
     if any(type(end) not in (int, type(None)) for end in (chosen.start, chosen.stop)):
         return None
+    if chosen.start in (0, None) and chosen.stop is None:
+        return Same(source)
     start, stop, _ = chosen.indices(view.channels(source))
     return _part(view, source, start, stop)
 
@@ -92,7 +94,7 @@ def _part(
     if not 0 <= start < stop <= channels:
         return None
     if through is None and stop - start == channels:
-        return Same(source)
+        return None  # of tokens, say, there may be more at another size
     made = selected_channels(channels, start, stop, view.axes(source))
     parts = () if through is None else (through,)
     return Step(source, made, parts=parts, selects=True)
