@@ -36,7 +36,11 @@ class Questions:
         """The answers to one probe in float64, with these choices made."""
         run = self.reference.outputs64
         found = told(
-            lambda some: run(some, self.runnable.preprocessing), rows, at_once=1, forced=forced
+            lambda some: run(some, self.runnable.preprocessing),
+            rows,
+            at_once=self.reference.fixed_batch or 1,
+            forced=forced,
+            full=True,
         )
         return self._finished(found)
 

@@ -51,6 +51,7 @@ def told(
     *,
     at_once: int,
     forced: Sequence[Array | None] = (),
+    full: bool = False,
 ) -> Told:
     """What a network tells about `inputs`, [N, ...] each.
 
@@ -59,16 +60,21 @@ def told(
         inputs: For all samples.
         at_once: How many samples it is given at once.
         forced: For each decision in the order of a run what to decide, [N, ...], or None.
+        full: Whether it takes no fewer: the last samples are filled up from the beginning.
     """
     parts = []
-    for start in range(0, len(inputs[0]), at_once):
-        rows = slice(start, start + at_once)
+    total = len(inputs[0])
+    for start in range(0, total, at_once):
+        count = min(at_once, total - start)
+        rows = np.arange(start, start + (at_once if full else count)) % total
         some = [array[rows] for array in inputs]
         with Deciding([None if array is None else array[rows] for array in forced]) as deciding:
             outputs = run(some)
-        count = len(some[0])
-        own = (choice if choice.of_each(count) else None for choice in deciding.choices)
-        parts.append(Told(outputs, tuple(own)))
+        asked = slice(0, count)
+        own = (
+            choice.part(asked) if choice.of_each(len(rows)) else None for choice in deciding.choices
+        )
+        parts.append(Told(tuple(output[asked] for output in outputs), tuple(own)))
     return joined(parts)
 
 

@@ -74,6 +74,7 @@ class Reference:
         self.name = origin.source if origin else type(module).__name__
         self._at_once: int | None = None  # samples; None until the network was looked at
         self.mixes: str | None = None
+        self.fixed_batch: int | None = None  # it is run on as many samples as there are
         self.as_exported: str | None = None
 
     def answers(

@@ -63,6 +63,7 @@ class OnnxReference:
                 f"graph with one of each can be a reference"
             )
         (self._input,) = graph.inputs
+        self.fixed_batch = self._input.shape[0]  # None where it is open
         self._preprocessing = preprocessing_from(graph.options)
         self._precision, self._is_witnessed = graph.precision, False
         self.as_exported: str | None = None  # a file is exported already
@@ -80,13 +81,16 @@ class OnnxReference:
             EdgerepError, OnnxError: As for `outputs64`; or ONNX Runtime, where it is installed,
                 computes something else of this file.
         """
-        at_once = self._input.shape[0] or 1
-        truth = told(lambda some: self.outputs64(some, preprocessing), inputs, at_once=at_once)
+        at_once = self.fixed_batch or 1
+        truth = told(
+            lambda some: self.outputs64(some, preprocessing), inputs, at_once=at_once, full=True
+        )
         own = told(
             lambda some: self.outputs32(some, preprocessing),
             inputs,
             at_once=at_once,
             forced=truth.chosen,
+            full=True,
         )
         if not self._is_witnessed:
             self._require_witness([array[:at_once] for array in inputs], preprocessing)

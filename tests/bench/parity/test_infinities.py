@@ -54,10 +54,9 @@ def changed(path: Path, before_output: list[onnx.NodeProto], **constants: np.nda
     return wrong
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_mask_of_infinities_agrees_and_another_does_not(precision: str, tmp_path: Path) -> None:
+def test_a_mask_of_infinities_agrees_and_another_does_not(tmp_path: Path) -> None:
     network = Ended(masked).eval()
-    graph = exported(network, tmp_path / "a.onnx", precision)
+    graph = exported(network, tmp_path / "a.onnx", "fp16")
     edgerep.verify(network, [graph]).require()
     assert edgerep.verify(graph, [graph]).passed
     if sys.platform != "darwin":
@@ -99,8 +98,9 @@ def test_infinities_that_rounding_moves_are_said_to_be_that(tmp_path: Path) -> N
     assert "infinities or NaN in other places" in undecidable(result.tolerance)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("end", ["low", "high", "softmax"])
+@pytest.mark.parametrize(
+    ("end", "precision"), [("low", "fp16"), ("high", "fp32"), ("softmax", "fp32")]
+)
 def test_scores_far_from_where_they_turn_are_compared(
     end: str, precision: str, tmp_path: Path
 ) -> None:
