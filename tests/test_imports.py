@@ -57,7 +57,8 @@ HOUSE = Rules(
         },
         "bench.report.html": _FILES,
         "bench.report.text": {
-            "fusion.proof", "bench.accuracy", "bench.parity", "bench.memory", "bench.timing"
+            "artefacts", "fusion.proof", "bench.accuracy", "bench.parity", "bench.memory",
+            "bench.timing",
         },
         "export": (),
         "bench": (),

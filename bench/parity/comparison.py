@@ -17,6 +17,7 @@ from edgerep.bench.parity.answers import Answers, Questions, answered, output_na
 from edgerep.bench.parity.bands import ONE_BAND, Bands, bands_of
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
+from edgerep.bench.parity.findings import ArtefactParity, ChoiceParity, OutputParity
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.hanging import outputs_behind
 from edgerep.bench.parity.judgement import judged
@@ -25,7 +26,6 @@ from edgerep.bench.parity.overflow import OverflowWatch, overflow_watch
 from edgerep.bench.parity.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.report import ArtefactParity, ChoiceParity, OutputParity
 from edgerep.bench.parity.tolerance import SIGMOID_ERROR, Tolerance, exact, tolerance_from
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.errors import EdgerepError, NetworkError

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgerep.bench.parity.bands import Bands
+from edgerep.bench.parity.findings import BandParity, BatchParity, OutputParity
 from edgerep.bench.parity.measures import Measures, joined
-from edgerep.bench.parity.report import BandParity, BatchParity, OutputParity
 from edgerep.bench.parity.tolerance import (
     Difference,
     Tolerance,

@@ -81,3 +81,16 @@ def batch_profile(batch: int | str | Sequence[int] | BatchProfile) -> BatchProfi
     if len(numbers) == 3:
         return BatchProfile(*numbers)
     raise OptionError(f"batch {batch!r} is neither N nor MIN:OPT:MAX, for example 8 or 1:8:32")
+
+
+def numbers_in_words(numbers: Sequence[int]) -> str:
+    """Rising numbers, runs of more than two as ranges: `1-16, 23, 32`; of many, the first few."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [[f"{r[0]}-{r[-1]}"] if len(r) > 2 else list(map(str, r)) for r in runs]
+    words = [part for run in parts for part in run]
+    return ", ".join(words if len(words) <= 12 else [*words[:12], "..."])

@@ -70,7 +70,7 @@ _BATCH_PARITY = Fields(
         "passed": maybe(Flag()),
     }
 )
-_TOLERANCE = Fields(optional={"rel_l2": _FIGURE, "max_abs": _FIGURE})
+_TOLERANCE = Fields(optional={"rel_l2": _FIGURE, "max_abs": _FIGURE, "decidable": maybe(Flag())})
 _OUTPUT = Fields(
     {"name": Text()},
     {"tolerance": maybe(_TOLERANCE), "batches": Each(_BATCH_PARITY, most=_MOST_ROWS)},
@@ -83,6 +83,8 @@ _ARTEFACT_PARITY = Fields(
         "ran": maybe(Flag()),
         "why_not": _WORDS,
         "how": _WORDS,
+        "overflow": _WORDS,
+        "notes": maybe(Each(Text(), most=_MOST_ROWS)),
         "passed": maybe(Flag()),
         "tolerance": maybe(_TOLERANCE),
         "batches": Each(_BATCH_PARITY, most=_MOST_ROWS),

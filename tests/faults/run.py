@@ -28,7 +28,7 @@ from faults.package_faults import PACKAGE_FAULTS, plant_in_package
 from faults.subjects import Subject, subjects
 
 from edgerep.artefacts.records import record_path, utc_now, versions_of
-from edgerep.bench.parity.report import ArtefactParity
+from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.verification import verify
 from edgerep.errors import EdgerepError
 from edgerep.export.coreml.conversion import export_coreml

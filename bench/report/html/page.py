@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from edgerep import __version__
 from edgerep.bench.report.html.markup import Markup, join, tag
+from edgerep.bench.report.html.parity import parity_section
 from edgerep.bench.report.html.parts import Fields, number, tile
 from edgerep.bench.report.html.sections import (
     accuracy_section,
     artefacts_section,
     deploy_section,
     fusion_section,
-    parity_section,
     ran_section,
     targets_section,
 )

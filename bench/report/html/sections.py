@@ -51,7 +51,7 @@ def targets_section(targets: Sequence[Fields], failures: Sequence[Fields]) -> Ma
         "Targets",
         "What was asked for, and what could be made of it. A refused target is one that this "
         "network cannot go to exactly; a missing one needs a tool that is not installed here.",
-        html_table(("target", "precision", "file", "", "why not*"), rows),
+        html_table(("target", "precision", "file", "result", "why not*"), rows),
     )
 
 
@@ -124,48 +124,6 @@ def artefacts_section(artefacts: Sequence[Fields]) -> Markup:
             ],
         ),
     )
-
-
-def parity_section(verify: Fields) -> Markup:
-    rows: list[tuple[object, ...]] = []
-    for one in verify.get("artefacts", ()):
-        start = (code(one.get("path")), one.get("runtime", NONE), one.get("precision", NONE))
-        if not one.get("ran"):
-            rows.append((*start, *[NONE] * 6, badge("not run", "wait")))
-        several = one.get("outputs") or ()
-        for output in several if len(several) > 1 else (one,):
-            named = code(f"{one.get('path')}: {output['name']}") if len(several) > 1 else start[0]
-            bound = (output.get("tolerance") or {}).get("rel_l2")
-            for batch in output.get("batches", ()):
-                rows.append(
-                    (
-                        named,
-                        *start[1:],
-                        number(batch.get("batch"), "d"),
-                        number(batch.get("max_abs"), ".1e"),
-                        f"{number(batch.get('rel_l2'), '.1e')} of {number(bound, '.1e')}",
-                        number(batch.get("sqnr_db"), ".1f"),
-                        number(batch.get("cosine"), ".6f"),
-                        number(batch.get("top1_agreement"), ".1%"),
-                        badge("agrees", "good")
-                        if batch.get("passed")
-                        else badge("disagrees", "bad"),
-                    )
-                )
-    is_file = verify.get("reference_kind") == "onnx"
-    truth = (
-        "the ONNX file, not the network it was exported from," if is_file else "the unfused network"
-    )
-    return section(
-        "Parity",
-        f"Each artefact against {verify.get('reference') or 'the reference'}: {truth} in float64, "
-        f"at every batch size of its profile up to 16, and beyond it at those named here.",
-        html_table(
-            ("artefact", "runtime", "precision", "batch#", "max abs#", "relative L2, bound#",
-             "SQNR dB#", "cosine#", "top-1#", "verdict"),
-            rows,
-        ),
-    )  # fmt: skip
 
 
 def accuracy_section(accuracy: Sequence[Fields]) -> Markup:

@@ -66,6 +66,7 @@ code { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospac
 .badge.wait { background: var(--wait-soft); color: var(--wait); }
 details { margin-top: 10px; }
 summary { cursor: pointer; color: var(--accent); font-size: 13.5px; }
+ul.notes { margin: 10px 0 0; padding-left: 20px; color: var(--faint); font-size: 13.5px; }
 ul.warnings { margin: 10px 0 0; padding-left: 20px; color: var(--wait); font-size: 13.5px; }
 .plot svg { width: 100%; height: auto; display: block; }
 .plot text { fill: var(--ink); font-size: 12px; font-family: inherit; }

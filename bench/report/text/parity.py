@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgerep.bench.parity.report import (
-    ArtefactParity,
-    BandParity,
-    BatchParity,
-    OutputParity,
-    ParityReport,
-    as_exported_in_words,
-    band_in_words,
-    numbers_in_words,
-    regret_in_words,
-    undecidable,
-)
+from edgerep.artefacts.batches import numbers_in_words
+from edgerep.bench.parity.findings import ArtefactParity, BatchParity, OutputParity
+from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.parity.tolerance import Tolerance
+from edgerep.bench.parity.words import as_exported_in_words, images_in_words, notes_of
 from edgerep.bench.report.text.table import table
 
 _FEW_SIZES = 4  # that a table has a row each for
@@ -32,22 +24,13 @@ def one_line(result: ArtefactParity) -> str:
     worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
     verdict = "OVERFLOWS" if result.overflow else _verdict(result.tolerance, result.passed)
     output = f", {result.worst.name}" if result.worst and len(result.outputs) > 1 else ""
+    images = f", {images_in_words(result)}" if result.images_given else ""
     bound = result.tolerance.rel_l2 if result.tolerance else 0.0
     return (
         f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
         f"of {bound:.1e} allowed{output}, batch "
-        f"{numbers_in_words([b.batch for b in result.batches])}{images_in_words(result)}"
+        f"{numbers_in_words([b.batch for b in result.batches])}{images}"
         + (f"; {result.overflow}" if result.overflow else "")
-    )
-
-
-def images_in_words(result: ArtefactParity) -> str:
-    """How many of the user's own images were compared, and of how many; "" if none were given."""
-    if not result.images_given:
-        return ""
-    capped = result.images_compared < result.images_given
-    return f", {result.images_compared} of {result.images_given} images" + (
-        " (the rest is beyond --max-images)" if capped else ""
     )
 
 
@@ -69,18 +52,7 @@ def parity_table(report: ParityReport) -> str:
     for result in report.artefacts:
         name = Path(result.path).name
         notes.append(f"{name}: {result.how if result.ran else f'not run: {result.why_not}'}")
-        if result.images_given:
-            notes.append(f"{name}: {images_in_words(result).lstrip(', ')}")
-        if result.overflow is not None:
-            notes.append(f"{name}: {result.overflow}")
-        notes += [f"{name}: {note}" for note in _choice_notes(result)]
-        notes += [
-            f"{name}: {output.name}, {note}"
-            for output in result.outputs
-            for note in map(_band_note, output.bands)
-        ]
-        if result.tolerance is not None and not result.tolerance.decidable:
-            notes.append(f"{name}: {undecidable(result.tolerance)}")
+        notes += [f"{name}: {note}" for note in notes_of(result)]
     figures = table(headers, rows, spare=_SPARE)
     return "\n".join([f"Against {_truth(report)}", "", figures, "", *notes])
 
@@ -88,36 +60,8 @@ def parity_table(report: ParityReport) -> str:
 def _truth(report: ParityReport) -> str:
     if report.reference_kind == "onnx":
         return f"the ONNX file {report.reference} in float64, not the network it was exported from"
-    return f"{report.reference}, unfused, in float64{as_exported_in_words(report)}"
-
-
-def _band_note(band: BandParity) -> str:
-    limit = band.tolerance
-    verdict = "agrees" if band.passed else "DISAGREES"
-    if not limit.decidable:
-        verdict += f", but rounding alone may be {limit.rel_l2:.0%} of it"
-    return (
-        f"{band_in_words(band)}: {verdict}, max abs {band.max_abs:.1e} of {limit.max_abs:.1e} "
-        f"allowed"
-    )
-
-
-def _choice_notes(result: ArtefactParity) -> Iterator[str]:
-    for choice in result.choices:
-        verdict = "agrees" if choice.passed else "DISAGREES"
-        how = "by its margin" if choice.before is None else "before the choice"
-        yield (
-            f"{choice.name}: {verdict}, compared {how}, and behind it with the artefact's choice "
-            f"made in the reference, which by itself chooses otherwise in {choice.otherwise} of "
-            f"{choice.rows} answers; {regret_in_words(choice)}"
-        )
-    if result.choices_unfollowed:
-        hanging = ", ".join(result.unfollowed_outputs[:12]) or "no output"
-        yield (
-            f"{result.choices_unfollowed} choice(s) of the network are not shown by this runtime, "
-            f"and {hanging} hang(s) on them: where candidates tie, or numbers lie at their "
-            f"threshold, these may differ between honest runtimes"
-        )
+    otherwise = as_exported_in_words(report.reference_as_exported)
+    return f"{report.reference}, unfused, in float64{otherwise}"
 
 
 def _rows(label: str, runtime: str, output: OutputParity) -> list[tuple[str, ...]]:

@@ -11,9 +11,11 @@ from torch import nn
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.kinds import SCHEMA
 from edgerep.artefacts.records import add_parity
+from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.report import ArtefactParity, ParityReport, as_exported_in_words
+from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.parity.verification import verify
+from edgerep.bench.parity.words import as_exported_in_words
 from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
 from edgerep.data.samples import Images
@@ -72,7 +74,7 @@ def check(
         # The record of an ONNX file that was given tells of its own network: it stays as it is.
         if artefact.path != reference:
             add_parity(artefact.path, finite_json({**against, **result.to_json()}))
-    if words := as_exported_in_words(report):
+    if words := as_exported_in_words(report.reference_as_exported):
         console.progress("parity", f"compared with {report.reference}{words}")
     if report.reference_kind == "onnx":
         console.progress("parity", f"compared with the ONNX file {report.reference} in float64; "

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgerep.bench.parity.bands import ONE_BAND, bands_of
+from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.judgement import judged
 from edgerep.bench.parity.measures import joined, measure
-from edgerep.bench.parity.report import OutputParity
 from edgerep.bench.parity.tolerance import SIGMOID_ERROR, compare
 
 RNG = np.random.default_rng(0)

@@ -15,9 +15,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import edgerep
+from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.references.choices import Choice
 from edgerep.bench.parity.references.deciding import Deciding
-from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.sessions import runnables
 from edgerep.errors import EdgerepError

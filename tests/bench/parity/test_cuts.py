@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import edgerep
+from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.references.cuts import Cut
 from edgerep.bench.parity.references.deciding import Deciding
-from edgerep.bench.parity.report import ArtefactParity
 from edgerep.bench.report.text.parity import parity_table
 from edgerep.bench.sessions import runnables
 from edgerep.errors import EdgerepError, OnnxError

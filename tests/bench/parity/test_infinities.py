@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import edgerep
 from edgerep.bench.parity.infinities import without_equal_infinities
-from edgerep.bench.parity.report import undecidable
+from edgerep.bench.parity.words import undecidable
 from edgerep.errors import FusionError
 from edgerep.export.graph.onnx_file import Graph
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.report import ArtefactParity
+from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.verification import verify
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.export.from_torch.onnx_export import export_onnx

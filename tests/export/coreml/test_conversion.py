@@ -303,14 +303,14 @@ def test_package_says_what_it_is(tmp_path: Path, make_graph: MakeGraph) -> None:
 
 def test_operators_outside_the_table_are_all_named(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Selu", ["x"], ["a"], name="first"),
+        helper.make_node("Asinh", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Celu", ["b"], ["c"], name="second"),
-        helper.make_node("Selu", ["c"], ["y"], name="third"),
+        helper.make_node("Acosh", ["b"], ["c"], name="second"),
+        helper.make_node("Asinh", ["c"], ["y"], name="third"),
     ]
     file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"])
     with pytest.raises(
-        CoremlError, match="\n  Selu \N{MULTIPLICATION SIGN}2: first\n  Celu: second\n"
+        CoremlError, match="\n  Asinh \N{MULTIPLICATION SIGN}2: first\n  Acosh: second\n"
     ):
         export_coreml(file, tmp_path / "net.mlpackage")
     assert list(tmp_path.iterdir()) == [file]
@@ -320,9 +320,9 @@ def test_equal_reasons_are_one_line_with_the_first_node_and_its_source(tmp_path:
     nodes = [
         helper.make_node("Pad", ["x", "cut"], ["a"], name="first"),
         helper.make_node("Pad", ["x", "cut"], ["b"], name="second"),
-        helper.make_node("Pad", ["x", "cut"], ["c"], mode="wrap", name="third"),
+        helper.make_node("Pad", ["x", "far"], ["c"], mode="reflect", name="third"),
         helper.make_node("Add", ["a", "b"], ["d"]),
-        helper.make_node("Add", ["c", "x"], ["y"]),
+        helper.make_node("Relu", ["c"], ["y"]),
     ]
     nodes[0].metadata_props.add(
         key="pkg.torch.onnx.stack_trace",
@@ -330,14 +330,17 @@ def test_equal_reasons_are_one_line_with_the_first_node_and_its_source(tmp_path:
         'File "/usr/lib/site-packages/torch/nn/functional.py", line 5, in pad\n',
     )
     cut = numpy_helper.from_array(np.array([0, -1, 0, 1], np.int64), "cut")
-    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y", "d"], [cut])
+    far = numpy_helper.from_array(np.array([0, 9, 0, 9], np.int64), "far")
+    file = save_graph(tmp_path, nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y", "d"], [cut, far])
     with pytest.raises(CoremlError) as caught:
         export_coreml(file, tmp_path / "net.mlpackage")
     first, second = str(caught.value).split("\n")
     assert first.startswith(
         "node `first` (Pad \N{MULTIPLICATION SIGN}2, the first at detect.py:88) cannot be expressed"
     )
-    assert second.startswith("node `third` (Pad) cannot be expressed exactly in Core ML: `mode`")
+    assert second.startswith(
+        "node `third` (Pad) cannot be expressed exactly in Core ML: its pads ["
+    )
 
 
 def test_graphs_of_old_opsets_are_moved_to_a_newer_one(tmp_path: Path) -> None:

@@ -144,6 +144,40 @@ def test_a_speed_up_within_noise_is_none() -> None:
     assert "0 of 1 comparisons are faster" in html
 
 
+def parity_rows(**artefact: Any) -> list[list[str]]:
+    """The cells of each row of the section on parity, of one artefact."""
+    one = {**DOCUMENT["verify"]["artefacts"][0], **artefact}
+    html = render_html({"verify": {"artefacts": [one]}})
+    start = html.index("<h2>Parity</h2>")
+    rows = re.findall(r"<tr>(.*?)</tr>", html[start:], re.DOTALL)[1:]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [[re.sub("<[^>]*>", "", cell) for cell in row] for row in cells if len(row) == 10]
+
+
+def test_sizes_that_agree_are_one_row_with_the_figures_of_the_worst() -> None:
+    batches = [{**BATCH, "batch": size, "rel_l2": 1e-6 * size} for size in range(1, 9)]
+    batches[3]["passed"] = False
+    (passed, failed) = parity_rows(batches=batches)
+    assert (passed[3], passed[5], passed[9]) == ("1-3, 5-8", "8.0e-06 of 1.0e-03", "agrees")
+    assert (failed[3], failed[5], failed[9]) == ("4", "4.0e-06 of 1.0e-03", "disagrees")
+    assert len(parity_rows(batches=batches[:4])) == 4
+
+
+def test_what_nothing_can_be_said_of_and_what_overflows_are_no_plain_failures() -> None:
+    batches = [{**BATCH, "passed": False}]
+    assert [row[9] for row in parity_rows(batches=batches)] == ["disagrees"]
+    tolerance = {"rel_l2": 1e-3, "decidable": False}
+    assert [row[9] for row in parity_rows(batches=batches, tolerance=tolerance)] == ["undecidable"]
+    assert [row[9] for row in parity_rows(batches=[BATCH], overflow="too large")] == ["overflows"]
+
+
+def test_notes_stand_below_the_figures() -> None:
+    one = {**DOCUMENT["verify"]["artefacts"][0], "notes": ["3 of 5 images", "a <choice>"]}
+    html = render_html({"verify": {"artefacts": [one]}})
+    assert "<li><code>a0.onnx</code>: 3 of 5 images</li>" in html
+    assert "a &lt;choice&gt;" in html
+
+
 def test_an_artefact_that_was_not_run_has_not_passed() -> None:
     verify = {"artefacts": [DOCUMENT["verify"]["artefacts"][2]]}
     html = render_html({"verify": verify})
