@@ -96,7 +96,7 @@ def verify(
             progress(results[index])
             continue
         _require_sizes(runnable, batch)
-        _require_bounded(runnable)
+        _require_comparable(runnable)
         own = runnable.kind != "weights"
         key = (runnable.inputs, runnable.preprocessing, runnable.probabilities, own)
         groups.setdefault(key, []).append(index)
@@ -134,7 +134,12 @@ def _plan(runnable: Runnable, wanted: tuple[int, ...]) -> BatchPlan:
     return plan_of(runnable.batch, is_open=is_open)
 
 
-def _require_bounded(runnable: Runnable) -> None:
+def _require_comparable(runnable: Runnable) -> None:
+    if runnable.random:
+        raise EdgerepError(
+            f"{runnable.title} draws random numbers ({', '.join(runnable.random)}): it is no "
+            f"function of its input, and there is nothing to compare"
+        )
     if runnable.precision not in UNIT_ROUNDOFF:
         raise EdgerepError(
             f"{runnable.title} is {runnable.precision}, whose error rounding does not bound: only "

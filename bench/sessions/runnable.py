@@ -38,6 +38,7 @@ class Runnable:
         network: SHA-256 of the checkpoint it came from; None where that is not known.
         preprocessing: What it does to its image itself.
         probabilities: It ends in a softmax that the network does not have.
+        random: Its operators that draw random numbers.
         why_not: Why it cannot be run here, in one sentence; None where it can.
         module: The module, where PyTorch runs it.
         opener: Opens a session, given a number of cores (0: the runtime's own choice) and a
@@ -60,6 +61,7 @@ class Runnable:
     network: str | None
     preprocessing: Preprocessing = NO_PREPROCESSING
     probabilities: bool = False
+    random: tuple[str, ...] = ()
     why_not: str | None = None
     module: nn.Module | None = None
     opener: Callable[[int, str], Session]

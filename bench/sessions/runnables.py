@@ -114,6 +114,13 @@ def runnable_module(
     )
 
 
+# Of ONNX, that draw random numbers whenever they are run.
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+     "RandomUniformLike"}
+)  # fmt: skip
+
+
 def _graph(graph: Graph) -> Runnable:
     def opener(threads: int, device: str) -> Session:
         from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
@@ -130,6 +137,7 @@ def _graph(graph: Graph) -> Runnable:
         runtime="onnxruntime",
         any_batch=any(spec.shape[:1] == (None,) for spec in graph.inputs),
         preprocessing=preprocessing_from(graph.options),
+        random=tuple(sorted(_RANDOM & graph.operators.keys())),
         why_not=_missing("onnxruntime", "bench"),
         opener=opener,
         observer=observer,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import edgerep
@@ -97,6 +97,25 @@ def test_a_fault_in_one_output_is_found_and_named(
     assert f"b.onnx: {output}" in parity_table(report)
     with pytest.raises(ParityError, match=rf"b\.onnx, {output}, batch"):
         report.require()
+
+
+def test_an_artefact_that_draws_random_numbers_is_refused(
+    network: Detector, graph: Graph, tmp_path: Path
+) -> None:
+    """Also where the noise is below the tolerance."""
+    model = onnx.load(graph.path)
+    output = model.graph.output[0].name
+    last = next(node for node in model.graph.node if output in node.output)
+    last.output[list(last.output).index(output)] = "quiet"
+    model.graph.node.extend(
+        [
+            helper.make_node("RandomNormalLike", ["quiet"], ["noise"], scale=1e-9),
+            helper.make_node("Add", ["quiet", "noise"], [output]),
+        ]
+    )
+    onnx.save(model, tmp_path / "b.onnx")
+    with pytest.raises(EdgerepError, match=r"b\.onnx draws random numbers \(RandomNormalLike\)"):
+        edgerep.verify(network, [tmp_path / "b.onnx"])
 
 
 def test_a_size_that_an_artefact_is_not_made_for_is_refused(
