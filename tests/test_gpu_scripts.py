@@ -19,7 +19,7 @@ import tables
 import torch
 from torch_stage import Way, ways
 
-from edgerep.bench.parity.tolerance import compare
+from edgerep.bench.parity.figures.tolerance import compare
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 
 GPU = Path(__file__).parent / "gpu"

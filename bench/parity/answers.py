@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.probes import Probes
+from edgerep.bench.parity.inputs.probes import Probes
 from edgerep.bench.parity.references.deciding import Told, joined, told
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference

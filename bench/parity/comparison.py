@@ -8,126 +8,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
-import numpy as np
-
-from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.answers import Answers, Questions, answered, output_names
-from edgerep.bench.parity.bands import ONE_BAND, Bands, bands_of
-from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
-from edgerep.bench.parity.findings import ArtefactParity, ChoiceParity, OutputParity
+from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR
+from edgerep.bench.parity.findings import ArtefactParity, ChoiceParity
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.hanging import outputs_behind
-from edgerep.bench.parity.judgement import judged
-from edgerep.bench.parity.measures import Measures, joined, measure
+from edgerep.bench.parity.inputs.batch_plan import BatchPlan, arrangements
+from edgerep.bench.parity.inputs.probes import Probes
 from edgerep.bench.parity.overflow import OverflowWatch, overflow_watch
-from edgerep.bench.parity.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
-from edgerep.bench.parity.tolerance import SIGMOID_ERROR, Tolerance, exact, tolerance_from
+from edgerep.bench.parity.tallies import ArtefactTally, OutputTally, tally_of
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.errors import EdgerepError, NetworkError
 from edgerep.export.graph.open_counts import counts_in_words
 from edgerep.export.graph.sigmoid_values import sigmoid_values_in
-
-
-@dataclass(frozen=True, eq=False)
-class OutputTally:
-    """What was measured of one output so far; its lists grow.
-
-    Attributes:
-        bands: Found in the first block of probes.
-        count: How many numbers a probe has in each band.
-        is_float: Integers must be equal.
-        own_float32: The reference in float32 against itself in float64, block by block.
-        margins: Of scores, how near they are to another decision, block by block.
-    """
-
-    bands: Bands
-    count: tuple[int, ...]
-    is_float: bool
-    own_float32: list[Measures] = field(default_factory=list)
-    margins: list[float] = field(default_factory=list)
-
-    def add_own(self, found: Array, truth: Array) -> None:
-        if self.is_float:
-            self.own_float32.append(measure(found, truth, self.bands))
-
-    def bounds(self, precision: str) -> Tolerance:
-        """The bounds of the whole; of integers none is allowed to be off."""
-        if not self.is_float:
-            return exact(precision)
-        return tolerance_from(precision, joined(self.own_float32), sum(self.count))
-
-    def may_fall_otherwise(self, precision: str) -> bool:
-        """Whether rounding may turn the decision by these scores: both sides may be off."""
-        return min(self.margins, default=0.0) <= 2 * self.bounds(precision).max_abs
-
-    def judged(
-        self,
-        name: str,
-        precision: str,
-        measured: dict[int, list[Measures]],
-        least_error: float = 0.0,
-    ) -> OutputParity:
-        return judged(
-            name, precision, self.bands, self.count, self.own_float32, measured, least_error
-        )
-
-
-Sizes = dict[int, list[Measures]]  # what was measured at each batch size
-
-
-@dataclass(eq=False)
-class ArtefactTally:
-    """What was measured of one artefact so far.
-
-    Attributes:
-        outputs: Of each output, at each batch size.
-        before: Of the scores of each choice that is followed, at each batch size.
-        regret: Of each of these choices: how much better it could have been, at most.
-        otherwise: Of each: how many rows the reference by itself answers with another choice.
-        rows: How many rows were run.
-    """
-
-    outputs: list[Sizes] = field(default_factory=list)
-    before: list[Sizes] = field(default_factory=list)
-    regret: list[float] = field(default_factory=list)
-    otherwise: list[int] = field(default_factory=list)
-    rows: int = 0
-
-    def add(
-        self,
-        size: int,
-        followed: Followed,
-        outputs: Sequence[OutputTally],
-        choices: Sequence[OutputTally | None],
-        pairs: Sequence[tuple[int, int]],
-    ) -> None:
-        """Add one batch."""
-        self.outputs = self.outputs or [{} for _ in outputs]
-        self.before = self.before or [{} for _ in pairs]
-        self.regret = self.regret or [0.0 for _ in pairs]
-        self.otherwise = self.otherwise or [0 for _ in pairs]
-        self.rows += size
-        for sizes, tally, found, truth in zip(
-            self.outputs, outputs, followed.outputs, followed.truth, strict=True
-        ):
-            sizes.setdefault(size, []).append(measure(found, truth, tally.bands))
-        for index, (regrets, otherwise) in enumerate(
-            zip(followed.regrets, followed.otherwise, strict=True)
-        ):
-            self.regret[index] = max(self.regret[index], float(regrets.max()))
-            self.otherwise[index] += otherwise
-        for index, both in enumerate(followed.before):
-            if both is None:
-                continue
-            found, truth = both
-            scores = choices[pairs[index][1]]
-            bands = scores.bands if scores is not None else ONE_BAND
-            self.before[index].setdefault(size, []).append(measure(found, truth, bands))
 
 
 def compare_together(
@@ -156,9 +53,9 @@ def compare_together(
         first = next(blocks)
     plans = [plan.own for plan in plans] if reference.mixes else plans
     _require_no_mixing(reference, runnables, plans)
-    outputs = [_tally(truth) for truth in first.truth.outputs]
+    outputs = [tally_of(truth) for truth in first.truth.outputs]
     choices = [
-        _tally(one.scores) if one is not None and one.is_open else None
+        tally_of(one.scores) if one is not None and one.is_open else None
         for one in first.truth.choices
     ]
     with ExitStack() as stack:
@@ -222,16 +119,6 @@ def _require_no_mixing(
     for runnable, plan in zip(runnables, plans, strict=True):
         if reference.mixes and max(plan.sizes) > 1:
             raise NetworkError(f"{runnable.title} cannot be compared: {reference.mixes}")
-
-
-def _tally(truth: Array) -> OutputTally:
-    is_float = truth.dtype.kind == "f"
-    bands = bands_of(truth) if is_float else ONE_BAND
-    total = int(np.prod(truth.shape[1:]))
-    if bands.axis is None:
-        return OutputTally(bands, (total,), is_float)
-    each = total // truth.shape[bands.axis]
-    return OutputTally(bands, tuple(each * len(band) for band in bands.members), is_float)
 
 
 def _require_shapes(runnable: Runnable, followed: Followed, size: int) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from edgerep.bench.parity.tolerance import Difference, Tolerance
+from edgerep.bench.parity.figures.tolerance import Difference, Tolerance
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.answers import Answers, Questions
+from edgerep.bench.parity.figures.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.parity.references.cuts import Cut
 from edgerep.bench.parity.references.deciding import Told
 from edgerep.bench.parity.references.decision import Decision
-from edgerep.bench.parity.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.errors import EdgerepError

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgerep.bench.parity.bands import Bands
-from edgerep.bench.parity.findings import BandParity, BatchParity, OutputParity
-from edgerep.bench.parity.measures import Measures, joined
-from edgerep.bench.parity.tolerance import (
+from edgerep.bench.parity.figures.bands import Bands
+from edgerep.bench.parity.figures.measures import Measures, joined
+from edgerep.bench.parity.figures.tolerance import (
     Difference,
     Tolerance,
     band_tolerance,
@@ -17,6 +16,7 @@ from edgerep.bench.parity.tolerance import (
     exact,
     tolerance_from,
 )
+from edgerep.bench.parity.findings import BandParity, BatchParity, OutputParity
 
 
 def judged(

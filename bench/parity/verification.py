@@ -13,14 +13,14 @@ import numpy as np
 from torch import nn
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.batch_plan import BatchPlan, plan_of
 from edgerep.bench.parity.comparison import compare_together
+from edgerep.bench.parity.figures.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.parity.findings import ArtefactParity
-from edgerep.bench.parity.probes import make_probes
+from edgerep.bench.parity.inputs.batch_plan import BatchPlan, plan_of
+from edgerep.bench.parity.inputs.probes import make_probes
 from edgerep.bench.parity.references.network import open_reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ParityReport
-from edgerep.bench.parity.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.errors import EdgerepError, OptionError, given

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgerep.artefacts.batches import numbers_in_words
+from edgerep.bench.parity.figures.tolerance import Tolerance
 from edgerep.bench.parity.findings import ArtefactParity, BandParity, ChoiceParity
-from edgerep.bench.parity.tolerance import Tolerance
 
 
 def notes_of(artefact: ArtefactParity) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from cuda_graph import captured
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.tolerance import Difference, compare, tolerance_for
+from edgerep.bench.parity.figures.tolerance import Difference, compare, tolerance_for
 from edgerep.bench.sessions.engine.conditions import why_not
 from edgerep.bench.sessions.engine.validity import validity_of
 from edgerep.bench.sessions.tensorrt_session import TensorrtSession

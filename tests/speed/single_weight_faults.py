@@ -23,9 +23,9 @@ from torch import Tensor, nn
 import edgerep
 from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.bench.machine.environment import environment
-from edgerep.bench.parity.measures import measure
-from edgerep.bench.parity.probes import make_probes
-from edgerep.bench.parity.tolerance import Tolerance, compare, tolerance_from
+from edgerep.bench.parity.figures.measures import measure
+from edgerep.bench.parity.figures.tolerance import Tolerance, compare, tolerance_from
+from edgerep.bench.parity.inputs.probes import make_probes
 from edgerep.bench.report.text.table import table
 from edgerep.data.preprocessing import Preprocessing
 from zoo.randomising import randomise

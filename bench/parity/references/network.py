@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgerep.artefacts.kinds import kind_of
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.infinities import without_equal_infinities
+from edgerep.bench.parity.figures.infinities import without_equal_infinities
 from edgerep.bench.parity.references.deciding import Told, told
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.checkpoints.loading import load

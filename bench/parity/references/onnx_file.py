@@ -20,7 +20,7 @@ from onnx.reference.op_run import OpRun
 
 from edgerep.artefacts.batches import batches_of
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.infinities import without_equal_infinities
+from edgerep.bench.parity.figures.infinities import without_equal_infinities
 from edgerep.bench.parity.references.deciding import Told, told
 from edgerep.bench.parity.references.onnx_choice_kernels import CHOICE_KERNELS
 from edgerep.bench.parity.references.onnx_exact_kernels import EXACT_KERNELS

@@ -15,9 +15,9 @@ from onnx import numpy_helper, parser
 from torch import nn
 
 import edgerep
+from edgerep.bench.parity.figures.tolerance import Difference, Tolerance
 from edgerep.bench.parity.findings import ArtefactParity, BatchParity, OutputParity
 from edgerep.bench.parity.report import ParityReport
-from edgerep.bench.parity.tolerance import Difference, Tolerance
 from edgerep.errors import EdgerepError, OptionError, ParityError
 from edgerep.export.graph.onnx_file import Graph
 

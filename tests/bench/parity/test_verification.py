@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import edgerep
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.parity.probes import RANDOM_SAMPLES, make_probes
+from edgerep.bench.parity.inputs.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.report.html.page import render_html
 from edgerep.bench.report.text.parity import one_line, parity_table

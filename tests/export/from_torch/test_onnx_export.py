@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from edgerep.bench.parity.figures.tolerance import compare, tolerance_for
 from edgerep.bench.parity.references.network import Reference
-from edgerep.bench.parity.tolerance import compare, tolerance_for
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import OnnxError, OptionError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from edgerep.bench.parity.tolerance import compare
+from edgerep.bench.parity.figures.tolerance import compare
 from edgerep.errors import OnnxError
 from edgerep.export.precision.half import convert_to_half
 

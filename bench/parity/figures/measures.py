@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.bands import ONE_BAND, Bands
-from edgerep.bench.parity.infinities import without_equal_infinities
+from edgerep.bench.parity.figures.bands import ONE_BAND, Bands
+from edgerep.bench.parity.figures.infinities import without_equal_infinities
 
 Numbers = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import edgerep
-from edgerep.bench.parity.infinities import without_equal_infinities
+from edgerep.bench.parity.figures.infinities import without_equal_infinities
 from edgerep.bench.parity.words import undecidable
 from edgerep.errors import FusionError
 from edgerep.export.graph.onnx_file import Graph

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgerep.bench.parity.bands import ONE_BAND, bands_of
+from edgerep.bench.parity.figures.bands import ONE_BAND, bands_of
+from edgerep.bench.parity.figures.measures import joined, measure
+from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR, compare
 from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.judgement import judged
-from edgerep.bench.parity.measures import joined, measure
-from edgerep.bench.parity.tolerance import SIGMOID_ERROR, compare
 
 RNG = np.random.default_rng(0)
 BOXES = 300 * RNG.random((12, 4, 50))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.measures import Measures, measure
+from edgerep.bench.parity.figures.measures import Measures, measure
 
 # Rounding to nearest in each format: half the distance from 1 to the next number.
 UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}

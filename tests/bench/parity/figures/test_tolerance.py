@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgerep.bench.parity.tolerance import (
+from edgerep.bench.parity.figures.tolerance import (
     LARGEST_TOLERANCE,
     LEAST_AMPLIFICATION,
     SAFETY,

@@ -1,0 +1,1 @@
+"""How far answers are from the reference, and how far they may be."""

@@ -1,0 +1,1 @@
+"""On what an artefact is compared: probes, and how they stand in batches."""
