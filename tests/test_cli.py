@@ -291,7 +291,7 @@ def odd_onnx(tmp_path: Path) -> Path:
     nodes = [
         helper.make_node("Det", ["x"], ["d"], name="first_odd"),
         helper.make_node("Unsqueeze", ["d", "axes"], ["u"], name="even"),
-        helper.make_node("Tan", ["u"], ["y"], name="second_odd"),
+        helper.make_node("Asinh", ["u"], ["y"], name="second_odd"),
     ]
     graph = helper.make_graph(
         nodes,
