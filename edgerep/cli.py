@@ -22,6 +22,7 @@ from edgerep.errors import (
     EdgerepError,
     MissingDependencyError,
     is_lack_of_memory,
+    is_of_own_code,
     kind_and_line,
     line_of,
     shortened,
@@ -134,17 +135,26 @@ def main(args: list[str] | None = None) -> NoReturn:
         missing = MissingDependencyError(error.name or "", extra)
         _refuse(missing, str(missing), missing.exit_code, arguments)
     except BrokenPipeError:
-        # The reader (`head`) has gone; say nothing, and let nothing be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _end_unread()
     except SystemExit as error:  # no command ends like this, but the user's own code may
+        if "PacifyFlushWrapper" in type(sys.stdout).__name__:  # click found it out, and ends so
+            _end_unread()
         if _COMPLETING in os.environ:
             raise
         message = f"the network's own code ended the program: {line_of(error)}. Let it raise"
         _refuse(error, message, 3, arguments)
     except Exception as error:  # Python's own exit code for it, 1, would mean that a check failed
-        _refuse(error, _what_failed(error), 3, arguments)
+        _refuse(error, _what_failed(error, arguments), 3, arguments)
+    except BaseException as error:  # as GeneratorExit is one, and whatever the user's own code has
+        message = f"the network's own code ended the program: {line_of(error)}"
+        _refuse(error, message, 3, arguments)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_unread() -> NoReturn:
+    """The reader (`head`) has gone: say nothing, and let nothing be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(1)
 
 
 def _refuse(error: BaseException, message: str, code: int, arguments: Sequence[str]) -> NoReturn:
@@ -167,14 +177,19 @@ def _fail(
     sys.exit(code)
 
 
-def _what_failed(error: Exception) -> str:
-    """What an error that nothing expected means: what the machine lacks, or a fault of our own."""
+def _what_failed(error: Exception, arguments: Sequence[str]) -> str:
+    """What an error that nothing expected means: what the machine lacks, or whose fault it is."""
     if is_lack_of_memory(error):
         return _NO_MEMORY
     try:
         Path.cwd()
     except OSError:
         return "the current folder is gone: change into one that is there, and start again"
+    if is_of_own_code(error) and any(word.startswith("--model") for word in arguments):
+        return (
+            f"the network's own code fails: {line_of(error)}. It ran before, so it does not give "
+            f"the same each time, or not for every input: mend it there"
+        )
     return _own_fault(error)
 
 

@@ -35,13 +35,20 @@ LONGEST_MESSAGE = 2000  # characters that a message has on the command line
 
 def first_line(error: BaseException) -> str:
     """The first line of somebody else's error, or its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (_said(error) or type(error).__name__).splitlines()[0]
 
 
 def kind_and_line(error: BaseException) -> str:
     """The kind of somebody else's error and the first line of what it says."""
-    first = (str(error).strip() or "no message").splitlines()[0]
+    first = (_said(error) or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first}"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # a class of somebody else's, which says nothing then
+        return ""
 
 
 def line_of(error: BaseException) -> str:
@@ -63,6 +70,23 @@ def place_of(error: BaseException) -> str:
     last = frames[-1]
     line = f", `{last.line.strip()[:120]}`" if last.line else ""
     return f", in {_shown(last.filename)}:{last.lineno}{line}"
+
+
+# Installed packages that edgerep itself calls: what fails in them is no network's own code.
+_CALLED = ("onnx", "onnxruntime", "onnxscript", "onnx_ir", "coremltools", "numpy", "safetensors",
+           "click", "google", "tensorrt", "tensorrt_rtx", "pycuda")  # fmt: skip
+
+
+def is_of_own_code(error: BaseException) -> bool:
+    """Whether the user's own code raised an error, or what it called in torch or Python did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _is_of_the_user(frame.filename):
+            parts = Path(frame.filename).parts
+            at = max((i for i, p in enumerate(parts) if p.endswith("-packages")), default=None)
+            return at is None or parts[at + 1].partition(".")[0] not in _CALLED
+        if os.path.realpath(frame.filename).startswith(f"{_HOME}{os.sep}"):
+            return False
+    return False
 
 
 def _is_of_the_user(file: str) -> bool:

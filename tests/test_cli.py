@@ -462,6 +462,33 @@ def test_a_network_that_ends_the_program_is_a_failure(tmp_path: Path) -> None:
     assert "leaving.py:6" in message
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise type('Own', (BaseException,), {})('mine')",
+         "the network's own code ended the program: Own: mine, in odd.py:"),
+        ("if type(self).calls > 5: raise ValueError('worn out')",
+         "the network's own code fails: ValueError: worn out, in odd.py:"),
+    ],
+)  # fmt: skip
+def test_whatever_a_networks_code_raises_and_whenever_is_said_to_be_its_own(
+    code: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from torch import nn\n\n"
+        "class Odd(nn.Conv2d):\n    calls = 0\n"
+        "    def __init__(self):\n        super().__init__(3, 4, 3)\n"
+        "    def forward(self, x):\n        type(self).calls += 1\n"
+        f"        {code}\n        return super().forward(x)\n"
+    )
+    done = run("export-onnx", "-", "--model", "odd:Odd", "-o", "o.onnx", "--size", "32", "--json",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 3
+    failure = json.loads(done.stdout)["error"]
+    assert failure["message"].startswith(says)
+    assert failure["where"] is None  # and not the 32 that shapes in messages have too
+
+
 def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgerep.errors import LONGEST_MESSAGE, is_lack_of_memory, shortened
+from edgerep.errors import LONGEST_MESSAGE, is_lack_of_memory, line_of, shortened
 
 
 def test_a_long_message_keeps_what_was_found_and_what_to_do() -> None:
@@ -38,3 +38,11 @@ def test_a_lack_of_memory_is_told_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.ones(2) + torch.ones(3)
     assert not is_lack_of_memory(caught.value)
+
+
+def test_an_error_that_cannot_say_what_it_is_has_its_class_named() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert line_of(MuteError()) == "MuteError: no message"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,6 +82,9 @@ def _folded(
             continue
         module, view = part_at(tree, path), own[0].unit.view
         new = rewrite(module, path, code, arguments, folds, layers, classes, view)
+        if within(own[0].unit, path) in own[0].unit.trace.hooked:  # the code has what they do
+            new._forward_pre_hooks = OrderedDict()
+            new._forward_hooks = OrderedDict()
         tree = _exchanged(tree, names, path, new)
         done |= {site.name for site, _ in folds}
     for one in placed:

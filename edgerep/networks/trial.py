@@ -23,6 +23,7 @@ _USUAL = (
     28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 416, 448, 480, 512,
     640, 768, 1024, 1280,
 )  # fmt: skip
+_OF_TYPES = ("same dtype", "expected scalar type", "should be the same", "must have the same dtype")
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128)
 
 
@@ -62,10 +63,21 @@ def does_not_run(module: nn.Module, inputs: Sequence[Tensor], error: Exception) 
     shapes = ", ".join(str(list(x.shape)) for x in inputs)
     head = f"{type(module).__name__} does not run on inputs {shapes}: {line_of(error)}"
     found = sizes_that_run(module, inputs)
+    if _is_of_types(error):
+        return (
+            f"{head}. Its weights are in float32 here, whatever type it is built in, so `forward` "
+            f"must not turn numbers into another: let it take the type of its weights "
+            f"(`x.to(self.weight.dtype)`)"
+        )
     if not found:
         return f"{head}. Say what it takes with --input-shape, or `input_shapes`"
     words = ", ".join(str(h) if h == w else f"{h}x{w}" for h, w in found)
     return f"{head}. Sizes that work: {words} (--size, or `size`)"
+
+
+def _is_of_types(error: Exception) -> bool:
+    """Whether torch says that two tensors, or a layer and its input, have different types."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_TYPES)
 
 
 def sizes_that_run(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[int, int]]:
@@ -79,8 +91,11 @@ def sizes_that_run(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[in
         return []
     height, width = images[0].shape[2:]
     sizes = _candidates(int(height), int(width))[:_TRIALS]
-    until = math.inf
-    for run in (_runs_without_numbers, _runs):
+    until, trials = math.inf, [_runs_without_numbers, _runs]
+    # Shapes alone are no judge where what fails is something else, such as a type.
+    if _runs_without_numbers(module, inputs):
+        trials, until = [_runs], time.monotonic() + _SECONDS
+    for run in trials:
         found: list[tuple[int, int]] = []
         for size in sizes:
             if len(found) == _SIZES_SHOWN or time.monotonic() > until:

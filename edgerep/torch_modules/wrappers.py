@@ -75,6 +75,11 @@ def why_unusable(module: nn.Module) -> str | None:
             "is TorchScript, a compiled program instead of a network's own code: give the network "
             "that was traced or scripted"
         )
+    if scripts := _scripts_in(module):
+        return (
+            f"has TorchScript inside ({_listed(scripts)}), compiled programs instead of "
+            f"code of its own: put the networks there that were traced or scripted"
+        )
     if "FullyShardedDataParallel" in (kinds := {type(part).__name__ for part in module.modules()}):
         return "is spread over processes by FullyShardedDataParallel: gather its state_dict first"
     if lazy := [key for key, tensor in module.state_dict().items() if is_lazy(tensor)]:
@@ -92,6 +97,16 @@ def why_unusable(module: nn.Module) -> str | None:
             "CPU"
         )
     return None
+
+
+def _scripts_in(module: nn.Module) -> list[str]:
+    """Paths of the parts that are TorchScript, without what those hold."""
+    found: list[str] = []
+    for path, part in every_path(module):  # outer ones first
+        is_within = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(part, torch.jit.ScriptModule) and not is_within:
+            found.append(path)
+    return found
 
 
 def _is_quantised(part: nn.Module) -> bool:

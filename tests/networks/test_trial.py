@@ -81,6 +81,27 @@ def test_sizes_that_work_are_found_by_trying(
         assert found == sizes
 
 
+class CastsItself(nn.Module):
+    """Built to be `.half()`; its weights are widened here, and its code narrows what they meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.stem(x.half())
+        return y.float()
+
+
+def test_no_size_is_advised_where_a_type_is_the_fault() -> None:
+    with pytest.raises(EdgerepError) as caught:
+        edgerep.fuse(CastsItself().eval(), inputs=torch.zeros(1, 3, 32, 32))
+    message = str(caught.value)
+    assert "test_trial.py:" in message
+    assert "weights are in float32 here" in message
+    assert "Sizes that work" not in message
+
+
 @pytest.mark.parametrize(("network", "channels"), [
     (Gated(3), 3), (Gated(1), 1), (Gated(4), 4), (Focus(), 3), (nn.Linear(4, 4), 3),
     (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 8, 3)), 1),

@@ -509,6 +509,26 @@ def hooked(*, changes: bool) -> nn.Sequential:
     return model
 
 
+class HookedBlock(nn.Sequential):
+    """Its code is recorded and written anew; what its hooks do is in the recording."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self[1](self[0](x) + x)
+        return y.relu()
+
+
+def hooked_block(how: str) -> nn.Sequential:
+    """A hook on a block of own code that changes what the block is given, or what it gives."""
+    block = HookedBlock(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
+    if how == "before":
+        block.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
+    elif how == "in place":
+        block.register_forward_pre_hook(lambda _, inputs: (inputs[0].mul_(2),)[1:] or None)
+    else:
+        block.register_forward_hook(lambda _, inputs, output: output.sigmoid())
+    return nn.Sequential(nn.ReLU(), block, nn.ReLU())
+
+
 def pre_hooked() -> nn.Sequential:
     """A hook on a BatchNorm that changes its input, so that it no longer follows the sum."""
     model = conv_then(nn.BatchNorm2d(C))
@@ -595,6 +615,9 @@ HAZARDS = {
     "hook that watches": Hazard(partial(hooked, changes=False), 1, 1),
     "hook that changes": Hazard(partial(hooked, changes=True), 1, 1),
     "hook in front": Hazard(pre_hooked, 1, 1),
+    "hook before a block": Hazard(lambda: hooked_block("before"), 1, 0),
+    "hook on a block in place": Hazard(lambda: hooked_block("in place"), 1, 0),
+    "hook behind a block": Hazard(lambda: hooked_block("behind"), 1, 0),
     "frozen parameters": Hazard(frozen, 1, 0),
     "BatchNorm without statistics": Hazard(without_statistics, 1, 1),
     "BatchNorm without affine": Hazard(without_affine, 1, 0),

@@ -99,5 +99,9 @@ REFUSED: Mapping[str, tuple[Callable[[], nn.Module], str]] = {
     "quantised": (quantised, "give the float network"),
     "scripted": (lambda: torch.jit.script(plain()), "is TorchScript"),
     "traced": (lambda: torch.jit.trace(plain(), torch.ones(1, 3, 8, 8)), "is TorchScript"),  # type: ignore
+    "scripted inside": (
+        lambda: nn.Sequential(torch.jit.script(plain()), nn.ReLU()).eval(),
+        r"has TorchScript inside \(0\)",
+    ),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), "shapes that are not decided yet"),
 }

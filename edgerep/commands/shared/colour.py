@@ -15,7 +15,7 @@ _COLOURS = {
 _CODES = {"red": "31", "green": "32", "yellow": "33"}
 
 
-def wants_colour(stream: IO[Any]) -> bool:
+def wants_colour(stream: IO[Any] | None) -> bool:
     """Whether a stream is to be coloured: it is a terminal, or the environment says so.
 
     `NO_COLOR` (no-color.org) and `FORCE_COLOR` (force-color.org), not empty, decide it, the first
@@ -25,7 +25,7 @@ def wants_colour(stream: IO[Any]) -> bool:
         return False
     if forced := os.environ.get("FORCE_COLOR"):
         return forced != "0"
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str) -> str:

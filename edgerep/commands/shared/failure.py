@@ -29,6 +29,8 @@ def failure_json(
 
 def place_of(message: str, arguments: Sequence[str]) -> str | None:
     """The word of the command line that a message is about: the longest that it names, or None."""
-    words = {part for word in arguments for part in (word, word.partition("=")[2]) if len(part) > 1}
+    parts = {part for word in arguments for part in (word, word.partition("=")[2])}
+    # A number says nothing: shapes in messages have numbers too.
+    words = {part for part in parts if len(part) > 1 and any(map(str.isalpha, part))}
     named = [word for word in words if word in message or Path(word).name in message.split()]
     return max(named, key=len, default=None)

@@ -71,6 +71,8 @@ class Trace:
         calls: The calls of every module recorded from the inside, the root apart.
         opaque: Paths of sub-modules that had to become leaves, and why.
         changing: Paths of sub-modules that change a list or dictionary that they are given.
+        hooked: Paths of sub-modules whose hooks are part of what they compute: the recording of
+            such a module has what they do in it.
         by_rank: Paths of modules whose code asked how many axes a tensor has, and may have decided
             by it; the empty path for the module itself.
         moments: When each sub-module was called, in the order of all calls.
@@ -81,6 +83,7 @@ class Trace:
     calls: tuple[Call, ...]
     opaque: Mapping[str, str]
     changing: Collection[str]
+    hooked: Collection[str]
     by_rank: Collection[str]
     moments: Mapping[str, Sequence[int]]
 

@@ -62,6 +62,7 @@ def trace(module: nn.Module, arguments: Arguments, samples: Sequence[Any]) -> Tr
         tuple(tracer.calls),
         tracer.opaque,
         tracer.changing,
+        tracer.hooked,
         tracer.by_rank,
         tracer.moments,
     )
@@ -102,6 +103,7 @@ class _Tracer(AssigningTracer):
         self.moments: dict[str, list[int]] = {}
         self.clock = 0
         self.changing: set[str] = set()
+        self.hooked: set[str] = set()
         self.literals = 0  # tensors that code made of nothing but numbers, or of buffers
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -197,11 +199,11 @@ class _Tracer(AssigningTracer):
     ) -> Any:
         """As in fx, but a failure inside makes a leaf of this module, not of the whole."""
         moment, frame = self.clock - 1, self.frames[-1]
-        last = next(iter(reversed(self.graph.nodes)), None)
+        last = self._latest()
         done = len(self.calls)
         given = tuple(map(_as_now, args)), {key: _as_now(value) for key, value in kwargs.items()}
         try:
-            result = forward(*args, **kwargs)
+            result = self._with_hooks_watched(m, path, forward, args, kwargs)
         except Exception as error:  # a user's own code, run on proxies, may raise anything
             self.opaque[path] = why_untraceable(error)
             del self.calls[done:]
@@ -210,7 +212,7 @@ class _Tracer(AssigningTracer):
             frame.made = 0
             return self.create_proxy("call_module", path, *given)
         first = self._after(last)
-        end = None if first is None else next(iter(reversed(self.graph.nodes)))
+        end = None if first is None else self._latest()
         left: dict[str, Any] | None = None
         handed: tuple[tuple[Way, Way], ...] = ()
         if not all(map(_same, (*given[0], *given[1].values()), (*args, *kwargs.values()))):
@@ -220,6 +222,38 @@ class _Tracer(AssigningTracer):
             handed = tuple(shared_containers(result, by_name))
         self.calls.append(Call(path, *given, _as_now(result), moment, first, end, left, handed))
         return result
+
+    def _with_hooks_watched(
+        self, m: nn.Module, path: str, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """What the call gives; its path is noted where its hooks are part of what it computes."""
+        if not (m._forward_hooks or m._forward_pre_hooks):
+            return forward(*args, **kwargs)
+        state, own = vars(m), m.forward
+        before = state.get("forward")
+        moments: list[tuple[Any, fx.Node | None]] = [([*args, kwargs], self._latest())]
+
+        def watched(*given: Any, **named: Any) -> Any:
+            moments.append(([*given, named], self._latest()))
+            found = own(*given, **named)
+            moments.append((found, self._latest()))
+            return found
+
+        state["forward"] = watched
+        try:
+            result = forward(*args, **kwargs)
+        finally:
+            del state["forward"]
+            if before is not None:
+                state["forward"] = before
+        moments.append((result, self._latest()))
+        for (one, then), (other, now) in zip(moments[::2], moments[1::2], strict=True):
+            if then is not now or not _same(one, other):
+                self.hooked.add(path)
+        return result
+
+    def _latest(self) -> fx.Node | None:
+        return next(iter(reversed(self.graph.nodes)), None)
 
     def _forget_after(self, moment: int) -> None:
         for path, moments in list(self.moments.items()):
