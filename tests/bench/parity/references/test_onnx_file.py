@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 import edgerep
 from edgerep.bench.parity.references.onnx_file import OnnxReference
@@ -151,3 +152,46 @@ def test_a_reference_that_onnx_runtime_contradicts_is_refused(tmp_path: Path) ->
     images = np.random.default_rng(0).standard_normal((2, 1, 4, 5)).astype(np.float32)
     with pytest.raises(OnnxError, match=r"the reference resize\.onnx failed"):
         OnnxReference(path).answers([images])
+
+
+class Stereo(nn.Module):
+    """Two images in; boxes in the thousands, scores near a thousandth, and a class out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(1, 4, 3, padding=1)
+        self.boxes, self.scores = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1)
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        y = torch.relu(self.left(left) + self.right(right))
+        scores = self.scores(y) / 1000
+        return 1000 * self.boxes(y), scores, scores.mean((2, 3)).argmax(1)
+
+
+@pytest.mark.parametrize("batch", [2, (1, 2, 3)], ids=["fixed", "open"])
+def test_a_file_of_several_inputs_and_outputs_is_a_reference(batch: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shapes = [(3, 8, 6), (1, 8, 6)]
+    graph = edgerep.export_onnx(
+        Stereo().eval(), tmp_path / "a.onnx", input_shapes=shapes, batch=batch
+    )
+    edgerep.verify(graph.path, [graph]).require()
+    for layer, wrong in (("right.weight", [0, 1]), ("boxes.weight", [0]), ("scores.weight", [1])):
+        model = onnx.load(graph.path)
+        tensor = next(t for t in model.graph.initializer if t.name == layer)
+        values = numpy_helper.to_array(tensor).copy()
+        values.flat[0] *= 1.01
+        tensor.CopyFrom(numpy_helper.from_array(values, layer))
+        onnx.save(model, tmp_path / "b.onnx")
+        (found,) = edgerep.verify(graph.path, [tmp_path / "b.onnx"]).artefacts
+        assert [at for at, output in enumerate(found.outputs) if not output.passed] == wrong
+
+
+def test_a_file_with_another_number_of_inputs_is_not_what_it_was_made_from(
+    graph: Graph, tmp_path: Path
+) -> None:
+    other = edgerep.export_onnx(
+        Stereo().eval(), tmp_path / "a.onnx", input_shapes=[(3, 8, 6), (1, 8, 6)]
+    )
+    with pytest.raises(EdgerepError, match=r"a\.onnx takes 2 inputs and the artefact 1"):
+        edgerep.verify(other.path, [graph])

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edgerep.bench.parity.references.onnx_file import as_evaluated, evaluator_of
+from edgerep.bench.parity.references.onnx_evaluator import as_evaluated, evaluator_of
 from zoo.onnx_operators import CASES, NEWEST, Array, Case
 
 _EXACT = 1e-9  # of numbers near 1; what passes through float32 shows at 1e-8
