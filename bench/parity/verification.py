@@ -44,7 +44,8 @@ def verify(
 ) -> ParityReport:
     """Run each artefact on random, edge and calibration inputs and compare; a failure is a result.
 
-    Every input is probed. Every output is compared on its own scale, integers for equality; nested
+    Every input is probed. Every output is compared on its own scale, integers for equality, what a
+    network decides (labels, masks, rounded numbers) by the numbers it was decided by; nested
     outputs of the reference are flattened in the order of torch's pytrees, as in its graph.
 
     Args:
