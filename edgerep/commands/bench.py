@@ -15,6 +15,7 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.option_values import SourceType
 from edgerep.commands.shared.options import rounds_option, shape_options
+from edgerep.commands.shared.outputs import require_no_input
 from edgerep.commands.shared.readiness import require_device
 from edgerep.commands.shared.sources import require_source, require_there
 from edgerep.errors import MissingRuntimeError, OptionError
@@ -75,6 +76,7 @@ def command(
     (.onnx, .engine, .mlpackage) is timed as it is. --batch 1:8:32 times all three sizes.
     """
     if output is not None:
+        require_no_input(output, subjects)
         require_writable(output)
     wanted = graph_options(options)
     networks = [subject for subject in subjects if kind_of(subject) not in _TIMED_AS_THEY_ARE]

@@ -24,7 +24,7 @@ from edgerep.commands.shared.options import (
     runtime_option,
     source_argument,
 )
-from edgerep.commands.shared.outputs import require_kept, require_output
+from edgerep.commands.shared.outputs import require_kept, require_no_input, require_output
 from edgerep.commands.shared.sources import require_source
 from edgerep.devices import first_cuda_device
 from edgerep.errors import OptionError
@@ -114,6 +114,7 @@ def command(
     require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration))
     require_kept(keep_onnx, inputs=(source, output, calibration))
     if timing_cache is not None:
+        require_no_input(timing_cache, (source, output, keep_onnx, calibration))
         require_writable(timing_cache)
     asked = EngineOptions(
         workspace_bytes=None if workspace is None else workspace * _MIB,

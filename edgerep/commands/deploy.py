@@ -26,7 +26,7 @@ from edgerep.commands.shared.options import (
     runtime_option,
     source_argument,
 )
-from edgerep.commands.shared.outputs import require_folder
+from edgerep.commands.shared.outputs import require_folder, require_no_input
 from edgerep.commands.shared.readiness import require_coremltools
 from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
@@ -148,6 +148,7 @@ def command(
     from edgerep.networks.network import origin_of, title_of
     from edgerep.outside.json_text import finite_json
 
+    require_no_input(output / WEIGHTS_NAME, (source, calibration, evaluate))
     say_preprocessing(wanted, console)
     deployment = Deployment(output)
     with deployment.stage("read"):

@@ -34,6 +34,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("words", [
+    "bench open.onnx -o open.onnx", "bench open.onnx -o linked.onnx",
+    "bench checkpoint.npz -o checkpoint.npz", "export-coreml open.onnx -o o.mlpackage --keep-onnx hard.onnx",
+    "build-engine open.onnx -o o.engine --timing-cache open.onnx",
+    "build-engine open.onnx -o o.engine --timing-cache o.engine",
+    "deploy fused.safetensors -o .",
+])  # fmt: skip
+def test_no_command_writes_over_what_it_reads(words: str, folder: Path) -> None:
+    (folder / "linked.onnx").symlink_to("open.onnx")
+    (folder / "hard.onnx").hardlink_to("open.onnx")
+    (folder / "fused.safetensors").write_bytes(b"the user's own")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    refused(2, *words.split(), says="is read by this command")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -> None:
     code, loaded = loaded_by(command, "repvgg_a0", "-o", f"taken/{OUTPUTS[command]}")

@@ -34,12 +34,29 @@ def require_output(
         OutputError: The folder of the output cannot be created or written to.
     """
     require_suffix(output, suffixes, what)
-    place = output.resolve()
-    for given in inputs:
-        if given is not None and Path(given).resolve() == place:
-            raise OptionError(f"{output} is read by this command and cannot be its output too")
+    require_no_input(output, inputs)
     require_writable(output, folder=folder)
     _try_to_write(output)
+
+
+def require_no_input(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Refuse an output that would replace what the command reads, under whatever name.
+
+    Raises:
+        OptionError: It is one of `inputs`; None stands for none.
+    """
+    for given in inputs:
+        if given is not None and (
+            Path(given).resolve() == output.resolve() or _is_same_file(Path(given), output)
+        ):
+            raise OptionError(f"{output} is read by this command and cannot be its output too")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def require_folder(output: Path) -> None:
