@@ -185,6 +185,8 @@ def _what_failed(error: Exception, arguments: Sequence[str]) -> str:
         Path.cwd()
     except OSError:
         return "the current folder is gone: change into one that is there, and start again"
+    if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
+        return f"cannot use {os.fspath(error.filename)}: {error.strerror}"
     if is_of_own_code(error) and any(word.startswith("--model") for word in arguments):
         return (
             f"the network's own code fails: {line_of(error)}. It ran before, so it does not give "

@@ -110,19 +110,24 @@ def _shown(file: str) -> str:
         return file
 
 
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey written out: all but line breaks."""
+    if text.isprintable():
+        return text
+    return "".join(x if x.isprintable() or x == "\n" else repr(x)[1:-1] for x in text)
+
+
 def shortened(message: str, most: int = LONGEST_MESSAGE) -> str:
     """A message of at most `most` characters: what was found, and at its end what to do, are kept.
 
     Control characters other than line breaks, which names in a file may have, are written out.
     """
-    printable = "".join(
-        one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in message[: 2 * most]
-    )
-    if len(message) <= most and len(printable) <= most:
-        return printable
+    shown = printable(message[: 2 * most])
+    if len(message) <= most and len(shown) <= most:
+        return shown
     end = message[-(most // 4) :]
     tail = "".join(one if one.isprintable() or one == "\n" else "?" for one in end)
-    head = printable[: most - len(tail) - 60]
+    head = shown[: most - len(tail) - 60]
     return f"{head} [... {len(message):,} characters in all; ...] {tail}"
 
 

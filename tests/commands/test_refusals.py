@@ -36,7 +36,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("words", [
     "bench open.onnx -o open.onnx", "bench open.onnx -o linked.onnx",
-    "bench checkpoint.npz -o checkpoint.npz", "export-coreml open.onnx -o o.mlpackage --keep-onnx hard.onnx",
+    "bench checkpoint.npz -o checkpoint.npz",
+    "export-coreml open.onnx -o o.mlpackage --keep-onnx hard.onnx",
     "build-engine open.onnx -o o.engine --timing-cache open.onnx",
     "build-engine open.onnx -o o.engine --timing-cache o.engine",
     "deploy fused.safetensors -o .",
@@ -60,6 +61,9 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
     ("code", "says", "arguments"),
     [
         # The output.
+        (3, "ile name too long", ("fuse", "repvgg_a0", "-o", f"{'x' * 300}.safetensors")),
+        (3, "ile name too long", ("inspect", f"{'x' * 300}.pth")),
+        (3, "ile name too long", ("fuse", f"{'x' * 300}.pth", "-o", "o.safetensors")),
         (2, "ends in .safetensors", ("fuse", "repvgg_a0", "-o", "o.pth")),
         (2, "ends in .onnx", ("export-onnx", "repvgg_a0", "-o", "o.engine")),
         (2, "ends in .engine", ("build-engine", "repvgg_a0", "-o", "o.onnx")),

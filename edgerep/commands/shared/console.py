@@ -18,7 +18,7 @@ from edgerep.commands.shared.failure import failure_json
 from edgerep.commands.shared.heartbeat import Heartbeat
 from edgerep.commands.shared.interruption import require_uninterrupted
 from edgerep.commands.shared.warned import Warned
-from edgerep.errors import EdgerepError, OutputError
+from edgerep.errors import EdgerepError, OutputError, printable
 from edgerep.outside.json_text import finite_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,6 +78,7 @@ class Console:
         if self.as_json:
             self._print(json.dumps(finite_json(result), indent=2, allow_nan=False), colour=False)
         elif text:
+            text = printable(text)  # names of files are in it
             colour = wants_colour(self._stdout)
             self._print(coloured(text) if colour else text, colour=colour)
 
@@ -107,7 +108,7 @@ class Console:
 
     def _line(self, stage: str, text: str) -> None:
         seconds = time.monotonic() - self._started
-        line = f"{seconds:6.1f}s  {stage:<8} {text}"
+        line = f"{seconds:6.1f}s  {stage:<8} {printable(text)}"
         colour = wants_colour(self._stderr)
         click.echo(coloured(line) if colour else line, file=self._stderr, color=colour)
 

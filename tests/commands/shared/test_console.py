@@ -38,6 +38,15 @@ def test_stdout_has_the_result_alone(words: list[str]) -> None:
     assert ("the network's code warned: careful" in run.stderr) == ("--quiet" not in words)
 
 
+def test_a_terminal_obeys_no_name_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=False, quiet=False, verbose=False)
+    console.progress("read", "\x1b]0;title\x07.onnx")
+    console.finish({}, "a\x1b[2J.onnx: done\nagrees")
+    said = capsys.readouterr()
+    assert said.out == "a\\x1b[2J.onnx: done\nagrees\n"
+    assert said.err.endswith("\\x1b]0;title\\x07.onnx\n")
+
+
 _FOUR_WAYS = """
 import os, sys
 import click
