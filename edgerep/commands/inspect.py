@@ -67,6 +67,8 @@ def _uses(file: Path, result: Mapping[str, Any], record: Record | None) -> tuple
 
 def _describe(file: Path) -> dict[str, Any]:
     kind = kind_of(file)
+    if kind is None and not file.is_dir():
+        kind = "weights"  # `.pth.tar`, or no suffix: what it is, its bytes say
     if kind is None:
         raise EdgerepError(
             f"{file} is of no kind that edgerep knows: "
