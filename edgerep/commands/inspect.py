@@ -164,21 +164,21 @@ def _own_network(file: Path) -> str | None:
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
+    from edgerep.bench.report.text.table import pairs
+
     apart = ("schema", "record", "validity", "good_for")
     shown = {key: value for key, value in result.items() if key not in apart}
-    lines = [
-        f"{key:<16} {_value(value)}" for key, value in shown.items() if value not in (None, [])
-    ]
+    lines = [(key, _value(value)) for key, value in shown.items() if value not in (None, [])]
     if validity := result.get("validity"):
         reasons = "; ".join(validity["reasons"])
         unknown = "the runtime does not say: it judges an engine only where there is a driver"
         words = unknown if validity["verdict"] == "unknown" else validity["verdict"]
-        lines.append(f"{'validity':<16} {words}{': ' if reasons else ''}{reasons}")
-    lines += [f"{'good for':<16} {use}" for use in result.get("good_for", ())]
+        lines.append(("validity", f"{words}{': ' if reasons else ''}{reasons}"))
+    lines += [("good for", use) for use in result.get("good_for", ())]
     if record is None:
-        lines.append(f"{'record':<16} none ({Path(result['path']).name}.json is not there)")
-        return "\n".join(lines)
-    lines.append(f"{'made':<16} {record.created}, " + _value(dict(record.versions)))
+        lines.append(("record", f"none ({Path(result['path']).name}.json is not there)"))
+        return pairs(lines)
+    lines.append(("made", f"{record.created}, {_value(dict(record.versions))}"))
     if record.kind == "engine":
         lines += _engine_lines(record)
     for entry in record.made_from:
@@ -186,16 +186,16 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         network = entry.get("network")
         name = entry.get("name", "without a name")
         of = f" of {network}" if network and network != name else ""
-        lines.append(f"{'  from':<16} {entry['kind']} {name}{of}, {digest[:16]}")
+        lines.append(("  from", f"{entry['kind']} {name}{of}, {digest[:16]}"))
     if record.parity is not None:
         verdict = {True: "agrees", False: "DISAGREES", None: "not run"}[record.parity.get("passed")]
         against = record.parity.get("reference")
         said = f" with {against}" if against else ""
-        lines.append(f"{'parity':<16} {verdict}{said} ({record.parity.get('runtime')})")
-    return "\n".join(lines)
+        lines.append(("parity", f"{verdict}{said} ({record.parity.get('runtime')})"))
+    return pairs(lines)
 
 
-def _engine_lines(record: Record) -> list[str]:
+def _engine_lines(record: Record) -> list[tuple[str, str]]:
     """What an engine's record says of where it runs and what it takes."""
     details = record.details
     targets = details.get("compute_capabilities") or ()
@@ -208,7 +208,7 @@ def _engine_lines(record: Record) -> list[str]:
         "  inputs": _value(details.get("inputs", ())),
         "  outputs": _value(details.get("outputs", ())),
     }
-    return [f"{name:<16} {words}" for name, words in said.items() if words not in ("", "[]")]
+    return [(name, words) for name, words in said.items() if words not in ("", "[]")]
 
 
 def _value(value: Any) -> str:

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 
 _GAP, _SMALL_GAP = 2, 1  # spaces between two columns, and where room is short
+_NAMES, _LEAST = 15, 24  # the column of names, and what stays for values: a SHA-256 fits into 80
 _NARROW = (12, 8, 4)  # how far columns of words give way, one step after another
 
 
@@ -56,6 +57,22 @@ def table(
     head, *body = (_lines(row, widths, right, between) for row in cells)
     note = [f"(no room for: {', '.join(left_out)})"] if left_out else []
     return "\n".join([*head, rule, *(line for lines in body for line in lines), *note])
+
+
+def pairs(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
+    """Names and what each is, a line for each; what is too long goes on below itself.
+
+    Args:
+        rows: A name and its value each.
+        width: As for `table`.
+    """
+    limit = terminal_width() if width is None else width
+    lines = []
+    for name, value in rows:
+        room = len(value) if limit is None else max(limit - _NAMES - 1, _LEAST)
+        for index, part in enumerate(_broken(value, max(room, 1))):
+            lines.append(f"{'' if index else name:<{_NAMES}} {part}".rstrip())
+    return "\n".join(lines)
 
 
 def terminal_width() -> int | None:

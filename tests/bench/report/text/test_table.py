@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgerep.bench.report.text.table import table
+from edgerep.bench.report.text.table import pairs, table
 
 HEADERS = ("artefact", "runtime", "rel L2", "verdict")
 ROWS = [
@@ -48,3 +48,12 @@ def test_spare_columns_go_before_a_cell_is_broken(width: int, shown: str) -> Non
     assert lines[2].startswith(ROWS[0][0])
     left_out = [header for header in ("runtime", "rel L2") if header not in shown]
     assert (lines[-1] == f"(no room for: {', '.join(left_out)})") is bool(left_out)
+
+
+def test_pairs_go_on_below_themselves_where_there_is_no_room() -> None:
+    rows = [("sha256", "0" * 64), ("made", "2026-11-27, edgerep 0.1.0, python 3.11.7")]
+    assert pairs(rows, 80).splitlines()[0] == f"sha256          {'0' * 64}"
+    narrow = pairs(rows, 48).splitlines()
+    assert max(map(len, narrow)) <= 48
+    assert [line[:16].strip() for line in narrow] == ["sha256", "", "made", ""]
+    assert "".join(line[16:] for line in narrow[:2]) == "0" * 64
