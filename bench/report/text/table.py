@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import TextIO
 
+_USUAL = 80  # columns of a terminal that does not say
+_shown_on: ContextVar[TextIO | None] = ContextVar("shown_on", default=None)
 _GAP, _SMALL_GAP = 2, 1  # spaces between two columns, and where room is short
 _NAMES, _LEAST = 15, 24  # the column of names, and what stays for values: a SHA-256 fits into 80
 _NARROW = (12, 8, 4)  # how far columns of words give way, one step after another
@@ -76,10 +81,29 @@ def pairs(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
 
 
 def terminal_width() -> int | None:
-    """How wide stdout is where it is a terminal, or COLUMNS says so; None for no limit."""
-    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+    """How wide a table may be: COLUMNS, else the terminal it is shown on; None for no limit."""
+    if os.environ.get("COLUMNS", "").isdecimal():
         return shutil.get_terminal_size().columns
-    return None
+    stream = _shown_on.get() or sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL
+    except (OSError, ValueError):  # a terminal that is none of the system's
+        return _USUAL
+
+
+@contextlib.contextmanager
+def shown_on(stream: TextIO | None) -> Iterator[None]:
+    """Within this context, tables are as wide as `stream`, and not as stdout, which may be another.
+
+    A command's own stdout is its stderr while the network's code runs.
+    """
+    before = _shown_on.set(stream)
+    try:
+        yield
+    finally:
+        _shown_on.reset(before)
 
 
 def _needed(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:

@@ -13,6 +13,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from edgerep.bench.report.text.table import shown_on
 from edgerep.commands.shared.colour import coloured, wants_colour
 from edgerep.commands.shared.failure import failure_json
 from edgerep.commands.shared.heartbeat import Heartbeat
@@ -153,7 +154,11 @@ def console_options(command: F) -> F:
             console = Console(as_json, quiet, verbose, results)
             try:
                 # What the network's own code prints is no result.
-                with console.warned.kept(), contextlib.redirect_stdout(sys.stderr):
+                with (
+                    console.warned.kept(),
+                    contextlib.redirect_stdout(sys.stderr),
+                    shown_on(results),
+                ):
                     return command(*args, console=console, **kwargs)
             finally:
                 console.close()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import struct
+from pathlib import Path
+
 import pytest
 
-from edgerep.bench.report.text.table import pairs, table
+from edgerep.bench.report.text.table import pairs, shown_on, table, terminal_width
 
 HEADERS = ("artefact", "runtime", "rel L2", "verdict")
 ROWS = [
@@ -57,3 +61,17 @@ def test_pairs_go_on_below_themselves_where_there_is_no_room() -> None:
     assert max(map(len, narrow)) <= 48
     assert [line[:16].strip() for line in narrow] == ["sha256", "", "made", ""]
     assert "".join(line[16:] for line in narrow[:2]) == "0" * 64
+
+
+def test_the_width_is_that_of_the_stream_a_table_is_shown_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 53, 0, 0))
+    with open(theirs, "w") as terminal, shown_on(terminal):
+        assert terminal_width() == 53
+    os.close(ours)
+    with (tmp_path / "file").open("w") as file, shown_on(file):
+        assert terminal_width() is None
