@@ -1,4 +1,4 @@
-"""Every network of the zoo, fused, reaches every target: a graph, an engine, a package, parity."""
+"""Every kind of network of the zoo, fused, reaches every target: graph, engine, package, parity."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from zoo.zoo import NETWORKS
 
 DYNAMIC = ("mobileone_s1", "repvit_m0_9", "fastvit_sa12")
 HALF = ("mobileone_s4", "fastvit_t8")
+WIDER = ("mobileone_s2", "mobileone_s3")  # the operators of s1, on more channels
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in WIDER])
 def test_a_network_of_the_zoo_reaches_every_target(name: str, tmp_path: Path) -> None:
     entry = NETWORKS[name]
     shape = entry.shapes()[0]
