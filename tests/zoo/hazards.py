@@ -580,7 +580,7 @@ HAZARDS = {
     "item assignment": Hazard(ItemAssignment, 3, 2),
     "branch on type": Hazard(TypeBranch, 2, 0),
     "asked in other words": Hazard(AskedInOtherWords, 2, 0),
-    "assertion with words": Hazard(partial(conv_then, ExplainedAssertion(C)), 1, 0),
+    "assertion with words": Hazard(lambda: conv_then(ExplainedAssertion(C)), 1, 0),
     "windows of the image's size": Hazard(Squeezed, 2, 0),
     "block that is given a size": Hazard(GivenASize, 2, 0),
     "list that grows": Hazard(GrowingList, 4, 0),
@@ -605,12 +605,12 @@ HAZARDS = {
     "dictionary of outputs": Hazard(NamedOutputs, 3, 0),
     "containers never called": Hazard(NeverCalled, 3, 0),
     "Conv2d with a forward of its own": Hazard(
-        partial(conv_then, nn.BatchNorm2d(C), TwiceTheSum), 1, 1
+        lambda: conv_then(nn.BatchNorm2d(C), TwiceTheSum), 1, 1
     ),
-    "standardised weight": Hazard(partial(conv_then, nn.BatchNorm2d(C), StandardisedConv), 1, 1),
-    "BatchNorm with activation": Hazard(partial(conv_then, ActivatedBatchNorm(C)), 1, 0),
-    "frozen BatchNorm of buffers": Hazard(partial(conv_then, FrozenBatchNorm(C)), 1, 0),
-    "GroupNorm": Hazard(partial(conv_then, nn.GroupNorm(2, C)), 1, 0),
+    "standardised weight": Hazard(lambda: conv_then(nn.BatchNorm2d(C), StandardisedConv), 1, 1),
+    "BatchNorm with activation": Hazard(lambda: conv_then(ActivatedBatchNorm(C)), 1, 0),
+    "frozen BatchNorm of buffers": Hazard(lambda: conv_then(FrozenBatchNorm(C)), 1, 0),
+    "GroupNorm": Hazard(lambda: conv_then(nn.GroupNorm(2, C)), 1, 0),
     "weight norm": Hazard(weight_normed, 1, 0),
     "hook that watches": Hazard(partial(hooked, changes=False), 1, 1),
     "hook that changes": Hazard(partial(hooked, changes=True), 1, 1),
