@@ -176,7 +176,10 @@ class Reference:
             pair = self.outputs64(two, preprocessing) if self.as_exported else pair
         if norms := batch_statistics_in(self._module, batch):
             raise NetworkError(f"nothing was compared: {mixing(self.name, norms)}")
-        alone = self.outputs64([array[:1] for array in two], preprocessing)
+        # Each of the two: what takes the largest of a batch leaves one of them as it is alone.
+        each = [self.outputs64([array[[k]] for array in two], preprocessing)
+                for k in range(len(two[0]))]  # fmt: skip
+        alone = [np.concatenate(parts) for parts in zip(*each, strict=True)]
         self._at_once = _SAMPLES_AT_ONCE
         if any(map(_is_another, pair, alone)):
             self._at_once = 1
@@ -233,10 +236,10 @@ def _sample_that_parts(truth: Sequence[Array], own: Sequence[Array]) -> int | No
 
 
 def _is_another(pair: Array, alone: Array) -> bool:
-    """Whether a sample's float64 output beside another is not that of the sample alone."""
+    """Whether two samples' float64 outputs beside each other are not those of each alone."""
     if pair.dtype.kind != "f":
-        return not np.array_equal(pair[:1], alone)
-    beside, alone = without_equal_infinities(pair[:1], alone)
+        return not np.array_equal(pair, alone)
+    beside, alone = without_equal_infinities(pair, alone)
     error, scale = np.linalg.norm(beside - alone), np.linalg.norm(alone)
     return bool(error > _SAME_ALONE * scale)
 

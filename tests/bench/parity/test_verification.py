@@ -206,3 +206,28 @@ def test_networks_of_several_inputs_are_timed(network: Detector, graph: Graph) -
         ("torch", 2), ("onnxruntime", 2),
     }  # fmt: skip
     assert not result.not_run
+
+
+class Relative(nn.Module):
+    """Answers that hang on the largest number of the whole batch, which one sample holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) * x.abs().max()
+        return y
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_network_that_mixes_samples_agrees_at_batch_1_whichever_sample_leads(
+    seed: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(seed)
+    network = Relative().eval()
+    graph = edgerep.export_onnx(network, tmp_path / "a.onnx", size=8)
+    edgerep.verify(network, [graph], seed=seed).require()
+    wider = edgerep.export_onnx(network, tmp_path / "b.onnx", size=8, batch=2)
+    with pytest.raises(NetworkError, match="mixes the samples"):
+        edgerep.verify(network, [wider], seed=seed)
