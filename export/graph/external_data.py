@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import external_data_helper
@@ -34,13 +35,16 @@ def load_external_data_in_place(model: onnx.ModelProto, path: Path) -> None:
     for tensor in tensors_of([model.graph, *bodies_in(model.graph.node)]):
         if not external_data_helper.uses_external_data(tensor):
             continue
+        name: Any = tensor.name
         try:
+            if not isinstance(name, str):  # protobuf gives bytes where there is no text
+                raise ValueError("its name is not in UTF-8")
             info = external_data_helper.ExternalDataInfo(tensor)
             file = (folder / info.location).resolve()
             if min(info.offset or 0, info.length or 0) < 0:
                 raise ValueError("its offset or length is negative")
         except (ValueError, OSError, RuntimeError) as error:
-            broken.append(f"{tensor.name}: {error}")
+            broken.append(f"{name}: {error}")
             continue
         if not file.is_relative_to(folder):
             broken.append(f"{tensor.name}: {info.location} lies outside the model's folder")

@@ -116,6 +116,7 @@ WG = numbers(6, 2, 3, 3)
 WD = numbers(4, 1, 3, 3)
 B = numbers(6)
 WT = numbers(4, 3, 3, 3)
+GRID = np.random.default_rng(3).uniform(-1.2, 1.2, (2, 5, 4, 2)).astype(np.float32)
 SCALE, SHIFT, MEAN = numbers(4), numbers(4), numbers(4)
 VAR = np.abs(numbers(4)) + np.float32(0.3)
 
@@ -280,6 +281,7 @@ def _layers() -> list[Case]:
          lambda x: F.max_pool2d(F.pad(x, (0, 0, 1, 1), value=float("-inf")), (3, 2), 2)),
         ({"kernel_shape": [2, 3], "auto_pad": "SAME_LOWER", "strides": [1, 1]},
          lambda x: F.max_pool2d(F.pad(x, (1, 1, 1, 0), value=float("-inf")), (2, 3), 1)),
+        ({"kernel_shape": [3, 3], "auto_pad": "SAME_LOWER", "strides": [2, 2]}, None),
     )  # fmt: skip
     cases += several(
         "MaxPool rounded up", "MaxPool", IMAGE,
@@ -305,8 +307,15 @@ def _layers() -> list[Case]:
         ({"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1, "pads": [1, 1, 1, 1],
           "count_include_pad": 0},
          lambda x: F.avg_pool2d(x, 2, 2, 1, ceil_mode=True, count_include_pad=False)),
+        ({"kernel_shape": [3, 3], "strides": [3, 2], "ceil_mode": 1, "pads": [1, 0, 0, 1]}, None),
         since=10)  # fmt: skip
     cases += [
+        *(
+            Case(f"GridSample {mode}", "GridSample", IMAGE, {"mode": mode, "align_corners": 1},
+                 [GRID], since=since, until=until,
+                 oracle=lambda x: F.grid_sample(x, t(GRID), align_corners=True))
+            for mode, since, until in (("bilinear", 16, 19), ("linear", 20, NEWEST))
+        ),
         Case("GlobalAveragePool", "GlobalAveragePool", IMAGE,
              oracle=lambda x: x.mean((2, 3), keepdim=True)),
         Case("GlobalMaxPool", "GlobalMaxPool", IMAGE,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops import op_conv_transpose, op_pad
+from onnx.reference.ops import op_conv_transpose, op_grid_sample, op_pad
 from torch import Tensor
 from torch.nn import functional
 
@@ -144,6 +144,28 @@ def _tensor(array: Array) -> Tensor:
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
+class GridSample(op_grid_sample.GridSample):
+    """Of four dimensions by torch; `mode` as opset 16 spells it, and as opset 20 does."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, grid: Array, mode: str | None = None, padding_mode: str | None = None,
+        align_corners: int | None = None,
+    ) -> tuple[Array]:  # fmt: skip
+        asked = mode or "linear"
+        spelled = {"linear": "bilinear", "cubic": "bicubic"}.get(asked, asked)
+        if x.ndim != 4:
+            plain = {"bilinear": "linear", "bicubic": "cubic"}.get(asked, asked)
+            result: tuple[Array] = super()._run(x, grid, plain, padding_mode, align_corners)  # type: ignore[no-untyped-call]
+            return result
+        found = functional.grid_sample(
+            _tensor(x), _tensor(grid.astype(x.dtype)), mode=spelled,
+            padding_mode=padding_mode or "zeros", align_corners=bool(align_corners),
+        )  # fmt: skip
+        return (found.numpy(),)
+
+
 EXACT_KERNELS: tuple[type[OpRun], ...] = (
-    Erf, HardSwish, Gelu, LRN, GroupNormalization, ConvTranspose, Pad,
+    Erf, HardSwish, Gelu, LRN, GroupNormalization, ConvTranspose, Pad, GridSample,
 )  # fmt: skip

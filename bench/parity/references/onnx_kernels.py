@@ -48,12 +48,12 @@ class MaxPool(op_max_pool.MaxPool):
 
     def _run(self, x: Array, **attributes: Any) -> tuple[Array, ...]:  # type: ignore[override]
         dims = x.ndim - 2
-        plain = _is_padded_by_numbers(attributes) and not attributes["ceil_mode"]
-        if dims not in _MAXIMA or not plain or len(self.output) > 1 or x.dtype.kind != "f":
+        if dims not in _MAXIMA or len(self.output) > 1 or x.dtype.kind != "f":
             result: tuple[Array, ...] = super()._run(x, **attributes)  # type: ignore[no-untyped-call]
             return result
+        pads, hanging = _pool_pads(x, attributes)
         out = _MAXIMA[dims](
-            _padded(x, attributes["pads"], float("-inf")),
+            _padded(x, [p + more for p, more in zip(pads, hanging, strict=True)], float("-inf")),
             tuple(attributes["kernel_shape"]),
             stride=_each(attributes["strides"], dims),
             dilation=_each(attributes["dilations"], dims),
@@ -66,17 +66,20 @@ class AveragePool(op_average_pool.AveragePool_19):
 
     def _run(self, x: Array, **attributes: Any) -> tuple[Array]:  # type: ignore[override]
         dims = x.ndim - 2
-        dilated = max(_each(attributes.get("dilations"), dims)) > 1
-        plain = _is_padded_by_numbers(attributes) and not attributes["ceil_mode"]
-        if dims not in _AVERAGES or not plain or dilated:
+        if dims not in _AVERAGES or max(_each(attributes.get("dilations"), dims)) > 1:
             result: tuple[Array] = super()._run(x, **attributes)  # type: ignore[no-untyped-call]
             return result
         window = tuple(attributes["kernel_shape"])
         stride = _each(attributes["strides"], dims)
-        out = _AVERAGES[dims](_padded(x, attributes["pads"], 0.0), window, stride=stride)
-        if attributes["pads"] and not attributes["count_include_pad"]:
-            inside = _padded(np.ones((1, 1, *x.shape[2:]), x.dtype), attributes["pads"], 0.0)
-            out = out / _AVERAGES[dims](inside, window, stride=stride)
+        pads, hanging = _pool_pads(x, attributes)
+        around = [p + more for p, more in zip(pads, hanging, strict=True)]
+        out = _AVERAGES[dims](_padded(x, around, 0.0), window, stride=stride)
+        if any(around):  # what a last window covers beyond image and pads counts in no average
+            counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+            if attributes["count_include_pad"]:
+                counted = _padded(counted, pads, 1.0).numpy()
+                around = hanging
+            out = out / _AVERAGES[dims](_padded(counted, around, 0.0), window, stride=stride)
         return (out.numpy(),)
 
 
@@ -85,6 +88,34 @@ KERNELS: tuple[type[OpRun], ...] = (Conv, MaxPool, AveragePool)
 
 def _is_padded_by_numbers(attributes: dict[str, Any]) -> bool:
     return attributes["auto_pad"] in (None, "NOTSET")
+
+
+def _pool_pads(x: Array, attributes: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """A pool's pads, all beginnings and then all ends; and how far a last window hangs over.
+
+    A window that would begin behind the image and its pads at the beginning is none, as in torch.
+    """
+    dims = x.ndim - 2
+    strides = _each(attributes["strides"], dims)
+    dilations = _each(attributes.get("dilations"), dims)
+    reach = [(k - 1) * d + 1 for k, d in zip(attributes["kernel_shape"], dilations, strict=True)]
+    if attributes["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max((-(-size // stride) - 1) * stride + k - size, 0)
+            for size, stride, k in zip(x.shape[2:], strides, reach, strict=True)
+        ]
+        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        ends = (less, more) if attributes["auto_pad"] == "SAME_UPPER" else (more, less)
+        return [*ends[0], *ends[1]], [0] * (2 * dims)
+    pads = list(attributes["pads"] or [0] * (2 * dims))
+    if attributes["auto_pad"] == "VALID":
+        pads = [0] * (2 * dims)
+    hanging = [0] * (2 * dims)
+    for axis, size in enumerate(x.shape[2:] if attributes["ceil_mode"] else ()):
+        beyond = -(size + pads[axis] + pads[dims + axis] - reach[axis]) % strides[axis]
+        if pads[dims + axis] + beyond < reach[axis]:
+            hanging[dims + axis] = beyond
+    return pads, hanging
 
 
 def _each(values: Sequence[int] | None, dims: int) -> tuple[int, ...]:

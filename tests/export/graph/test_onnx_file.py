@@ -212,6 +212,17 @@ def test_weights_elsewhere_that_cannot_be_used(
         read_model(saved(outside(model_of(), **info), folder))
 
 
+def test_a_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "w.data").write_bytes(bytes(16))
+    model = outside(model_of(), location="w.data", offset="0", length="16")
+    name = model.graph.initializer[0].name.encode()
+    content = model.SerializeToString().replace(name, b"\xff" * len(name))
+    path = tmp_path / "a.onnx"
+    path.write_bytes(content)
+    with pytest.raises(OnnxError, match="its name is not in UTF-8"):
+        open_graph(path)
+
+
 def test_every_missing_file_is_named_up_to_ten(tmp_path: Path) -> None:
     model = outside(model_of(), location="none.bin")
     for index in range(11):
