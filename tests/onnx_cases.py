@@ -129,3 +129,20 @@ def require_agreement(cases: Sequence[Case], folder: Path) -> Package:
             atol = np.abs(wanted).max() * RTOL_INTERPRETER_VS_ONNXRUNTIME
             np.testing.assert_allclose(found, wanted, rtol=0, atol=atol, err_msg=label)
     return package
+
+
+def save_nodes(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int | str]],
+    constants: Mapping[str, Any],
+    file: Path,
+) -> None:
+    """Save a graph of these nodes on float32 inputs, which gives `y`."""
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model), file)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_FEW_SIZES = 4  # that a table has a row each for
+
 
 @dataclass(frozen=True, slots=True)
 class BatchProfile:
@@ -94,3 +96,15 @@ def numbers_in_words(numbers: Sequence[int]) -> str:
     parts = [[f"{r[0]}-{r[-1]}"] if len(r) > 2 else list(map(str, r)) for r in runs]
     words = [part for run in parts for part in run]
     return ", ".join(words if len(words) <= 12 else [*words[:12], "..."])
+
+
+def shown_together(passed: Sequence[bool]) -> list[list[int]]:
+    """The rows of a table of batch sizes: the places of those in one row, by which have passed.
+
+    Of more than four sizes, those that have passed share the first row.
+    """
+    alone = [[at] for at, _ in enumerate(passed)]
+    agreeing = [at for at, has_passed in enumerate(passed) if has_passed]
+    if len(passed) <= _FEW_SIZES or not agreeing:
+        return alone
+    return [agreeing, *(row for row in alone if row[0] not in agreeing)]

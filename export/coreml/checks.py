@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.artefacts.files import require_writable
+from edgerep.artefacts.files import require_suffix, require_writable
 from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OnnxError, OptionError
@@ -19,8 +19,7 @@ _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
 
 
 def require_package_path(path: Path) -> None:
-    if path.suffix != PACKAGE_SUFFIX:
-        raise OptionError(f"{path}: the name of a Core ML package ends in .mlpackage")
+    require_suffix(path, PACKAGE_SUFFIX, "a Core ML package")
     require_writable(path, folder=True)
     if path.is_dir() and any(path.iterdir()) and not (path / "Manifest.json").is_file():
         raise OptionError(f"{path} is a folder that is not a Core ML package; it stays untouched")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgerep.artefacts.batches import numbers_in_words
+from edgerep.artefacts.batches import numbers_in_words, shown_together
 from edgerep.bench.report.html.markup import Markup, tag
 from edgerep.bench.report.html.parts import (
     NONE,
@@ -15,8 +15,6 @@ from edgerep.bench.report.html.parts import (
     number,
     section,
 )
-
-_FEW_SIZES = 4  # that have a row each
 
 
 def parity_section(verify: Fields) -> Markup:
@@ -54,7 +52,9 @@ def _artefact_rows(one: Fields) -> Iterator[tuple[object, ...]]:
         named = code(f"{one.get('path')}: {output['name']}") if len(several) > 1 else start[0]
         tolerance = output.get("tolerance") or {}
         decidable = tolerance.get("decidable") is not False
-        for group in _groups(output.get("batches", ()), decidable):
+        batches = output.get("batches", ())
+        for row in shown_together([decidable and bool(one.get("passed")) for one in batches]):
+            group = [batches[at] for at in row]
             worst = max(group, key=lambda batch: _rel_l2(batch.get("rel_l2")))
             yield (
                 named,
@@ -67,14 +67,6 @@ def _artefact_rows(one: Fields) -> Iterator[tuple[object, ...]]:
                 number(worst.get("top1_agreement"), ".1%"),
                 _verdict(one, worst, decidable),
             )
-
-
-def _groups(batches: Sequence[Fields], decidable: bool) -> list[list[Fields]]:
-    """Of many sizes, those that passed together, and each other one by itself."""
-    passed = [batch for batch in batches if batch.get("passed")]
-    if len(batches) <= _FEW_SIZES or not decidable or not passed:
-        return [[batch] for batch in batches]
-    return [passed, *([batch] for batch in batches if not batch.get("passed"))]
 
 
 def _verdict(artefact: Fields, batch: Fields, decidable: bool) -> Markup:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgerep.artefacts.batches import numbers_in_words
+from edgerep.artefacts.batches import numbers_in_words, shown_together
 from edgerep.bench.parity.figures.tolerance import Tolerance
 from edgerep.bench.parity.findings import ArtefactParity, BatchParity, OutputParity
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.parity.words import as_exported_in_words, images_in_words, notes_of
 from edgerep.bench.report.text.table import table
 
-_FEW_SIZES = 4  # that a table has a row each for
 _SPARE = ("cosine", "SQNR dB", "top-1", "max abs")  # the first to go on a narrow terminal
 
 
@@ -66,12 +65,9 @@ def _truth(report: ParityReport) -> str:
 
 def _rows(label: str, runtime: str, output: OutputParity) -> list[tuple[str, ...]]:
     """A row for each batch size; of many, one for all that passed and one for each that did not."""
-    if len(output.batches) <= _FEW_SIZES or not output.tolerance.decidable:
-        return [_row(label, runtime, output.tolerance, [batch]) for batch in output.batches]
-    passed = [batch for batch in output.batches if batch.passed]
-    failed = [batch for batch in output.batches if not batch.passed]
-    groups = ([passed] if passed else []) + [[batch] for batch in failed]
-    return [_row(label, runtime, output.tolerance, group) for group in groups]
+    batches, tolerance = output.batches, output.tolerance
+    together = shown_together([tolerance.decidable and batch.passed for batch in batches])
+    return [_row(label, runtime, tolerance, [batches[at] for at in row]) for row in together]
 
 
 def _row(

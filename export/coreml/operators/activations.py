@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgerep.export.coreml.node import Array, OnnxNode, Var
+from edgerep.export.coreml.operators.reductions import shifted_logarithm
 from edgerep.export.coreml.quiet_coremltools import mb, types
 
 
@@ -82,14 +83,9 @@ def log_softmax(node: OnnxNode) -> Var:
 
     The logarithm of MIL's softmax would: it has nothing for what a softmax rounds to zero.
     """
-    x, axes = node.data(0), [node.get("axis", -1)]
-    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=f"{node.result}_largest")
-    x = mb.sub(x=x, y=largest, name=f"{node.result}_shifted")
-    powers = mb.exp(x=x, name=f"{node.result}_powers")
-    total = mb.reduce_sum(x=powers, axes=axes, keep_dims=True, name=f"{node.result}_total")
-    zero = types.nptype_from_builtin(x.dtype)(0)
-    scale = mb.log(x=total, epsilon=zero, name=f"{node.result}_scale")
-    return mb.sub(x=x, y=scale, name=node.result)
+    axes = [node.get("axis", -1)]
+    _, shifted, scale = shifted_logarithm(node.data(0), axes, node.result)
+    return mb.sub(x=shifted, y=scale, name=node.result)
 
 
 def elu(node: OnnxNode) -> Var:

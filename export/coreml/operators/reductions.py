@@ -43,15 +43,21 @@ def over_positions(builder: Any) -> Emit:
 
 def log_sum_exp(x: Var, axes: list[int], keep_dims: bool, name: str) -> Var:
     """Emit max + log(sum(exp(x - max))), which no number that the type holds makes infinite."""
-    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=f"{name}_largest")
-    powers = mb.exp(x=mb.sub(x=x, y=largest, name=f"{name}_shifted"), name=f"{name}_powers")
-    total = mb.reduce_sum(x=powers, axes=axes, keep_dims=True, name=f"{name}_total")
-    zero = types.nptype_from_builtin(x.dtype)(0)
-    scale = mb.log(x=total, epsilon=zero, name=f"{name}_scale")
+    largest, _, scale = shifted_logarithm(x, axes, name)
     if keep_dims:
         return mb.add(x=largest, y=scale, name=name)
     kept = mb.add(x=largest, y=scale, name=f"{name}_kept")
     return mb.squeeze(x=kept, axes=axes, name=name)
+
+
+def shifted_logarithm(x: Var, axes: list[int], name: str) -> tuple[Var, Var, Var]:
+    """Emit max, x - max and log(sum(exp(x - max))) over axes, which are kept with size 1."""
+    largest = mb.reduce_max(x=x, axes=axes, keep_dims=True, name=f"{name}_largest")
+    shifted = mb.sub(x=x, y=largest, name=f"{name}_shifted")
+    powers = mb.exp(x=shifted, name=f"{name}_powers")
+    total = mb.reduce_sum(x=powers, axes=axes, keep_dims=True, name=f"{name}_total")
+    zero = types.nptype_from_builtin(x.dtype)(0)
+    return largest, shifted, mb.log(x=total, epsilon=zero, name=f"{name}_scale")
 
 
 def cumulative_sum(node: OnnxNode) -> Var:

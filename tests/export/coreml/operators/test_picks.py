@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from onnx_cases import Case, ints, require_agreement, weights
+from onnx import TensorProto, helper
+from onnx_cases import Case, ints, require_agreement, save_nodes, weights
 
 from edgerep.bench.sessions.coreml_session import MilReferenceSession
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
@@ -57,14 +57,7 @@ def package_of(
     folder: Path,
 ) -> Package:
     """A package of a graph with the output y, beside its file."""
-    graph = helper.make_graph(
-        nodes, "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.save(onnx.shape_inference.infer_shapes(model), folder / "a.onnx")
+    save_nodes(nodes, inputs, constants, folder / "a.onnx")
     return export_coreml(folder / "a.onnx", folder / "a.mlpackage")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from onnx_cases import Case, ints, require_agreement, weights
+from onnx import TensorProto, helper
+from onnx_cases import Case, ints, require_agreement, save_nodes, weights
 from torch import Tensor, nn
 
 from edgerep.bench.parity.verification import verify
@@ -83,7 +83,7 @@ def test_computed_places_may_count_from_the_end(operator: str, tmp_path: Path) -
         helper.make_node(operator, ["x", "at", "u"], ["y"]),
     ]
     inputs: Mapping[str, Sequence[int]] = {"x": (4, 3), "i": index_shape, "u": (2, 3)}
-    _save(nodes, inputs, {}, file)
+    save_nodes(nodes, inputs, {}, file)
     package = export_coreml(file, tmp_path / "a.mlpackage")
     index = np.resize(np.array([-1, 1], np.float32), index_shape[::-1]).T.copy()
     _require_same(package, file, weights(4, 3), index, weights(2, 3))
@@ -138,22 +138,6 @@ def test_boxes_decoded_in_place_are_slices_and_one_concatenation(
     assert {name for name in package.operators if "scatter" in name} == set()
     assert package.operators["transpose"] == 1
     assert verify(network, [package]).passed
-
-
-def _save(
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Mapping[str, Sequence[int]],
-    constants: Mapping[str, Any],
-    file: Path,
-) -> None:
-    graph = helper.make_graph(
-        nodes, "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.save(onnx.shape_inference.infer_shapes(model), file)
 
 
 def _require_same(package: Package, file: Path, *inputs: np.ndarray[Any, Any]) -> None:
