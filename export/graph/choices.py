@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -47,9 +46,8 @@ class GraphChoice:
         return scores, (np.expand_dims(indices, axis) if self.dropped else indices).astype(np.int64)
 
 
-def choices_in(path: Path) -> tuple[GraphChoice, ...]:
-    """The nodes of an ONNX file that choose by what its other nodes compute, in their order."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+def choices_in(graph: onnx.GraphProto) -> tuple[GraphChoice, ...]:
+    """The nodes of a graph that choose by what its other nodes compute, in their order."""
     computed = {name for node in graph.node for name in node.output}
     found = []
     for node in graph.node:

@@ -83,9 +83,13 @@ def _number(constant: Array) -> str:
     return f"{float(constant.reshape(-1)[0]):.6g}" if constant.size == 1 else "constants"
 
 
-def cuts_in(path: Path) -> tuple[GraphCut, ...]:
-    """The nodes of an ONNX file that cut what its other nodes compute, in their order."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+def cuts_in(graph: onnx.GraphProto, folder: Path) -> tuple[GraphCut, ...]:
+    """The nodes of a graph that cut what its other nodes compute, in their order.
+
+    Args:
+        graph: Its weights may lie in other files.
+        folder: That of its own file.
+    """
     given = {value.name for value in graph.input}
     stored = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
     computed = {name for node in graph.node for name in node.output}
@@ -96,7 +100,7 @@ def cuts_in(path: Path) -> tuple[GraphCut, ...]:
         if not kind or not any(name in computed for name in names):
             continue
         if all(name in computed or name in stored for name in names):
-            sides = [n if n in computed else _value(stored[n], path.parent) for n in names]
+            sides = [n if n in computed else _value(stored[n], folder) for n in names]
             made = node.output[0]
             known = tuple(sides[:: -1 if swapped else 1])
             found.append(GraphCut(node.op_type, kind, known, made, negated))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
+
 from edgerep.export.graph.choices import GraphChoice, choices_in
 from edgerep.export.graph.cuts import GraphCut, cuts_in
 
@@ -12,4 +14,5 @@ GraphDecision = GraphChoice | GraphCut
 
 def decisions_in(path: Path) -> tuple[GraphDecision, ...]:
     """The nodes of an ONNX file that decide by what its other nodes compute."""
-    return (*choices_in(path), *cuts_in(path))
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return (*choices_in(graph), *cuts_in(graph, path.parent))

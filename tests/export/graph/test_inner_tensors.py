@@ -23,8 +23,8 @@ MODEL = """
 
 
 def test_inner_tensors_come_behind_the_outputs(tmp_path: Path) -> None:
-    onnx.save(parser.parse_model(MODEL), path := tmp_path / "a.onnx")
-    top, most = choices_in(path)  # what chooses by an input is not computed by the file
+    onnx.save(model := parser.parse_model(MODEL), path := tmp_path / "a.onnx")
+    top, most = choices_in(model.graph)  # what chooses by an input is not computed by the file
     assert (top.node, top.scores, top.indices, top.dropped) == ("TopK", "y", "places", False)
     assert (most.node, most.scores, most.indices, most.dropped) == ("ArgMax", "y", "where", True)
     assert outputs_of(path) == ("best", "where")
