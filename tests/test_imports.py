@@ -73,7 +73,7 @@ HOUSE = Rules(
         "coremltools": {"export.coreml.quiet_coremltools"},
         "onnx": {"export", "bench.parity.references", "bench.memory"},
         "onnx_ir": {"export.from_torch.exporter"},
-        "onnxruntime": {"bench.sessions.onnxruntime_session"},
+        "onnxruntime": {"bench.sessions.onnxruntime_session", "export.precision.running"},
         "onnxscript": {"export.from_torch.exporter"},
         "pycuda": {"bench.sessions.engine.cuda"},
         "safetensors": {"checkpoints.reading", "export.fused_weights"},
