@@ -18,6 +18,9 @@ from edgerep.export.graph.inner_tensors import outputs_of, with_inner_tensors
 _PROVIDER = "CPUExecutionProvider"
 _LEVELS = ("disabled", "basic", "extended", "all")
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+# A MatMul of int8 weights rounds its float32 activations to int8, too, unless it is told to compute
+# in float32 (1): an error of a percent that the graph does not ask for.
+_INT8_WEIGHTS = ("session.qdq_matmulnbits_accuracy_level", "1")
 _FATAL = 4  # of ONNX Runtime's log severities; what it raises, it also logs as an error
 # ONNX Runtime's exceptions have no base of their own; bound runs raise a plain RuntimeError.
 _REFUSALS = (
@@ -127,6 +130,7 @@ def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> A
         "extended": levels.ORT_ENABLE_EXTENDED,
         "all": levels.ORT_ENABLE_ALL,
     }[optimization]
+    options.add_session_config_entry(*_INT8_WEIGHTS)
     try:
         file: str | bytes = str(path)
         if also:

@@ -17,6 +17,7 @@ PRECISIONS = ("fp32", "fp16")  # that edgerep writes
 RUNTIMES = ("tensorrt", "tensorrt-rtx")  # of engines
 # The oldest system that a package has to run on, as `coremltools.target` calls it; rising.
 COREML_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+DEFAULT_TARGET = "iOS16"  # int8 activations need a later one
 
 _KINDS: Mapping[str, str] = {
     ONNX_SUFFIX: "onnx",

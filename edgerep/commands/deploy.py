@@ -92,7 +92,7 @@ def command(
     output: Path,
     precisions: tuple[str, ...],
     runtime: str,
-    target: str,
+    target: str | None,
     targets: tuple[str, ...],
     required: tuple[str, ...],
     evaluate: Path | None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import PACKAGE_SUFFIX, kind_of
+from edgerep.artefacts.kinds import DEFAULT_TARGET, PACKAGE_SUFFIX, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
@@ -57,7 +57,7 @@ def command(
     source: str,
     output: Path,
     precision: str | None,
-    target: str,
+    target: str | None,
     image_input: bool,
     labels: Path | None,
     author: str,
@@ -103,7 +103,9 @@ def command(
             made.graph, output, target=target, image_input=image_input, labels=names,
             author=author, description=description, license=licence,
         )  # fmt: skip
-    console.progress("coreml", f"{output.name}: {package.precision}, {target}, "
+    later = target is None and package.target != DEFAULT_TARGET
+    chosen = ", which int8 activations need" if later else ""
+    console.progress("coreml", f"{output.name}: {package.precision}, {package.target}{chosen}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
     report = check(made.reference, [package], images, console, max_images=max_images)
     result = making_json(output, package, report)

@@ -7,15 +7,19 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import onnx
+
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_suffix, require_writable
-from edgerep.artefacts.kinds import COREML_TARGETS, PACKAGE_SUFFIX
+from edgerep.artefacts.kinds import COREML_TARGETS, DEFAULT_TARGET, PACKAGE_SUFFIX
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OnnxError, OptionError
+from edgerep.export.graph.index import GraphIndex
 from edgerep.export.graph.onnx_file import Graph
 
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # coremltools' names, by number of channels
 _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
+_INT8_WEIGHTS_FROM, _INT8_FROM = "iOS16", "iOS17"  # with int8 weights, and with int8 activations
 
 
 def require_package_path(path: Path) -> None:
@@ -59,6 +63,42 @@ def require_arrays(graph: Graph, target: str) -> None:
             f"{', '.join(half)} are float16, which {target} cannot take or give: set the target "
             f"to {_HALF_ARRAYS_FROM}, or export the graph with float32 inputs and outputs"
         )
+
+
+def target_for(model: onnx.ModelProto, target: str | None) -> str:
+    """The oldest system that a package of `model` runs on, where the user names none.
+
+    Args:
+        model: The graph.
+        target: What the user asked for, or None.
+
+    Raises:
+        CoremlError: The graph has int8 weights or activations, and `target` is older than these.
+    """
+    index = GraphIndex(model.graph)
+    weights, activations = [], []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and not _is_constant(index, node.input[0]):
+            activations.append(node.name or node.output[0])
+        elif node.op_type == "DequantizeLinear":
+            weights.append(node.name or node.output[0])
+    if target is None:
+        return _INT8_FROM if activations else DEFAULT_TARGET
+    for names, since, what in (
+        (activations, _INT8_FROM, "int8 activations"),
+        (weights, _INT8_WEIGHTS_FROM, "int8 weights"),
+    ):
+        if names and COREML_TARGETS.index(target) < COREML_TARGETS.index(since):
+            raise CoremlError(
+                f"the graph has {what} ({', '.join(names[:4])}{', ...' * (len(names) > 4)}), which "
+                f"{target} does not know: take --target {since} (`target={since!r}`), or leave "
+                f"the target out"
+            )
+    return target
+
+
+def _is_constant(index: GraphIndex, name: str) -> bool:
+    return name in index.initializers or index.maker(name, "Constant") is not None
 
 
 def require_image(inputs: Sequence[TensorSpec]) -> None:

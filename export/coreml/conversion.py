@@ -26,6 +26,7 @@ from edgerep.export.coreml.checks import (
     require_image,
     require_package_path,
     shape_text,
+    target_for,
 )
 from edgerep.export.coreml.package import NOTE_KEY, Package, labels_digest, open_package
 from edgerep.export.coreml.program import (
@@ -49,7 +50,7 @@ def export_coreml(
     source: Graph | Path | str,
     path: Path | str,
     *,
-    target: str = "iOS16",
+    target: str | None = None,
     image_input: bool = False,
     labels: Sequence[str] | None = None,
     author: str = "",
@@ -64,7 +65,8 @@ def export_coreml(
         source: The graph, or its file.
         path: Of the package, a folder ending in ".mlpackage"; one that is there is replaced, by a
             whole one or not at all.
-        target: The oldest system it has to run on, one of `COREML_TARGETS`.
+        target: The oldest system it has to run on, one of `COREML_TARGETS`; None for iOS16, or
+            iOS17 where the graph quantises activations, which came with it.
         image_input: Take an image, one at a time, where the graph takes uint8 pixels
             [N, 1 or 3, H, W]: grey or RGB. Without it, pixels go in as float32 from 0 to 255.
         labels: Names of the classes: the package becomes a classifier of one image that answers
@@ -82,7 +84,8 @@ def export_coreml(
         OutputError: The package cannot be written.
     """
     path = path_given(path, "`path` is where the package is written")
-    deployment = deployment_target(target)
+    if target is not None:
+        deployment_target(target)  # refuses a wrong one before the graph is read
     require_package_path(path)
     require_distinct(labels)
     file = (
@@ -98,6 +101,8 @@ def export_coreml(
         if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
             model = raise_opset(model)
         require_expressible(model)
+        target = target_for(model, target)
+        deployment = deployment_target(target)
         if isinstance(source, Graph):
             graph = replace(graph, batch=source.batch)
         batch = batch_for(graph, single=image_input or labels is not None)

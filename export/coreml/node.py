@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.errors import CoremlError
+from edgerep.export.coreml.dequantised import Dequantised
 from edgerep.export.coreml.quiet_coremltools import types
 from edgerep.export.coreml.refusals import NodeRefusedError, Refusal
 
@@ -21,6 +22,10 @@ _DATA_TYPES = ("float32", "float16", "int32", "bool")  # element types that an o
 
 def _no_images() -> Var:
     raise CoremlError("the graph has no open batch")
+
+
+def _same_name(name: str) -> str:
+    return name
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +40,13 @@ class OnnxNode:
         name: For messages: the node's name, or its first output's.
         result: Name that the result takes in the program.
         inputs: A `Var` of the program, an array for a constant, an array of objects for sizes
-            that depend on the batch (`edgerep.export.coreml.sizes`), None for an absent input.
+            that depend on the batch (`edgerep.export.coreml.sizes`), a `Dequantised` for a
+            constant that is stored as integers, None for an absent input.
         attributes: As written in the file; the function that emits the node knows the defaults.
         outputs: How many outputs it has.
         images: Emits, at the first call, the number of images of an open batch, int32 [1].
         source: The line of the user's code that it comes from, for messages; "" if unknown.
+        new_name: Makes a name that nothing else in the program has of one.
     """
 
     operator: str
@@ -50,6 +57,7 @@ class OnnxNode:
     outputs: int = 1
     images: Callable[[], Var] = _no_images
     source: str = ""
+    new_name: Callable[[str], str] = _same_name
 
     def get(self, attribute: str, default: Any) -> Any:
         return self.attributes.get(attribute, default)
@@ -67,6 +75,8 @@ class OnnxNode:
         Whole numbers are of 32 bits in MIL; a constant of 64 becomes one where its numbers fit.
         """
         value = self.inputs[index]
+        if isinstance(value, Dequantised):
+            return value.operand()
         if not isinstance(value, np.ndarray):
             return value
         if value.dtype == object:
@@ -83,8 +93,28 @@ class OnnxNode:
         array: Array = self.data(index)
         return array
 
+    def is_weight(self, index: int) -> bool:
+        """Whether input `index` is a constant, of numbers or of integers with a scale."""
+        value = self.inputs[index] if self.has(index) else None
+        return isinstance(value, Dequantised) or self.is_constant(index)
+
+    def weight(self, index: int, *, transposed: bool = False) -> Any:
+        """Input `index`, which must be a constant, as an operand: an array, or a `Var` of integers.
+
+        Args:
+            index: Of the input.
+            transposed: Of a matrix: with its two dimensions exchanged.
+        """
+        value = self.inputs[index] if self.has(index) else None
+        if isinstance(value, Dequantised):
+            return (value.transposed((1, 0)) if transposed else value).operand()
+        array = self.constant(index)
+        return array.T.copy() if transposed else array
+
     def known(self, index: int) -> Array:
         """Input `index`, which must be a constant, as it is in the file: of any type."""
+        if index < len(self.inputs) and isinstance(self.inputs[index], Dequantised):
+            return self.inputs[index].numbers()  # type: ignore[no-any-return]
         if not self.is_constant(index):
             self.refuse(f"its input {index} is computed; it must be a constant")
         array: Array = self.inputs[index]

@@ -32,6 +32,7 @@ from edgerep.outside.json_text import JsonError, parse_json
 from edgerep.outside.protobuf_wire import require_few_messages
 from edgerep.outside.shapes import ShapeError, require_shape
 
+_QUANTISING = ("quantize", "dequantize", "constexpr_affine_dequantize")
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 
 
@@ -216,6 +217,8 @@ def _constants(block: Any) -> Iterator[Any]:
 
 
 def _precision(block: Any) -> str:
+    if any(op.type in _QUANTISING for op in block.operations):
+        return "int8"
     elements: Counter[str] = Counter()
     for value in _constants(block):
         kind = value.type.tensorType

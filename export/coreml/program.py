@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,8 +13,9 @@ from onnx import numpy_helper
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError
+from edgerep.export.coreml.dequantised import Dequantised
 from edgerep.export.coreml.folding import FOLDABLE, constants_of, fold
-from edgerep.export.coreml.node import OnnxNode, Var, attributes_of
+from edgerep.export.coreml.node import Array, OnnxNode, Var, attributes_of
 from edgerep.export.coreml.operators.table import OPERATORS, emit
 from edgerep.export.coreml.patterns import recognise
 from edgerep.export.coreml.quiet_coremltools import mb, mil, types
@@ -29,6 +30,7 @@ OPSETS = range(13, 22)  # in which every operator of the table means what the ta
 # Operators that make numbers for every image, and are emitted although all they read is known.
 _MADE_OF_SIZES = ("ConstantOfShape", "Expand", "Tile")
 _MOST_DIMENSIONS = 5
+_CONSTANT = (np.ndarray, Dequantised)
 _REFUSED = object()  # stands for the outputs of a node that was refused
 
 Program: TypeAlias = Any  # coremltools is untyped
@@ -225,26 +227,48 @@ def _emit(
         outputs=len(proto.output),
         images=images,
         source=source_of(proto),
+        new_name=names.new,
     )
-    if all(value is None or isinstance(value, np.ndarray) for value in inputs):
+    if all(value is None or isinstance(value, _CONSTANT) for value in inputs):
+        if (made := _quantised(node)) is not None:
+            return (made,)
         if not any(map(is_symbolic, inputs)):
-            return fold(proto, node, opset)
+            return fold(proto, replace(node, inputs=tuple(map(_as_numbers, inputs))), opset)
         if node.operator not in _MADE_OF_SIZES:
             return (compute_sizes(node),)
     result = sizes_of(node) if node.operator == "Shape" else emit(node)
     results = result if isinstance(result, tuple) else (result,)
     if any(proto.output[len(results) :]):
         node.refuse("it has more than one output, and only the first exists in Core ML")
-    ranks = [result.rank for result in results if not isinstance(result, np.ndarray)]
+    ranks = [result.rank for result in results if not isinstance(result, _CONSTANT)]
     if max(ranks, default=0) > _MOST_DIMENSIONS:
         node.refuse(f"it makes a tensor of rank {max(ranks)}; Core ML takes rank <= 5")
     return results
 
 
+def _quantised(node: OnnxNode) -> Dequantised | Array | None:
+    """What a node makes of constants by quantising, or of integers with a scale; else None."""
+    if node.operator in ("QuantizeLinear", "DequantizeLinear"):
+        made: Dequantised | Array = emit(node)
+        return made
+    value = node.inputs[0] if node.inputs else None
+    if not isinstance(value, Dequantised):
+        return None
+    if node.operator == "Identity":
+        return value
+    if node.operator == "Transpose":
+        return value.transposed(node.get("perm", list(reversed(range(value.ndim)))))
+    return None
+
+
+def _as_numbers(value: Any) -> Any:
+    return value.numbers() if isinstance(value, Dequantised) else value
+
+
 def _result(name: str, values: dict[str, Any], names: _Names) -> Var:
     """An output of the graph as a `Var` of its own name, also where it is another value's alias."""
     value = values[name]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, _CONSTANT):
         raise CoremlError(
             f"output `{name}` does not depend on the numbers of any input: it is a constant"
         )

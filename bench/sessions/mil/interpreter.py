@@ -23,6 +23,7 @@ from torch import Tensor
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.mil.kernels import KERNELS
+from edgerep.bench.sessions.mil.quantising_kernels import dequantised_constant
 from edgerep.errors import CoremlError
 from edgerep.export.coreml import quiet_coremltools
 from edgerep.export.coreml.package import read_spec, weights_of
@@ -74,7 +75,8 @@ def load_program(path: Path) -> SavedProgram:
     except Exception as error:  # whatever coremltools' reader meets, it is the file's fault
         raise CoremlError(f"{path} cannot be read back by coremltools: {error}") from error
     function = program.functions["main"]
-    operations = tuple(op for op in function.operations if op.op_type != "const")
+    stored = {"const": _constant_of, "constexpr_affine_dequantize": dequantised_constant}
+    operations = tuple(op for op in function.operations if op.op_type not in stored)
     unknown = sorted({op.op_type for op in operations} - set(KERNELS))
     if unknown:
         raise CoremlError(
@@ -82,9 +84,7 @@ def load_program(path: Path) -> SavedProgram:
             f"{', '.join(unknown)}. Run the package on a Mac instead"
         )
     constants = {
-        op.outputs[0]: _constant(op.outputs[0].val)
-        for op in function.operations
-        if op.op_type == "const"
+        op.outputs[0]: stored[op.op_type](op) for op in function.operations if op.op_type in stored
     }
     outputs = tuple(function.outputs)
     uses = Counter(var for op in operations for var in _variables(op))
@@ -128,6 +128,10 @@ def evaluate(
             for var in [v for v in _variables(op) if left[v] <= 0]:
                 values.pop(var, None)
     return {var.name: _outward(values[var], var) for var in given}
+
+
+def _constant_of(op: Any) -> Any:
+    return _constant(op.outputs[0].val)
 
 
 def _constant(value: Any) -> Any:

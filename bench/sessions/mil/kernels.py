@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from edgerep.bench.sessions.mil import (
     choice_kernels,
+    quantising_kernels,
     resize_kernels,
     shape_kernels,
     window_kernels,
@@ -157,6 +158,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "cos": _unary(torch.cos),
         "cosh": _unary(torch.cosh),
         "cumsum": _cumsum,
+        "dequantize": quantising_kernels.dequantize,
         "depth_to_space": resize_kernels.depth_to_space,
         "elu": lambda a: functional.elu(a["x"], float(a["alpha"])),
         "equal": _binary(torch.eq),
@@ -197,6 +199,7 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "pixel_unshuffle": resize_kernels.pixel_unshuffle,
         "pow": _binary(torch.pow),
         "prelu": lambda a: functional.prelu(a["x"], a["alpha"]),
+        "quantize": quantising_kernels.quantize,
         "real_div": _binary(torch.true_divide),
         "reduce_argmax": choice_kernels.argmax,
         "reduce_argmin": choice_kernels.argmin,

@@ -39,7 +39,7 @@ def make_targets(
     targets: Collection[str],
     *,
     runtime: str,
-    coreml_target: str,
+    coreml_target: str | None,
     console: Console,
 ) -> None:
     """Make one graph, and one engine and one package from it; what is refused becomes a row.
@@ -51,7 +51,7 @@ def make_targets(
         precision: Of the graph.
         targets: Some of "onnx", "engine" and "coreml"; without "onnx" the graph is not kept.
         runtime: For the engine.
-        coreml_target: For the package: the oldest system it has to run on.
+        coreml_target: For the package: the oldest system it has to run on; None for the default.
         console: Told what happens.
 
     Raises:
@@ -115,7 +115,7 @@ def _engine(graph: Graph, path: Path, runtime: str, console: Console) -> Artefac
     return engine
 
 
-def _package(graph: Graph, path: Path, target: str, console: Console) -> Artefact:
+def _package(graph: Graph, path: Path, target: str | None, console: Console) -> Artefact:
     require_coremltools()
     console.doing("coreml", f"converting {path.name}")
     from edgerep.export.coreml.conversion import export_coreml

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgerep.artefacts.kinds import COREML_TARGETS, PRECISIONS, RUNTIMES
+from edgerep.artefacts.kinds import COREML_TARGETS, DEFAULT_TARGET, PRECISIONS, RUNTIMES
 from edgerep.commands.shared.option_values import (
     BatchType,
     Choice,
@@ -45,9 +45,10 @@ def runtime_option(help: str) -> Callable[[F], F]:
 
 def coreml_target_option(help: str) -> Callable[[F], F]:
     return click.option(
-        "--target", type=Choice(COREML_TARGETS, case_sensitive=False), default="iOS16",
-        show_default=True, metavar=f"[{'|'.join(COREML_TARGETS)}]",
-        help=f"{help}; iOS16 stands for macOS 13 too.",
+        "--target", type=Choice(COREML_TARGETS, case_sensitive=False),
+        metavar=f"[{'|'.join(COREML_TARGETS)}]",
+        help=f"{help}; iOS16 stands for macOS 13 too. [default: {DEFAULT_TARGET}; iOS17 for a "
+        f"graph with int8 activations]",
     )  # fmt: skip
 
 

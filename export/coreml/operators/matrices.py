@@ -12,9 +12,11 @@ _LINEAR_RANKS = range(1, 4)  # of the input, as the MIL reference has it
 
 def matmul(node: OnnxNode) -> Var:
     """Emit a product of matrices or of stacks of them; a vector becomes a row or a column."""
-    x, y = node.data(0), node.data(1)
-    if node.is_constant(1) and y.ndim == 2 and x.rank in _LINEAR_RANKS:
-        return mb.linear(x=x, weight=y.T.copy(), name=node.result)  # its bias is 0
+    x = node.data(0)
+    if node.is_weight(1) and node.inputs[1].ndim == 2 and x.rank in _LINEAR_RANKS:
+        # Its bias is 0.
+        return mb.linear(x=x, weight=node.weight(1, transposed=True), name=node.result)
+    y = node.data(1)
     flat = [axis for axis, value in ((-2, x), (-1, y)) if len(value.shape) == 1]
     x, y = _as_matrix(x, 0, f"{node.result}_row"), _as_matrix(y, 1, f"{node.result}_column")
     (x, flip_x), (y, flip_y) = _untransposed(x), _untransposed(y)
@@ -49,10 +51,11 @@ def _untransposed(value: Var | Array) -> tuple[Var | Array, bool]:
 
 def matmul_add(node: OnnxNode) -> Var:
     """Emit a linear layer: x [..., in], a constant weight [in, out] and its bias [out]."""
-    x, weight, bias = node.data(0), node.constant(1), node.constant(2)
+    x, bias = node.data(0), node.constant(2)
     if x.rank in _LINEAR_RANKS:
-        return mb.linear(x=x, weight=weight.T.copy(), bias=bias, name=node.result)
-    y = mb.matmul(x=x, y=weight, name=f"{node.result}_product")
+        weight = node.weight(1, transposed=True)
+        return mb.linear(x=x, weight=weight, bias=bias, name=node.result)
+    y = mb.matmul(x=x, y=node.data(1), name=f"{node.result}_product")
     return mb.add(x=y, y=bias, name=node.result)
 
 
@@ -60,21 +63,20 @@ def gemm(node: OnnxNode) -> Var:
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     flip_a, flip_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
     bias = _linear_bias(node)
-    if node.is_constant(1) and bias is not None and not flip_a and alpha == beta == 1:
-        weight = node.constant(1) if flip_b else node.constant(1).T.copy()  # [out, in]
+    if node.is_weight(1) and bias is not None and not flip_a and alpha == beta == 1:
+        weight = node.weight(1, transposed=not flip_b)  # [out, in]
         return mb.linear(x=node.data(0), weight=weight, bias=bias, name=node.result)
     return _gemm_in_steps(node, alpha, beta, flip_a, flip_b)
 
 
 def _linear_bias(node: OnnxNode) -> Array | None:
     """The third input of a Gemm as `linear` wants it, [out]; None where it does not fit."""
-    if not node.is_constant(1):
+    if not node.is_weight(1):
         return None
-    weight = node.constant(1)
-    width = weight.shape[0 if node.get("transB", 0) else 1]
+    width = node.inputs[1].shape[0 if node.get("transB", 0) else 1]
     if not node.has(2):
-        return np.zeros(width, weight.dtype)
-    if not node.is_constant(2):
+        return np.zeros(width, types.nptype_from_builtin(node.data(0).dtype))
+    if not node.is_weight(2):
         return None
     bias = np.asarray(node.constant(2))
     fits = bias.size in (1, width) and bias.size == (bias.shape or (1,))[-1]

@@ -28,6 +28,7 @@ from edgerep.export.coreml.operators import (
     matrices,
     norms,
     picks,
+    quantisation,
     repeats,
     resizing,
     scatters,
@@ -85,6 +86,8 @@ def _operator(emit: Emit, attributes: str = "") -> Operator:
 
 _WINDOW = "auto_pad kernel_shape strides pads dilations"
 _REDUCTION = "axes keepdims noop_with_empty_axes"
+# `output_dtype` says what the zero point's type says too; `precision` how a division is done.
+_AFFINE = "axis saturate block_size output_dtype precision"
 _PLACE = "axis keepdims select_last_index"
 # `extrapolation_value` is for coordinates that are refused, tf_crop_and_resize.
 _RESIZE = (
@@ -117,6 +120,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Cos": _operator(unary(mb.cos)),
         "Cosh": _operator(unary(mb.cosh)),
         "CumSum": _operator(cumulative_sum, "exclusive reverse"),
+        "DequantizeLinear": _operator(quantisation.dequantize, _AFFINE),
         "DepthToSpace": _operator(shapes.depth_to_space, "blocksize mode"),
         "Div": _operator(arithmetic.divide),
         # Without `training_mode` it passes its input on; its mask is no output of Core ML.
@@ -164,6 +168,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "Pad": _operator(slices.pad, "mode"),
         "Pow": _operator(arithmetic.power),
         "Reciprocal": _operator(arithmetic.reciprocal),
+        "QuantizeLinear": _operator(quantisation.quantize, _AFFINE),
         "ReduceL1": _operator(reduction(mb.reduce_l1_norm, mb.abs), _REDUCTION),
         "ReduceL2": _operator(reduction(mb.reduce_l2_norm, mb.abs, whole=False), _REDUCTION),
         "ReduceLogSumExp": _operator(reduction(log_sum_exp, whole=False), _REDUCTION),

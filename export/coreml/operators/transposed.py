@@ -16,7 +16,7 @@ from edgerep.export.coreml.sizes import is_known
 
 
 def conv_transpose(node: OnnxNode) -> Var:
-    x, weight = node.data(0), node.constant(1)  # [N, C, ...], [C, C_out/groups, ...]
+    x, weight = node.data(0), node.weight(1)  # [N, C, ...], [C, C_out/groups, ...]
     kernel = weight.shape[2:]
     node.require("kernel_shape", list(kernel))
     ones = [1] * len(kernel)

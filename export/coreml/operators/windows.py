@@ -14,7 +14,7 @@ from edgerep.export.coreml.quiet_coremltools import mb, types
 
 
 def conv(node: OnnxNode) -> Var:
-    x, weight = node.data(0), node.constant(1)  # [N, C, ...], [C_out, C/groups, ...]
+    x, weight = node.data(0), node.weight(1)  # [N, C, ...], [C_out, C/groups, ...]
     kernel = weight.shape[2:]
     node.require("kernel_shape", list(kernel))
     strides = node.get("strides", [1] * len(kernel))
