@@ -11,13 +11,18 @@ from contextlib import ExitStack
 
 from edgerep.bench.parity.answers import Answers, Questions, answered, output_names
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
+from edgerep.bench.parity.emulation import EmulatedRun, accumulated, emulated_run, overflow_in_words
 from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR
-from edgerep.bench.parity.findings import ArtefactParity, ChoiceParity
+from edgerep.bench.parity.findings import (
+    ArtefactParity,
+    ChoiceParity,
+    EmulatedParity,
+    OutputParity,
+)
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.hanging import outputs_behind
 from edgerep.bench.parity.inputs.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.inputs.probes import Probes
-from edgerep.bench.parity.overflow import OverflowWatch, overflow_watch
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.tallies import ArtefactTally, OutputTally, tally_of
@@ -62,10 +67,10 @@ def compare_together(
         followers = [open_follower(r, follow=any(choices)) for r in runnables]
         for follower in followers:
             stack.enter_context(follower.session)
-        watches = [overflow_watch(runnable) for runnable in runnables]
-        for looking in watches:
-            if looking is not None:
-                stack.enter_context(looking.session)
+        emulations = [emulated_run(runnable, follow=any(choices)) for runnable in runnables]
+        for emulation in emulations:
+            if emulation.follower is not None:
+                stack.enter_context(emulation.follower.session)
         tallies = [ArtefactTally() for _ in runnables]
         for answers in itertools.chain([first], blocks):
             _add_own(outputs, choices, answers)
@@ -79,20 +84,21 @@ def compare_together(
                             followed = follower.run(questions, answers, order)
                             _require_shapes(runnables[at], followed, size)
                         tallies[at].add(size, followed, outputs, choices, follower.pairs)
+                        tallies[at].note(follower.session.overflows, order + answers.start)
                     done = answers.start + len(answers)
                     watch(runnables[at].title, done, len(probes))
                 follower.forget()
-                if (looking := watches[at]) is not None:
-                    looking.look(answers.inputs)
+                emulations[at].look(questions, answers, outputs, choices)
         return [
             _result(
                 runnables[at],
                 followers[at],
-                watches[at],
+                emulations[at],
                 probes,
                 outputs,
                 choices,
                 tallies[at],
+                None if any(choices) else first,
                 lambda unfollowed: outputs_behind(questions, first, unfollowed),
             )
             for at in range(len(runnables))
@@ -146,21 +152,61 @@ def _kernel_errors(runnable: Runnable) -> dict[str, float]:
 def _result(
     runnable: Runnable,
     follower: Follower,
-    looking: OverflowWatch | None,
+    emulation: EmulatedRun,
     probes: Probes,
     outputs: Sequence[OutputTally],
     choices: Sequence[OutputTally | None],
     found: ArtefactTally,
+    plain: Answers | None,
     hanging: Callable[[Sequence[int]], tuple[int, ...]],
 ) -> ArtefactParity:
     names = output_names(runnable, len(outputs))
-    errors = _kernel_errors(runnable)
     known = {at for _, at in follower.pairs}
     unfollowed = tuple(
         at
         for at, tally in enumerate(choices)
         if tally is not None and at not in known and tally.may_fall_otherwise(runnable.precision)
     )
+    judged, followed = _judged(runnable, follower, outputs, choices, found)
+    emulated: tuple[EmulatedParity, ...] = ()
+    how = follower.session.how
+    overflow = overflow_in_words(found, len(probes), widened=False)
+    if runnable.emulator is not None:
+        how += f"; {runnable.precision} widened to float32, so that only the weights are rounded"
+    if emulation.follower is not None:
+        own = _judged(runnable, emulation.follower, outputs, choices, emulation.tally)
+        how_emulated = emulation.follower.session.how
+        emulated = (EmulatedParity("float32", how_emulated, True, len(probes), *own),)
+        overflow = overflow_in_words(emulation.tally, len(probes), widened=True)
+        if plain is not None and (more := accumulated(runnable, plain, outputs)) is not None:
+            emulated = (*emulated, more)
+    return ArtefactParity.of(
+        judged,
+        path=runnable.title,
+        runtime=follower.session.runtime,
+        precision=runnable.precision,
+        how=how,
+        probes=probes.describe(),
+        images_given=probes.given,
+        choices=followed,
+        overflow=overflow,
+        emulated=emulated,
+        not_emulated=emulation.why_not or None,
+        choices_unfollowed=len(unfollowed),
+        unfollowed_outputs=tuple(names[index] for index in hanging(unfollowed)),
+    )
+
+
+def _judged(
+    runnable: Runnable,
+    follower: Follower,
+    outputs: Sequence[OutputTally],
+    choices: Sequence[OutputTally | None],
+    found: ArtefactTally,
+) -> tuple[tuple[OutputParity, ...], tuple[ChoiceParity, ...]]:
+    """The outputs of an artefact, and the choices that were followed."""
+    names = output_names(runnable, len(outputs))
+    errors = _kernel_errors(runnable)
     followed = []
     for index, (source, at) in enumerate(follower.pairs):
         tally = choices[at]
@@ -181,25 +227,7 @@ def _result(
             allowed = 2 * tally.bounds(runnable.precision).max_abs
             name = f"the choice in {names[source]}"
             followed.append(ChoiceParity(name, None, rows, otherwise, regret, allowed))
-    return ArtefactParity.of(
-        tuple(
-            tally.judged(name, runnable.precision, measured, errors.get(name, 0.0))
-            for name, tally, measured in zip(names, outputs, found.outputs, strict=True)
-        ),
-        path=runnable.title,
-        runtime=follower.session.runtime,
-        precision=runnable.precision,
-        how=follower.session.how,
-        probes=probes.describe(),
-        images_given=probes.given,
-        choices=tuple(followed),
-        overflow=None
-        if looking is None or not looking.probes
-        else (
-            f"`{looking.tensor}` exceeds 65504, the largest number of float16, on "
-            f"{looking.probes} of {len(probes)} probes: infinite on a device that computes in "
-            f"float16, though not in this runtime, which widens it"
-        ),
-        choices_unfollowed=len(unfollowed),
-        unfollowed_outputs=tuple(names[index] for index in hanging(unfollowed)),
-    )
+    return tuple(
+        tally.judged(name, runnable.precision, measured, errors.get(name, 0.0))
+        for name, tally, measured in zip(names, outputs, found.outputs, strict=True)
+    ), tuple(followed)

@@ -133,6 +133,44 @@ class ChoiceParity:
 
 
 @dataclass(frozen=True, slots=True)
+class EmulatedParity:
+    """A float16 file as a device computes it, emulated: every result rounded.
+
+    Attributes:
+        accumulators: In which type products are summed: "float32", or "float16" as the poorest
+            hardware does.
+        how: What computed it, in one sentence.
+        decides: Whether the artefact passes only if this does; else it is for information.
+        probes: How many were run.
+        outputs: Every output by itself.
+        choices: As of the artefact.
+    """
+
+    accumulators: str
+    how: str
+    decides: bool
+    probes: int
+    outputs: tuple[OutputParity, ...]
+    choices: tuple[ChoiceParity, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return all(o.passed for o in self.outputs) and all(c.passed for c in self.choices)
+
+    @property
+    def worst(self) -> OutputParity:
+        return max(self.outputs, key=lambda output: output.severity)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "outputs": [output.to_json() for output in self.outputs],
+            "choices": [choice.to_json() for choice in self.choices],
+            "passed": self.passed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ArtefactParity:
     """One artefact against the reference; the figures are those of its worst output.
 
@@ -154,8 +192,10 @@ class ArtefactParity:
         choices_unfollowed: How many more choices the reference makes, which this runtime does not
             show or has not, and which rounding may turn.
         unfollowed_outputs: The outputs that hang on these.
-        overflow: Which number float16 cannot hold, in one sentence; None where there is none, or
-            where nothing could be looked at.
+        overflow: Which layer gives a number that float16 cannot hold, in one sentence; None where
+            there is none, or where nothing could be looked at.
+        emulated: What emulation says of a file whose number types this runtime widens.
+        not_emulated: Why it could not be emulated, where it should have been.
     """
 
     path: str
@@ -173,6 +213,8 @@ class ArtefactParity:
     choices_unfollowed: int = 0
     unfollowed_outputs: tuple[str, ...] = ()
     overflow: str | None = None
+    emulated: tuple[EmulatedParity, ...] = ()
+    not_emulated: str | None = None
 
     @classmethod
     def of(
@@ -189,6 +231,8 @@ class ArtefactParity:
         choices_unfollowed: int = 0,
         unfollowed_outputs: tuple[str, ...] = (),
         overflow: str | None = None,
+        emulated: tuple[EmulatedParity, ...] = (),
+        not_emulated: str | None = None,
     ) -> ArtefactParity:
         """The result of an artefact that ran, with the figures of its worst output."""
         worst = max(outputs, key=lambda output: output.severity)
@@ -204,6 +248,7 @@ class ArtefactParity:
                 replace(
                     batch,
                     passed=overflow is None
+                    and all(one.passed for one in emulated if one.decides)
                     and all(output.batches[index].passed for output in outputs),
                 )
                 for index, batch in enumerate(worst.batches)
@@ -215,6 +260,8 @@ class ArtefactParity:
             choices_unfollowed=choices_unfollowed,
             unfollowed_outputs=unfollowed_outputs,
             overflow=overflow,
+            emulated=emulated,
+            not_emulated=not_emulated,
         )
 
     @property
@@ -230,6 +277,7 @@ class ArtefactParity:
     @property
     def passed(self) -> bool:
         compared = self.overflow is None and all(batch.passed for batch in self.batches)
+        compared &= all(one.passed for one in self.emulated if one.decides)
         return self.ran and compared and all(choice.passed for choice in self.choices)
 
     def to_json(self) -> dict[str, Any]:
@@ -237,6 +285,7 @@ class ArtefactParity:
         fields["choices"] = [choice.to_json() for choice in self.choices]
         fields["batches"] = [batch.to_json() for batch in self.batches]
         fields["outputs"] = [output.to_json() for output in self.outputs]
+        fields["emulated"] = [one.to_json() for one in self.emulated]
         fields["passed"] = self.passed if self.ran else None
         fields["images_compared"] = self.images_compared
         return fields

@@ -174,26 +174,26 @@ class Follower:
         self.again.clear()
 
 
-def open_follower(runnable: Runnable, *, follow: bool) -> Follower:
+def open_follower(runnable: Runnable, *, follow: bool, emulated: bool = False) -> Follower:
     """A follower of an artefact; without choices to follow it only runs the artefact.
 
     Args:
         runnable: The artefact.
         follow: Whether the reference tells of choices of its own.
+        emulated: Run its `emulator` in place of its runtime.
 
     Raises:
         EdgerepError: The runtime is missing, or refuses the file.
     """
-    if follow and runnable.observer is not None:
+    observer = runnable.emulator if emulated else runnable.observer
+    if follow and observer is not None:
         nodes = tuple(runnable.choices())
         if nodes:
             names = [name for node in nodes for name in node.tensors]
             # ONNX Runtime widens float16 on a CPU; what it shows is rounded.
-            widens = runnable.precision == "fp16"
-            return Follower(
-                runnable.observer(names), nodes, UNIT_ROUNDOFF["fp16"] if widens else 0.0
-            )
-    return Follower(runnable.open())
+            widens = runnable.precision == "fp16" and not emulated
+            return Follower(observer(names), nodes, UNIT_ROUNDOFF["fp16"] if widens else 0.0)
+    return Follower(runnable.open() if not emulated or observer is None else observer(()))
 
 
 def _seen(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.figures.bands import ONE_BAND, Bands, bands_of
@@ -14,6 +15,7 @@ from edgerep.bench.parity.figures.tolerance import Tolerance, exact, tolerance_f
 from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.following import Followed
 from edgerep.bench.parity.judgement import judged
+from edgerep.bench.sessions.session import Overflow
 
 Sizes = dict[int, list[Measures]]  # what was measured at each batch size
 
@@ -72,6 +74,8 @@ class ArtefactTally:
         regret: Of each of these choices: how much better it could have been, at most.
         otherwise: Of each: how many rows the reference by itself answers with another choice.
         rows: How many rows were run.
+        overflows: What the runtime saw overflow, by its place in the graph, at its largest.
+        overflown: The probes on which a layer or a sum did.
     """
 
     outputs: list[Sizes] = field(default_factory=list)
@@ -79,6 +83,17 @@ class ArtefactTally:
     regret: list[float] = field(default_factory=list)
     otherwise: list[int] = field(default_factory=list)
     rows: int = 0
+    overflows: dict[int, Overflow] = field(default_factory=dict)
+    overflown: set[int] = field(default_factory=set)
+
+    def note(self, overflows: Sequence[Overflow], probes: NDArray[np.int64]) -> None:
+        """Add what overflowed in one batch of these probes."""
+        for one in overflows:
+            known = self.overflows.get(one.at)
+            if known is None or known.largest < one.largest:
+                self.overflows[one.at] = one
+        if any(one.sums for one in overflows):
+            self.overflown.update(probes.tolist())
 
     def add(
         self,

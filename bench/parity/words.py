@@ -8,7 +8,7 @@ import numpy as np
 
 from edgerep.artefacts.batches import numbers_in_words
 from edgerep.bench.parity.figures.tolerance import Tolerance
-from edgerep.bench.parity.findings import ArtefactParity, BandParity, ChoiceParity
+from edgerep.bench.parity.findings import ArtefactParity, BandParity, ChoiceParity, EmulatedParity
 
 
 def notes_of(artefact: ArtefactParity) -> list[str]:
@@ -18,6 +18,12 @@ def notes_of(artefact: ArtefactParity) -> list[str]:
         notes.append(images_in_words(artefact))
     if artefact.overflow is not None:
         notes.append(artefact.overflow)
+    notes += [emulated_in_words(one) for one in artefact.emulated]
+    if artefact.not_emulated is not None:
+        notes.append(
+            f"{artefact.precision} could not be emulated, so that only its rounded weights were "
+            f"compared: {artefact.not_emulated}"
+        )
     notes += _choice_notes(artefact)
     notes += [
         f"{output.name}, {_band_note(band)}" for output in artefact.outputs for band in output.bands
@@ -48,6 +54,20 @@ def as_exported_in_words(difference: str | None) -> str:
     )
 
 
+def emulated_in_words(emulated: EmulatedParity) -> str:
+    """What emulation says of a file, in one sentence."""
+    worst = emulated.worst
+    batch = max(worst.batches, key=lambda one: one.difference.rel_l2)
+    verdict = "agrees" if emulated.passed else "DISAGREES"
+    if not emulated.decides:
+        verdict = f"{'would agree' if emulated.passed else 'would DISAGREE'} (for information)"
+    return (
+        f"emulated with {emulated.accumulators} accumulators: {verdict}, relative L2 "
+        f"{batch.difference.rel_l2:.1e} of {worst.tolerance.rel_l2:.1e} allowed, top-1 "
+        f"{batch.difference.top1_agreement:.1%}, on {emulated.probes} probes: {emulated.how}"
+    )
+
+
 def failures_of(artefact: ArtefactParity) -> Iterator[str]:
     """Every bound that an artefact broke, and every other reason why it has not passed."""
     if artefact.tolerance is None:
@@ -62,6 +82,8 @@ def failures_of(artefact: ArtefactParity) -> Iterator[str]:
     for choice in artefact.choices:
         if choice.regret > choice.allowed:
             yield f"{artefact.path}, {choice.name}: {regret_in_words(choice)}"
+    emulated = [one for one in artefact.emulated if one.decides and not one.passed]
+    yield from (f"{artefact.path}: {emulated_in_words(one)}" for one in emulated)
     before = [choice.before for choice in artefact.choices if choice.before is not None]
     for output in (*artefact.outputs, *before):
         name = f", {output.name}" if len(artefact.outputs) + len(before) > 1 else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.bench.sessions.mil.interpreter import evaluate, load_program
-from edgerep.bench.sessions.session import OwnedSession, Session
+from edgerep.bench.sessions.session import Overflow, OwnedSession, Session
 from edgerep.errors import CoremlError, MissingRuntimeError, OptionError
 from edgerep.export.coreml.package import Package, open_package
 from edgerep.export.coreml.quiet_coremltools import ct, quiet
@@ -91,7 +91,10 @@ class MilReferenceSession(_PackageSession):
         self._also = tuple(also)
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
-        answer = evaluate(self._program, self._feeds(inputs), also=self._also)
+        seen: list[Overflow] = []
+        feeds = self._feeds(inputs)
+        answer = evaluate(self._program, feeds, also=self._also, seen=seen.append)
+        self.overflows = tuple(seen)
         return self._outputs(answer) + tuple(answer[name] for name in self._also)
 
 

@@ -46,6 +46,7 @@ class OnnxRuntimeSession(OwnedSession):
         optimization: "disabled", "basic", "extended" or "all": how far ONNX Runtime rewrites the
             graph before it runs it. "disabled" computes the file node by node.
         also: Tensors inside the graph that `run` gives behind the outputs.
+        content: What is run in place of the file: a rewritten copy of it, with its weights inside.
 
     Raises:
         OnnxError: ONNX Runtime refuses the file.
@@ -61,14 +62,16 @@ class OnnxRuntimeSession(OwnedSession):
         threads: int = 0,
         optimization: str = "all",
         also: Sequence[str] = (),
+        content: bytes | None = None,
     ) -> None:
         if optimization not in _LEVELS:
             raise OptionError(f"optimization {optimization!r} is none of {', '.join(_LEVELS)}")
         self._path = Path(path)
-        self._session = _open(self._path, threads, optimization, also)
+        self._session = _open(self._path, threads, optimization, also, content)
         self._inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         named: list[str] = [o.name for o in self._session.get_outputs()]
-        self._outputs = tuple(named) if not also else (*outputs_of(self._path), *also)
+        inside = also and content is None
+        self._outputs = (*outputs_of(self._path), *also) if inside else tuple(named)
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = _FATAL
         self.how = (
@@ -118,7 +121,9 @@ class OnnxRuntimeSession(OwnedSession):
         return OnnxError(f"ONNX Runtime {onnxruntime.__version__} cannot run {self._path}: {error}")
 
 
-def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> Any:
+def _open(
+    path: Path, threads: int, optimization: str, also: Sequence[str], content: bytes | None
+) -> Any:
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -132,8 +137,8 @@ def _open(path: Path, threads: int, optimization: str, also: Sequence[str]) -> A
     }[optimization]
     options.add_session_config_entry(*_INT8_WEIGHTS)
     try:
-        file: str | bytes = str(path)
-        if also:
+        file: str | bytes = content or str(path)
+        if also and content is None:
             file = with_inner_tensors(path, also)
             options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
         return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])

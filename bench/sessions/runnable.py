@@ -45,6 +45,9 @@ class Runnable:
             device; a runtime without such a choice passes over them.
         observer: Opens a session that also gives tensors inside the graph, by their names, behind
             the outputs; None where the runtime cannot.
+        emulator: Opens a session that emulates the narrower number types of the file, and also
+            gives tensors inside the graph; None where the runtime computes in these types itself,
+            or there are none.
         choices: Where its graph decides, by tensors that `observer` gives.
     """
 
@@ -66,6 +69,7 @@ class Runnable:
     module: nn.Module | None = None
     opener: Callable[[int, str], Session]
     observer: Callable[[Sequence[str]], Session] | None = None
+    emulator: Callable[[Sequence[str]], Session] | None = None
     choices: Callable[[], Sequence[GraphDecision]] = tuple
 
     @property

@@ -121,6 +121,9 @@ _RANDOM = frozenset(
 )  # fmt: skip
 
 
+_NARROW = ("fp16",)  # what ONNX Runtime widens on a CPU
+
+
 def _graph(graph: Graph) -> Runnable:
     def opener(threads: int, device: str) -> Session:
         from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
@@ -132,6 +135,11 @@ def _graph(graph: Graph) -> Runnable:
 
         return OnnxRuntimeSession(graph.path, also=also)
 
+    def emulator(also: Sequence[str]) -> Session:
+        from edgerep.bench.sessions.emulated_session import EmulatedSession
+
+        return EmulatedSession(graph.path, also=also)
+
     return Runnable(
         **_of_file(graph),
         runtime="onnxruntime",
@@ -141,6 +149,7 @@ def _graph(graph: Graph) -> Runnable:
         why_not=_missing("onnxruntime", "bench"),
         opener=opener,
         observer=observer,
+        emulator=emulator if graph.precision in _NARROW else None,
         choices=lambda: decisions_in(graph.path),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,17 +15,41 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A result that was finite before it was rounded to its type, and is infinite after it.
+
+    Attributes:
+        at: Its place in the graph: the first is what all others may follow from.
+        node: The name of the node, or of its tensor.
+        operator: Of the node.
+        source: The line of the user's code that it comes from, or "".
+        largest: Its largest magnitude before it was rounded.
+        sums: It is of a layer or a sum, in which no number is large on purpose, as in a mask.
+    """
+
+    at: int
+    node: str
+    operator: str
+    source: str
+    largest: float
+    sums: bool
+
+
 class Session(Protocol):
     """What runs one runnable: arrays to arrays; a context manager that closes it.
 
     Attributes:
         runtime: Short name for tables and JSON: "torch", "onnxruntime", "tensorrt",
-            "tensorrt-rtx", "coreml", "mil-reference".
+            "tensorrt-rtx", "coreml", "mil-reference", "emulated".
         how: One sentence saying what really computed the answer, for reports.
+        overflows: What the last run could not hold, in the order of the graph; only a runtime
+            that sees its own numbers before it rounds them can say.
     """
 
     runtime: str
     how: str
+    overflows: tuple[Overflow, ...]
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         """Outputs in the order of the graph or the module, in new arrays that the caller owns."""
@@ -54,6 +79,7 @@ class OwnedSession:
 
     runtime = ""
     how = ""
+    overflows: tuple[Overflow, ...] = ()
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         raise TypeError(f"{type(self).__name__} does not say how it runs")

@@ -75,6 +75,10 @@ _OUTPUT = Fields(
     {"name": Text()},
     {"tolerance": maybe(_TOLERANCE), "batches": Each(_BATCH_PARITY, most=_MOST_ROWS)},
 )
+_EMULATED = Fields(
+    {"accumulators": Text(64), "outputs": Each(_OUTPUT, most=_MOST_ROWS)},
+    {"how": _WORDS, "decides": maybe(Flag()), "passed": maybe(Flag()), "probes": _COUNT},
+)
 _ARTEFACT_PARITY = Fields(
     optional={
         "path": _WORDS,
@@ -84,6 +88,8 @@ _ARTEFACT_PARITY = Fields(
         "why_not": _WORDS,
         "how": _WORDS,
         "overflow": _WORDS,
+        "emulated": maybe(Each(_EMULATED, most=64)),
+        "not_emulated": _WORDS,
         "notes": maybe(Each(Text(), most=_MOST_ROWS)),
         "passed": maybe(Flag()),
         "tolerance": maybe(_TOLERANCE),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -28,20 +28,19 @@ def with_inner_tensors(path: Path, names: Sequence[str]) -> bytes:
     return model.SerializeToString()
 
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 
 
-def sums_in(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """The tensors of an ONNX file that layers and additions compute, and those they compute from.
+def sums_of(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors of a graph that layers and additions compute.
 
-    Constants are left out, and so are additions of one: a mask may add infinity on purpose.
+    Additions of a constant are none: a mask may add infinity on purpose.
     """
-    graph = onnx.load(str(path), load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    found = {}
-    for node in graph.node:
-        inputs = tuple(name for name in node.input if name and name not in constants)
-        if node.op_type in _LAYERS or (node.op_type == "Add" and len(inputs) == 2):
-            found[node.output[0]] = inputs
-    return found
+    return frozenset(
+        node.output[0]
+        for node in graph.node
+        if node.op_type in _LAYERS
+        or (node.op_type == "Add" and not constants.intersection(node.input))
+    )

@@ -33,9 +33,9 @@ class Conv(op_conv.Conv):
             result: tuple[Array] = super()._run(x, w, b, **attributes)  # type: ignore[no-untyped-call]
             return result
         out = _CONVOLUTIONS[dims](
-            _padded(x, attributes["pads"], 0.0),
-            _tensor(w),
-            None if b is None else _tensor(b),
+            padded(x, attributes["pads"], 0.0),
+            tensor_of(w),
+            None if b is None else tensor_of(b),
             stride=_each(attributes["strides"], dims),
             dilation=_each(attributes["dilations"], dims),
             groups=attributes["group"],
@@ -53,7 +53,7 @@ class MaxPool(op_max_pool.MaxPool):
             return result
         pads, hanging = _pool_pads(x, attributes)
         out = _MAXIMA[dims](
-            _padded(x, [p + more for p, more in zip(pads, hanging, strict=True)], float("-inf")),
+            padded(x, [p + more for p, more in zip(pads, hanging, strict=True)], float("-inf")),
             tuple(attributes["kernel_shape"]),
             stride=_each(attributes["strides"], dims),
             dilation=_each(attributes["dilations"], dims),
@@ -73,13 +73,13 @@ class AveragePool(op_average_pool.AveragePool_19):
         stride = _each(attributes["strides"], dims)
         pads, hanging = _pool_pads(x, attributes)
         around = [p + more for p, more in zip(pads, hanging, strict=True)]
-        out = _AVERAGES[dims](_padded(x, around, 0.0), window, stride=stride)
+        out = _AVERAGES[dims](padded(x, around, 0.0), window, stride=stride)
         if any(around):  # what a last window covers beyond image and pads counts in no average
             counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
             if attributes["count_include_pad"]:
-                counted = _padded(counted, pads, 1.0).numpy()
+                counted = padded(counted, pads, 1.0).numpy()
                 around = hanging
-            out = out / _AVERAGES[dims](_padded(counted, around, 0.0), window, stride=stride)
+            out = out / _AVERAGES[dims](padded(counted, around, 0.0), window, stride=stride)
         return (out.numpy(),)
 
 
@@ -122,12 +122,12 @@ def _each(values: Sequence[int] | None, dims: int) -> tuple[int, ...]:
     return tuple(values) if values else (1,) * dims
 
 
-def _padded(x: Array, pads: Sequence[int] | None, value: float) -> Tensor:
+def padded(x: Array, pads: Sequence[int] | None, value: float) -> Tensor:
     """`x` with ONNX's pads around it, of `value`.
 
     ONNX lists all beginnings, then all ends; torch a pair for each dimension, the last one first.
     """
-    tensor = _tensor(x)
+    tensor = tensor_of(x)
     if not pads or not any(pads):
         return tensor
     dims = len(pads) // 2
@@ -135,6 +135,6 @@ def _padded(x: Array, pads: Sequence[int] | None, value: float) -> Tensor:
     return functional.pad(tensor, pairs, value=value)
 
 
-def _tensor(array: Array) -> Tensor:
+def tensor_of(array: Array) -> Tensor:
     # torch warns of arrays that may not be written, as weights from a file are.
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))

@@ -47,8 +47,19 @@ def _artefact_rows(one: Fields) -> Iterator[tuple[object, ...]]:
     start = (code(one.get("path")), one.get("runtime", NONE), one.get("precision", NONE))
     if not one.get("ran"):
         yield (*start, *[NONE] * 6, badge("not run", "wait"))
+    yield from _output_rows(one, start)
+    for emulated in one.get("emulated") or ():
+        sums = f"emulated, {emulated.get('accumulators')} sums"
+        rows = _output_rows({**one, "overflow": None, **emulated}, (start[0], sums, start[2]))
+        for row in rows:
+            decides = emulated.get("decides") is not False
+            yield row if decides else (*row[:-1], badge("for information", ""))
+
+
+def _output_rows(one: Fields, start: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
     several = one.get("outputs") or ()
-    for output in several if len(several) > 1 else (one,):
+    alone = several[:1] if "accumulators" in one else (one,)
+    for output in several if len(several) > 1 else alone:
         named = code(f"{one.get('path')}: {output['name']}") if len(several) > 1 else start[0]
         tolerance = output.get("tolerance") or {}
         decidable = tolerance.get("decidable") is not False

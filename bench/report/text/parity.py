@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +21,23 @@ def one_line(result: ArtefactParity) -> str:
     name = Path(result.path).name
     if not result.ran:
         return f"{name}: not run ({result.runtime}): {result.why_not}"
-    worst = max(result.batches, key=lambda batch: batch.difference.rel_l2)
+    shown, runtime = result.worst, result.runtime
+    for one in result.emulated:
+        if one.decides:
+            runtime += f", {result.precision} emulated"
+            if shown is None or one.worst.severity >= shown.severity:
+                shown = one.worst
+    if shown is None:  # an artefact that ran has outputs
+        return f"{name}: nothing was compared"
+    worst = max(shown.batches, key=lambda batch: _sortable(batch.difference.rel_l2))
     verdict = "OVERFLOWS" if result.overflow else _verdict(result.tolerance, result.passed)
-    output = f", {result.worst.name}" if result.worst and len(result.outputs) > 1 else ""
+    output = f", {shown.name}" if len(result.outputs) > 1 else ""
     images = f", {images_in_words(result)}" if result.images_given else ""
-    bound = result.tolerance.rel_l2 if result.tolerance else 0.0
+    if result.not_emulated is not None:
+        runtime += ", weights rounded only"
     return (
-        f"{name}: {verdict} ({result.runtime}), relative L2 {worst.difference.rel_l2:.1e} "
-        f"of {bound:.1e} allowed{output}, batch "
+        f"{name}: {verdict} ({runtime}), relative L2 {worst.difference.rel_l2:.1e} "
+        f"of {shown.tolerance.rel_l2:.1e} allowed{output}, batch "
         f"{numbers_in_words([b.batch for b in result.batches])}{images}"
         + (f"; {result.overflow}" if result.overflow else "")
     )
@@ -47,6 +57,13 @@ def parity_table(report: ParityReport) -> str:
             label = f"{name}: {output.name}" if len(result.outputs) > 1 else name
             for row in _rows(label, result.runtime, output):
                 rows.append((*row[:-1], "OVERFLOWS") if result.overflow else row)
+        for emulated in result.emulated:
+            runtime = f"emulated, {emulated.accumulators} sums"
+            for output in emulated.outputs:
+                label = f"{name}: {output.name}" if len(result.outputs) > 1 else name
+                for row in _rows(label, runtime, output):
+                    information = "agrees" if output.passed else "differs"
+                    rows.append(row if emulated.decides else (*row[:-1], f"({information})"))
     notes = []
     for result in report.artefacts:
         name = Path(result.path).name
@@ -54,6 +71,10 @@ def parity_table(report: ParityReport) -> str:
         notes += [f"{name}: {note}" for note in notes_of(result)]
     figures = table(headers, rows, spare=_SPARE)
     return "\n".join([f"Against {_truth(report)}", "", figures, "", *notes])
+
+
+def _sortable(number: float) -> float:
+    return math.inf if math.isnan(number) else number
 
 
 def _truth(report: ParityReport) -> str:

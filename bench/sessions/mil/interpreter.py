@@ -12,7 +12,7 @@ most accurate kernel that Apple could have written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.mil.kernels import KERNELS
 from edgerep.bench.sessions.mil.quantising_kernels import dequantised_constant
+from edgerep.bench.sessions.session import Overflow
 from edgerep.errors import CoremlError
 from edgerep.export.coreml import quiet_coremltools
 from edgerep.export.coreml.package import read_spec, weights_of
@@ -38,6 +39,9 @@ _TORCH_TYPES = {
     types.uint8: torch.uint8,
     types.bool: torch.bool,
 }
+
+
+_LAYERS = ("conv", "conv_transpose", "linear", "matmul", "batch_norm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,11 @@ def load_program(path: Path) -> SavedProgram:
 
 
 def evaluate(
-    program: SavedProgram, feeds: Mapping[str, Array], *, also: Collection[str] = ()
+    program: SavedProgram,
+    feeds: Mapping[str, Array],
+    *,
+    also: Collection[str] = (),
+    seen: Callable[[Overflow], None] = lambda overflow: None,
 ) -> dict[str, Any]:
     """Outputs by name: tensors as arrays; of a classifier, a label, and probabilities by label.
 
@@ -100,6 +108,7 @@ def evaluate(
         program: What `load_program` gave.
         feeds: Every input by name, in any type that converts to the program's own.
         also: Names of values inside the program, to be given beside the outputs.
+        seen: Told of every result that is too large for its float16.
 
     Raises:
         CoremlError: An operation is used in a way that this interpreter does not know.
@@ -113,7 +122,7 @@ def evaluate(
     left = Counter(program.uses)
     left.update(given)
     with torch.inference_mode():
-        for op in program.operations:
+        for at, op in enumerate(program.operations):
             arguments = {
                 name: [_value(v, program, values) for v in var]
                 if isinstance(var, (list, tuple))
@@ -124,6 +133,11 @@ def evaluate(
             results = results if isinstance(results, tuple) else (results,)
             for var, result in zip(op.outputs, results, strict=True):
                 values[var] = _rounded(result, var) if isinstance(result, Tensor) else result
+                if largest := _lost(result, values[var]):
+                    sums = op.op_type in _LAYERS or (
+                        op.op_type == "add" and not program.constants.keys() & {op.x, op.y}
+                    )
+                    seen(Overflow(at, op.name, op.op_type, "", largest, sums))
             left.subtract(_variables(op))
             for var in [v for v in _variables(op) if left[v] <= 0]:
                 values.pop(var, None)
@@ -156,6 +170,16 @@ def _rounded(tensor: Tensor, var: Any) -> Tensor:
     """A result as its variable stores it: float16 numbers are kept in float32 after rounding."""
     dtype = _TORCH_TYPES[var.dtype]
     return tensor.to(dtype).float() if dtype == torch.float16 else tensor.to(dtype)
+
+
+def _lost(wide: Any, rounded: Any) -> float:
+    """The largest finite magnitude that rounding made infinite; 0 if there is none."""
+    if not isinstance(wide, Tensor) or not wide.is_floating_point() or not wide.numel():
+        return 0.0
+    if torch.isfinite(rounded).all():
+        return 0.0
+    lost = torch.isinf(rounded) & torch.isfinite(wide)
+    return float(wide.abs()[lost].max()) if lost.any() else 0.0
 
 
 def _outward(value: Any, var: Any) -> Any:
