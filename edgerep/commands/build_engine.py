@@ -21,6 +21,7 @@ from edgerep.commands.shared.options import (
     network_options,
     output_option,
     precision_option,
+    repair_option,
     runtime_option,
     source_argument,
 )
@@ -45,6 +46,7 @@ _MIB = 1 << 20
 @source_argument
 @output_option("The .engine file")
 @precision_option
+@repair_option
 @runtime_option("auto: TensorRT where it and a GPU are here, else RTX.")
 @click.option(
     "--workspace",

@@ -21,6 +21,7 @@ from edgerep.commands.shared.options import (
     network_options,
     output_option,
     precision_option,
+    repair_option,
     source_argument,
 )
 from edgerep.commands.shared.outputs import require_kept, require_output
@@ -40,6 +41,7 @@ from edgerep.data.labels import read_labels
 @source_argument
 @output_option("The .mlpackage folder")
 @precision_option
+@repair_option
 @coreml_target_option("The oldest system it has to run on")
 @click.option(
     "--image-input", is_flag=True, help="Take an image instead of an array; needs --input uint8."

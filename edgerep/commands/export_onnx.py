@@ -18,6 +18,7 @@ from edgerep.commands.shared.options import (
     network_options,
     output_option,
     precision_option,
+    repair_option,
     source_argument,
 )
 from edgerep.commands.shared.outputs import require_output
@@ -25,7 +26,7 @@ from edgerep.commands.shared.sources import require_source
 from edgerep.errors import OptionError
 
 # What another ONNX file can be made for.
-_CHANGES = ("--precision", "--batch", "--input", "--preset", "--mean", "--std")
+_CHANGES = ("--precision", "--batch", "--input", "--preset", "--mean", "--std", "--repair")
 
 
 @click.command(
@@ -39,6 +40,7 @@ _CHANGES = ("--precision", "--batch", "--input", "--preset", "--mean", "--std")
 @source_argument
 @output_option("The .onnx file")
 @precision_option
+@repair_option
 @click.option("--unfused", is_flag=True,
               help="Export the network as trained: branches and BatchNorms.")  # fmt: skip
 @network_options
@@ -70,7 +72,7 @@ def command(
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(source, wanted, images, precision=precision)
-    rewrite = "--batch" in wanted.given
+    rewrite = "--batch" in wanted.given or wanted.repair
     if (
         opened is not None
         and opened.precision == precision

@@ -35,7 +35,9 @@ _PREPROCESSING = Fields(
         "std": Each(Number(above=0), most=4096),
     }
 )
-_OPTIONS = Fields(optional={"preprocessing": maybe(_PREPROCESSING)})
+_OPTIONS = Fields(
+    optional={"preprocessing": maybe(_PREPROCESSING), "repaired": Each(Text(), most=64)}
+)
 _SOURCE = Fields(
     {"kind": Text(64)},
     {

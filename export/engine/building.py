@@ -17,6 +17,7 @@ from edgerep.artefacts.records import write_and_certify
 from edgerep.errors import EngineError, OptionError, path_given
 from edgerep.export.engine.engine_file import Engine, engine_record
 from edgerep.export.engine.header import read_plan
+from edgerep.export.engine.quantisation_rules import require_parsable
 from edgerep.export.engine.readiness import ready_runtime
 from edgerep.export.engine.serialization import Job, serialize_engine
 from edgerep.export.engine.settings import EngineOptions, capability_names
@@ -96,6 +97,7 @@ def build_engine(
     runtime, trt, settings = ready_runtime(
         runtime, options, half=half, quantized=graph.precision == "int8"
     )
+    require_parsable(model, graph.path.name, trt.__version__, rtx=runtime == "tensorrt-rtx")
     doubtful = runtime == "tensorrt" and half and trt.__version__.startswith(_DOUBTFUL_HALF)
     if doubtful:
         logger.warning(

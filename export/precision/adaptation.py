@@ -12,6 +12,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.kinds import PRECISIONS
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import OnnxError, OptionError
+from edgerep.export.graph.exact_repairs import repair_exactly
 from edgerep.export.graph.normalisation import (
     fold_factor_in_place,
     prepend_normalisation_in_place,
@@ -52,7 +53,7 @@ def require_adaptable(graph: Graph, precision: str, preprocessing: Preprocessing
         OptionError: As `adapt_onnx`, but for the batch and the path.
     """
     preprocessing.require_plausible()
-    if precision not in PRECISIONS:
+    if precision not in (*PRECISIONS, graph.precision):
         raise OptionError(f"precision {precision!r} is not one of {PRECISIONS}")
     if graph.precision != "fp32" and precision != graph.precision:
         raise OptionError(
@@ -76,16 +77,19 @@ def adapt_onnx(
     precision: str = "fp32",
     preprocessing: Preprocessing = NO_PREPROCESSING,
     batch: BatchProfile | None = None,
+    repair: bool = False,
 ) -> Graph:
     """Write another ONNX file from one: in float16, with preprocessing, for other batch sizes.
 
     Args:
         graph: The file that is there.
         path: Of the file to write.
-        precision: "fp32" or "fp16".
+        precision: "fp32" or "fp16"; of a graph that is not float32, its own.
         preprocessing: What is put in front.
         batch: Sizes for a graph that leaves its batch open; None for those it is made for. One
             size closes it.
+        repair: Rewrite Q/DQ that TensorRT does not take, where that changes no number
+            (`repair_exactly`); what was done stands in the options, as "repaired".
 
     Raises:
         OptionError: The precision is unknown, the graph is float16 and float32 was asked for,
@@ -106,6 +110,9 @@ def adapt_onnx(
     elif not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=True)
     options = {**graph.options, "precision": precision}
+    if repair:
+        repaired = repair_exactly(model)
+        model, options["repaired"] = repaired.model, list(repaired.done)
     if not preprocessing.is_identity:
         options["preprocessing"] = asdict(preprocessing)
     try:

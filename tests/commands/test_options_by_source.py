@@ -21,8 +21,8 @@ OF_NETWORKS = {
     "--bn-eps": ("0.001",), "--unfused": (),
 }  # fmt: skip
 # What is done to any graph, also to one that was handed in.
-OF_GRAPHS = {"--batch", "--precision", "--input", "--preset", "--mean", "--std", "--keep-onnx",
-             "--calibration", "--max-images"}  # fmt: skip
+OF_GRAPHS = {"--batch", "--precision", "--repair", "--input", "--preset", "--mean", "--std",
+             "--keep-onnx", "--calibration", "--max-images"}  # fmt: skip
 
 
 def options_of(command: str) -> dict[str, click.Parameter]:

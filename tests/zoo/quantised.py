@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -77,6 +78,33 @@ def quantised(model: onnx.ModelProto, images: Array, form: Form = PLAIN) -> onnx
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
     onnx.checker.check_model(made)
     return made
+
+
+def a_float_graph(batch: int | str = "n") -> onnx.ModelProto:
+    """Two convolutions, the second square, and a matrix product."""
+    rng = np.random.default_rng(3)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 18]>
+        g (float[{batch}, 3, 6, 5] x) => (float[{batch}, 4] y) {{
+            a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+            b = Relu (a)
+            c = Conv <pads = [1, 1, 1, 1]> (b, w2, b2)
+            d = Relu (c)
+            e = GlobalAveragePool (d)
+            f = Flatten (e)
+            y = Gemm <transB = 1> (f, w3, b3)
+        }}""")
+    shapes = {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (4, 4, 3, 3), "b2": (4,), "w3": (4, 4),
+              "b3": (4,)}  # fmt: skip
+    model.graph.initializer.extend(
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 2, name)
+        for name, shape in shapes.items()
+    )
+    return model
+
+
+def a_few_images(count: int = 4) -> Array:
+    return np.random.default_rng(4).standard_normal((count, 3, 6, 5)).astype(np.float32)
 
 
 def saved(path: Path, model: onnx.ModelProto) -> Path:

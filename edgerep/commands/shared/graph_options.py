@@ -31,6 +31,7 @@ class GraphOptions:
         batch: The batch sizes of the graph.
         preprocessing: What is put into the graph.
         bn_eps: eps of every BatchNorm; None is 1e-5, with `model` the network's own.
+        repair: Rewrite the Q/DQ of an ONNX file that TensorRT does not take.
         given: The long names of all options that stand on the command line.
     """
 
@@ -40,6 +41,7 @@ class GraphOptions:
     batch: BatchProfile
     preprocessing: Preprocessing
     bn_eps: float | None
+    repair: bool = False
     given: frozenset[str] = frozenset()
 
     @property
@@ -82,6 +84,7 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
         batch=options.pop("batch"),
         preprocessing=preprocessing,
         bn_eps=options.pop("bn_eps"),
+        repair=options.pop("repair", False),
         given=given,
     )
 

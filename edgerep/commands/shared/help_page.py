@@ -12,7 +12,9 @@ import click
 OPTION_GROUPS: Mapping[str, tuple[str, ...]] = {
     "Source": ("--model", "--bn-eps"),
     "Network": ("--input-shape", "--size", "--batch", "--unfused"),
-    "Precision and preprocessing": ("--precision", "--input", "--preset", "--mean", "--std"),
+    "Precision and preprocessing": (
+        "--precision", "--repair", "--input", "--preset", "--mean", "--std",
+    ),
     "Target": (
         "--targets", "--require", "--runtime", "--target", "--image-input", "--labels", "--author",
         "--description", "--license", "--workspace", "--timing-cache", "--hardware-compatible",

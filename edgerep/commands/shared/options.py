@@ -105,6 +105,12 @@ precision_option = click.option(
     "file's own]",
 )  # fmt: skip
 
+repair_option = click.option(
+    "--repair", is_flag=True,
+    help="Of an ONNX file with Q/DQ: rewrite what TensorRT does not take and what can be said "
+    "otherwise in the same numbers (int32 biases, uint8 around 128, ...).",
+)  # fmt: skip
+
 keep_onnx_option = click.option(
     "--keep-onnx", type=click.Path(path_type=Path),
     help="Keep the ONNX file that is made on the way here.",

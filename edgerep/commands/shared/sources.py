@@ -36,6 +36,10 @@ def require_source(
             "SOURCE is empty (a shell variable that is not set?): give a checkpoint or the name of "
             "a network"
         )
+    if "--repair" in given and kind_of(source) != "onnx":
+        raise OptionError(
+            f"--repair is for an ONNX file that is quantised already: {source} is none"
+        )
     if model is not None:
         parts = model.replace(":", ".").split(".")
         if model.count(":") != 1 or not all(part.isidentifier() for part in parts):

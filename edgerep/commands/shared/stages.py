@@ -148,7 +148,8 @@ def _graph_of_onnx(
         console.progress("onnx", f"{graph.path.name} leaves its batch open; it is taken for "
                          f"{graph.batch} until --batch says more, such as 1:8:32")  # fmt: skip
     console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
-    same = wanted.preprocessing.is_identity and precision in (None, graph.precision)
+    as_it_is = wanted.preprocessing.is_identity and not wanted.repair
+    same = as_it_is and precision in (None, graph.precision)
     if same and not rewrite:
         return graph
     graph = adapt_onnx(
@@ -157,7 +158,11 @@ def _graph_of_onnx(
         precision=precision or graph.precision,
         preprocessing=wanted.preprocessing,
         batch=batch,
+        repair=wanted.repair,
     )
+    if wanted.repair:
+        done = ", ".join(graph.options["repaired"]) or "nothing had to be rewritten"
+        console.progress("repair", done)
     console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
     return graph
 

@@ -22,6 +22,7 @@ from edgerep.errors import OptionError, OutputError
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import adapt_onnx
+from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved
 
 PIXELS = Preprocessing("uint8", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 WEIGHT = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)
@@ -124,3 +125,28 @@ def test_a_path_that_cannot_be_written(graph: Graph, tmp_path: Path) -> None:
         adapt_onnx(graph, tmp_path)
     with pytest.raises(OutputError, match="cannot create"):
         adapt_onnx(graph, graph.path / "b.onnx")
+
+
+def test_a_quantised_file_takes_preprocessing_another_batch_and_repairs(tmp_path: Path) -> None:
+    images = a_few_images()
+    model = quantised(a_float_graph(), images, Form(bias="int32", activations="uint8-128"))
+    graph = open_graph(saved(tmp_path / "q.onnx", model))
+    made = adapt_onnx(
+        graph, tmp_path / "p.onnx", precision="int8", preprocessing=PIXELS,
+        batch=BatchProfile(1, 1, 2), repair=True,
+    )  # fmt: skip
+    assert (made.precision, made.batch, made.inputs[0].dtype) == (
+        "int8",
+        BatchProfile(1, 1, 2),
+        "uint8",
+    )
+    assert [words.split(" ")[0] for words in made.options["repaired"]] == ["int32", "uint8"]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 6, 5), np.uint8)
+    with OnnxRuntimeSession(made.path, optimization="disabled") as session:
+        (found,) = session.run(pixels)
+    with OnnxRuntimeSession(graph.path, optimization="disabled") as session:
+        (wanted,) = session.run(PIXELS.apply(pixels).astype(np.float32))
+    # A pixel halfway between two steps may fall to either: rounding differs before the first pair.
+    assert np.abs(found - wanted).max() <= 0.02 * np.abs(wanted).max()
+    with pytest.raises(OptionError, match="is int8 already; fp16 can only be made from fp32"):
+        adapt_onnx(graph, tmp_path / "h.onnx", precision="fp16")
