@@ -1,0 +1,131 @@
+"""What the rows of a layer's weights are multiplied by: positions of its input, drawn by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx import helper
+
+from edgerep.artefacts.tensors import Array
+from edgerep.export.precision.layers import Layer
+
+_MOST_ROWS = 20_000  # that second moments are taken from
+_ROWS_A_COLUMN = 2  # of wide layers, whose moments cost rows times columns squared
+_WIDE = 2048
+
+
+def second_moments(layer: Layer, blocks: Sequence[Array], kernel: Sequence[int], seed: int,
+                   columns: slice = slice(None)) -> Array:  # fmt: skip
+    """`E[x x^T]` of what each row is multiplied by, [groups, K, K]; of a `ConvTranspose` by tap.
+
+    Args:
+        layer: Of any kind.
+        blocks: Its input in any unit, a batch at a time.
+        kernel: The sides of its kernel; empty for a matrix.
+        seed: Of the positions that are drawn.
+        columns: Which input channels of a group take part.
+    """
+    rng = np.random.default_rng(seed)
+    samples = sum(len(block) for block in blocks)
+    total: Array | None = None
+    count = 0
+    for block in blocks:
+        found = _rows(layer, block, kernel, columns, samples, rng)
+        groups, number, width = found.shape
+        if total is None:
+            total = np.zeros((groups, width, width), np.float32)
+        for group in range(groups):
+            total[group] += found[group].T @ found[group]
+        count += number
+    assert total is not None  # there is at least one image
+    total /= max(1, count)
+    return total.astype(np.float64) if total.shape[1] <= _WIDE else total
+
+
+def _rows(
+    layer: Layer,
+    block: Array,
+    kernel: Sequence[int],
+    columns: slice,
+    samples: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Drawn rows of a block, [groups, rows, K], float32."""
+    if layer.operator in ("Gemm", "MatMul"):
+        flat = block.reshape(-1, block.shape[-1])[:, columns]
+        most = max(1, _most(flat.shape[1]) * len(block) // samples)
+        picked = flat if len(flat) <= most else flat[rng.integers(0, len(flat), most)]
+        return picked[None].astype(np.float32)
+    if layer.operator == "ConvTranspose":
+        grouped = block.reshape(len(block), layer.groups, -1, *block.shape[2:])[:, :, columns]
+        places = grouped.reshape(*grouped.shape[:3], -1)
+        most = max(1, _most(grouped.shape[2]) // samples)
+        chosen = rng.integers(0, places.shape[3], (len(block), most))
+        picked = np.take_along_axis(places, chosen[:, None, None, :], 3)
+        return picked.transpose(1, 0, 3, 2).reshape(layer.groups, -1, grouped.shape[2]).astype(
+            np.float32
+        )  # fmt: skip
+    return _windows(layer, block, kernel, columns, samples, rng)
+
+
+def _windows(
+    layer: Layer,
+    block: Array,
+    kernel: Sequence[int],
+    columns: slice,
+    samples: int,
+    rng: np.random.Generator,
+) -> Array:
+    settings = {a.name: helper.get_attribute_value(a) for a in layer.node.attribute}
+    rank = len(kernel)
+    strides = settings.get("strides", [1] * rank)
+    dilations = settings.get("dilations", [1] * rank)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    pads = _pads(settings, block.shape[2:], spans, strides)
+    padded = np.pad(block, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
+    grouped = padded.reshape(len(block), layer.groups, -1, *padded.shape[2:])[:, :, columns]
+    view = sliding_window_view(grouped, spans, axis=tuple(range(3, 3 + rank)))
+    steps = tuple(slice(None, None, d) for d in dilations)
+    view = view[(..., *steps)]
+    sizes = [
+        (size - span) // stride + 1
+        for size, span, stride in zip(padded.shape[2:], spans, strides, strict=True)
+    ]
+    width = grouped.shape[2] * int(np.prod(kernel))
+    every = int(np.prod(sizes))
+    each = max(1, min(every, -(-_most(width) // samples)))
+    images = np.repeat(np.arange(len(block)), each)
+    drawn = (
+        np.tile(np.arange(every), len(block))
+        if each == every
+        else rng.integers(0, every, len(images))
+    )
+    places = [
+        at * stride for at, stride in zip(np.unravel_index(drawn, sizes), strides, strict=True)
+    ]
+    picked = view[(images, slice(None), slice(None), *places)]
+    return picked.transpose(1, 0, *range(2, picked.ndim)).reshape(
+        layer.groups, len(images), width
+    ).astype(np.float32)  # fmt: skip
+
+
+def _most(width: int) -> int:
+    return _MOST_ROWS if width <= _WIDE else max(8192, _ROWS_A_COLUMN * width)
+
+
+def _pads(
+    settings: dict[str, object], sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]
+) -> list[int]:
+    automatic = settings.get("auto_pad", b"NOTSET")
+    if automatic in (b"NOTSET", b"VALID"):
+        pads = settings.get("pads") if automatic == b"NOTSET" else None
+        return list(pads) if isinstance(pads, list) else [0] * (2 * len(sizes))
+    begin, end = [], []
+    for size, span, stride in zip(sizes, spans, strides, strict=True):
+        needed = max(0, (-(-size // stride) - 1) * stride + span - size)
+        less, more = needed // 2, needed - needed // 2
+        begin.append(less if automatic == b"SAME_UPPER" else more)
+        end.append(more if automatic == b"SAME_UPPER" else less)
+    return begin + end
