@@ -112,6 +112,7 @@ def command(
     engine is compared where there is one, and the graph it was built from in any case.
     """
     wanted = graph_options(options)
+    wanted.require_precisions([precision], images=calibration is not None)
     require_source(source, wanted.given, model=wanted.model)
     require_output(output, ENGINE_SUFFIXES, "an engine", inputs=(source, calibration))
     require_kept(keep_onnx, inputs=(source, output, calibration))
@@ -144,7 +145,7 @@ def command(
 
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, opened, onnx_path, wanted, precision=precision, console=console,
-                          rewrite=keep_onnx is not None)  # fmt: skip
+                          images=images, rewrite=keep_onnx is not None)  # fmt: skip
         console.doing("engine", f"building {output.name}")
         engine = build_engine(
             made.graph,

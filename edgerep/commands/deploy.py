@@ -111,6 +111,7 @@ def command(
     disagrees, 3 when a target that --require names is refused, or nothing could be made.
     """
     wanted = graph_options(options)
+    wanted.require_precisions(precisions, images=calibration is not None)
     require_source(
         source, wanted.given, model=wanted.model,
         onnx="`edgerep build-engine`, `export-coreml` and `verify` take it as it is",
@@ -161,7 +162,7 @@ def command(
         save_weights(fused, output / WEIGHTS_NAME)
     for precision in dict.fromkeys(precisions):
         make_targets(
-            deployment, fused, wanted, precision, targets,
+            deployment, fused, wanted, precision, targets, images=given,
             runtime=runtime, coreml_target=target, console=console,
         )  # fmt: skip
     report = None

@@ -78,6 +78,7 @@ def command(
     ML; elsewhere the saved program is evaluated by a reference interpreter.
     """
     wanted = graph_options(options)
+    wanted.require_precisions([precision], images=calibration is not None)
     require_source(source, wanted.given, model=wanted.model)
     require_output(output, PACKAGE_SUFFIX, "a Core ML package", folder=True,
                    inputs=(source, calibration, labels))  # fmt: skip
@@ -99,7 +100,7 @@ def command(
 
     with graph_beside(output, keep_onnx) as onnx_path:
         made = make_graph(source, opened, onnx_path, wanted, precision=precision, console=console,
-                          rewrite=keep_onnx is not None)  # fmt: skip
+                          images=images, rewrite=keep_onnx is not None)  # fmt: skip
         console.doing("coreml", f"converting to {output.name}")
         package = export_coreml(
             made.graph, output, target=target, image_input=image_input, labels=names,

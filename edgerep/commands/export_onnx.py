@@ -64,6 +64,7 @@ def command(
     preprocessing into it).
     """
     wanted = graph_options(options)
+    wanted.require_precisions([precision], images=calibration is not None)
     require_source(source, wanted.given, model=wanted.model)
     if kind_of(source) == "onnx" and not wanted.given.intersection(_CHANGES):
         raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
@@ -87,7 +88,7 @@ def command(
     from edgerep.commands.shared.stages import describe_graph, make_graph
 
     made = make_graph(source, opened, output, wanted, precision=precision, console=console,
-                      unfused=unfused, rewrite=rewrite)  # fmt: skip
+                      images=images, unfused=unfused, rewrite=rewrite)  # fmt: skip
     report = check(made.reference, [made.graph], images, console, max_images=max_images)
     result = making_json(output, made.graph, report)
     console.finish(result, f"{output}: {describe_graph(made.graph)}{verdict(report)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
+from edgerep.export.precision.settings import PrecisionSettings, silent
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.admission import admitted, is_plain_float32, own_float32, trained_part
 from edgerep.networks.examples import example_inputs
@@ -57,6 +59,12 @@ def export_onnx(
     preprocessing: Preprocessing = NO_PREPROCESSING,
     fold_batchnorm: bool = False,
     opset: int = DEFAULT_OPSET,
+    calibration: Any = None,
+    keep_fp32: Sequence[str] = (),
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    without: Sequence[str] = (),
+    watch: Callable[[str, int, int], None] = silent,
 ) -> Graph:
     """Write a network as one ONNX file and its record; check what was written.
 
@@ -68,7 +76,8 @@ def export_onnx(
         source: A fused network, or a module in eval mode; either is exported as it stands. What
             fusing had to leave keeps its BatchNorms, as the certificate says.
         path: Of the file; its record lies beside it as `path + ".json"`.
-        precision: "fp32"; or "fp16" for a typed float16 graph with float32 input and output.
+        precision: "fp32"; "fp16" for a typed float16 graph with float32 input and output; "int8"
+            for Q/DQ pairs, which needs `settings.calibration`.
         batch: One size for a static batch, or (min, opt, max) for a dynamic one.
         size: Height and width of the image in pixels, or one number for both; for networks that
             take one image.
@@ -82,6 +91,14 @@ def export_onnx(
             convolution, as exporters do by default. Without it the graph is the network as
             trained, so that a comparison is with that.
         opset: Version of ONNX's own operators, one of `OPSETS`.
+        calibration: Images of the user's own as the graph takes them, [N, C, H, W], from which INT8
+            is made: an array, or what is sliced like one. 256 or more are asked for.
+        keep_fp32: Names of layers that stay in float32.
+        max_drop: INT8: of the held-out images, how many in a hundred may be answered otherwise
+            than in float32; layers stay in float32 until it is kept.
+        min_sqnr: INT8: signal to quantisation noise of every output, in decibels; likewise.
+        without: Stages of INT8 that are left out: "equalisation", "rounding", "bias".
+        watch: Told on the way what is being done, how far it is, and of how much.
 
     Raises:
         NetworkError: The network does not run, draws random numbers, or assigns to the `.data` of
@@ -102,6 +119,10 @@ def export_onnx(
     _require(precision in PRECISIONS, f"precision {precision!r} is not one of {PRECISIONS}")
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
     preprocessing.require_plausible()
+    settings = PrecisionSettings(
+        tuple(keep_fp32), calibration, max_drop, min_sqnr, tuple(without), watch
+    )
+    settings.require_for(precision)
     if isinstance(source, Fused) and not is_plain_float32(source.module):
         source = _fused_in_float32(source)
     module = source.module if isinstance(source, Fused) else admitted(source)
@@ -161,7 +182,8 @@ def export_onnx(
         "opset": opset,
         "as_exported": changed,
     }
-    model = apply_precision(model, precision, preprocessing)
+    model, noted = apply_precision(model, precision, preprocessing, settings, batch=profile)
+    options.update(noted)
     entry = origin_entry(source.reference if isinstance(source, Fused) else source)
     return write_graph(model, path, form=form, batch=profile, made_from=[entry], options=options)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -21,20 +23,41 @@ from edgerep.export.graph.onnx_file import Graph, read_model
 from edgerep.export.graph.rebatching import close_batch_in_place, with_batch
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.half import convert_to_half
+from edgerep.export.precision.int8.quantisation import quantised
+from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
 
 
 def apply_precision(
-    model: onnx.ModelProto, precision: str, preprocessing: Preprocessing
-) -> onnx.ModelProto:
+    model: onnx.ModelProto,
+    precision: str,
+    preprocessing: Preprocessing,
+    settings: PrecisionSettings = DEFAULTS,
+    *,
+    batch: BatchProfile,
+) -> tuple[onnx.ModelProto, Mapping[str, Any]]:
     """A float32 graph in `precision`, with `preprocessing` in front of it in float32.
 
-    The factor goes into the float32 weights first, so that they are rounded to float16 once. The
-    model that was given stays as it is; it is returned itself where nothing is to be done.
+    The factor goes into the float32 weights first, so that they are rounded once. The model that
+    was given stays as it is; it is returned itself where nothing is to be done.
+
+    Args:
+        model: The graph.
+        precision: One of `PRECISIONS`.
+        preprocessing: What is put in front.
+        settings: Of the precision.
+        batch: The sizes that the graph takes.
+
+    Returns:
+        The graph, and what is to be noted among its options.
 
     Raises:
+        DataError: The calibration images cannot be used.
         OnnxError: float16 cannot hold a weight, or the preprocessing finds no float32 image.
-        OptionError: `mean` or `std` has neither one number nor one per channel.
+        OptionError: `mean` or `std` has neither one number nor one per channel, or `settings` names
+            a layer that is none or a budget that cannot be kept.
     """
+    settings.require_for(precision)
+    noted: dict[str, Any] = {}
     folded = False
     if not preprocessing.is_identity:
         model = _copy(model)
@@ -43,7 +66,9 @@ def apply_precision(
         model = convert_to_half(model)
     if not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=not folded)
-    return model
+    if precision == "int8":  # calibrated on images as the graph takes them
+        model, noted["int8"] = quantised(model, settings, batch)
+    return model, noted
 
 
 def require_adaptable(graph: Graph, precision: str, preprocessing: Preprocessing) -> None:
@@ -78,14 +103,28 @@ def adapt_onnx(
     preprocessing: Preprocessing = NO_PREPROCESSING,
     batch: BatchProfile | None = None,
     repair: bool = False,
+    calibration: Any = None,
+    keep_fp32: Sequence[str] = (),
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    without: Sequence[str] = (),
+    watch: Callable[[str, int, int], None] = silent,
 ) -> Graph:
     """Write another ONNX file from one: in float16, with preprocessing, for other batch sizes.
 
     Args:
         graph: The file that is there.
         path: Of the file to write.
-        precision: "fp32" or "fp16"; of a graph that is not float32, its own.
+        precision: One of `PRECISIONS`; of a graph that is not float32, its own.
         preprocessing: What is put in front.
+        calibration: Images of the user's own as the graph takes them, [N, C, H, W], from which INT8
+            is made: an array, or what is sliced like one. 256 or more are asked for.
+        keep_fp32: Names of layers that stay in float32.
+        max_drop: INT8: of the held-out images, how many in a hundred may be answered otherwise
+            than in float32; layers stay in float32 until it is kept.
+        min_sqnr: INT8: signal to quantisation noise of every output, in decibels; likewise.
+        without: Stages of INT8 that are left out: "equalisation", "rounding", "bias".
+        watch: Told on the way what is being done, how far it is, and of how much.
         batch: Sizes for a graph that leaves its batch open; None for those it is made for. One
             size closes it.
         repair: Rewrite Q/DQ that TensorRT does not take, where that changes no number
@@ -100,16 +139,22 @@ def adapt_onnx(
         OutputError: The file cannot be written.
     """
     require_adaptable(graph, precision, preprocessing)
+    settings = PrecisionSettings(
+        tuple(keep_fp32), calibration, max_drop, min_sqnr, tuple(without), watch
+    )
+    if graph.precision == "fp32":
+        settings.require_for(precision)
     model = read_model(graph.path)
+    noted: Mapping[str, Any] = {}
     if batch is not None:
         graph = with_batch(graph, batch)
         if batch.is_static:
             close_batch_in_place(model, batch.smallest)
     if graph.precision == "fp32":
-        model = apply_precision(model, precision, preprocessing)
+        model, noted = apply_precision(model, precision, preprocessing, settings, batch=graph.batch)
     elif not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=True)
-    options = {**graph.options, "precision": precision}
+    options = {**graph.options, "precision": precision, **noted}
     if repair:
         repaired = repair_exactly(model)
         model, options["repaired"] = repaired.model, list(repaired.done)

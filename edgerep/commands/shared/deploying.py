@@ -18,7 +18,12 @@ from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.deployment import Deployment
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.commands.shared.readiness import require_coremltools
-from edgerep.commands.shared.stages import describe_engine, describe_graph, forms_of
+from edgerep.commands.shared.stages import (
+    describe_engine,
+    forms_of,
+    precision_keywords,
+    say_graph,
+)
 from edgerep.data.samples import Images, require_fitting
 from edgerep.errors import EdgerepError, OptionError, OutputError
 from edgerep.export.engine.building import build_engine
@@ -38,6 +43,7 @@ def make_targets(
     precision: str,
     targets: Collection[str],
     *,
+    images: Images | None,
     runtime: str,
     coreml_target: str | None,
     console: Console,
@@ -50,6 +56,7 @@ def make_targets(
         wanted: Shapes, batch and preprocessing of the graph.
         precision: Of the graph.
         targets: Some of "onnx", "engine" and "coreml"; without "onnx" the graph is not kept.
+        images: From which a precision is made that needs some.
         runtime: For the engine.
         coreml_target: For the package: the oldest system it has to run on; None for the default.
         console: Told what happens.
@@ -65,7 +72,7 @@ def make_targets(
         place = paths["onnx"] if "onnx" in targets else Path(scratch) / paths["onnx"].name
         try:
             with deployment.stage(f"onnx {precision}"):
-                graph = _graph(fused, place, precision, wanted, console)
+                graph = _graph(fused, place, precision, wanted, images, console)
         except _NO_REFUSAL:
             raise
         except EdgerepError as error:
@@ -92,7 +99,12 @@ def make_targets(
 
 
 def _graph(
-    fused: Fused, path: Path, precision: str, wanted: GraphOptions, console: Console
+    fused: Fused,
+    path: Path,
+    precision: str,
+    wanted: GraphOptions,
+    images: Images | None,
+    console: Console,
 ) -> Graph:
     console.doing("onnx", f"exporting {path.name}")
     graph = export_onnx(
@@ -103,8 +115,9 @@ def _graph(
         size=wanted.size,
         input_shapes=wanted.input_shapes,
         preprocessing=wanted.preprocessing,
+        **precision_keywords(wanted, precision, images, console),
     )
-    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
+    say_graph(graph, console)
     return graph
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.commands.shared.option_values import shapes_from
 from edgerep.data.preprocessing import NO_PREPROCESSING, PRESETS, Preprocessing
 from edgerep.errors import OptionError
+from edgerep.export.precision.settings import CALIBRATED
 
 if TYPE_CHECKING:
     from edgerep.networks.interface import InputShapes
@@ -32,6 +33,10 @@ class GraphOptions:
         preprocessing: What is put into the graph.
         bn_eps: eps of every BatchNorm; None is 1e-5, with `model` the network's own.
         repair: Rewrite the Q/DQ of an ONNX file that TensorRT does not take.
+        keep_fp32: Layers that stay in float32 in narrower precisions.
+        max_drop: Of INT8, in points.
+        min_sqnr: Of INT8, in decibels.
+        without: Stages of INT8 that are left out.
         given: The long names of all options that stand on the command line.
     """
 
@@ -42,7 +47,42 @@ class GraphOptions:
     preprocessing: Preprocessing
     bn_eps: float | None
     repair: bool = False
+    keep_fp32: tuple[str, ...] = ()
+    max_drop: float | None = None
+    min_sqnr: float | None = None
+    without: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
+
+    def settings_of(self, precision: str | None) -> dict[str, Any]:
+        """The keywords of `export_onnx` and `adapt_onnx` by which a precision is made."""
+        found: dict[str, Any] = {}
+        if precision not in (None, "fp32"):
+            found["keep_fp32"] = self.keep_fp32
+        if precision == "int8":
+            found.update(max_drop=self.max_drop, min_sqnr=self.min_sqnr, without=self.without)
+        return found
+
+    def require_precisions(self, precisions: Sequence[str | None], *, images: bool) -> None:
+        """Refuse, at once, options of precisions that are not wanted, and INT8 without images.
+
+        Args:
+            precisions: Those that are wanted; None for a graph's own.
+            images: Whether there is a --calibration.
+
+        Raises:
+            OptionError: As said.
+        """
+        for option in ("--max-drop", "--min-sqnr", "--without"):
+            if option in self.given and "int8" not in precisions:
+                raise OptionError(f"{option} is for --precision int8")
+        if self.keep_fp32 and not set(precisions).difference(("fp32", None)):
+            raise OptionError("--keep-fp32 is for --precision fp16 or int8")
+        for precision in precisions:
+            if precision in CALIBRATED and not images:
+                raise OptionError(
+                    f"--precision {precision} is calibrated on images: give --calibration, 256 of "
+                    f"them or more, such as the network will see"
+                )
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -85,6 +125,10 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
         preprocessing=preprocessing,
         bn_eps=options.pop("bn_eps"),
         repair=options.pop("repair", False),
+        keep_fp32=options.pop("keep_fp32", ()),
+        max_drop=options.pop("max_drop", None),
+        min_sqnr=options.pop("min_sqnr", None),
+        without=options.pop("without", ()),
         given=given,
     )
 

@@ -13,7 +13,8 @@ OPTION_GROUPS: Mapping[str, tuple[str, ...]] = {
     "Source": ("--model", "--bn-eps"),
     "Network": ("--input-shape", "--size", "--batch", "--unfused"),
     "Precision and preprocessing": (
-        "--precision", "--repair", "--input", "--preset", "--mean", "--std",
+        "--precision", "--keep-fp32", "--max-drop", "--min-sqnr", "--without", "--repair",
+        "--input", "--preset", "--mean", "--std",
     ),
     "Target": (
         "--targets", "--require", "--runtime", "--target", "--image-input", "--labels", "--author",

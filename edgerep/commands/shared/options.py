@@ -20,6 +20,7 @@ from edgerep.commands.shared.option_values import (
     SourceType,
 )
 from edgerep.data.preprocessing import INPUT_KINDS, PRESETS
+from edgerep.export.precision.settings import STAGES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,8 +124,8 @@ labels_option = click.option(
 
 calibration_option = click.option(
     "--calibration", type=existing_file,
-    help="Images of your own to compare on too, all of them: .npz with `images` [N, C, H, W], or "
-    ".npy.",
+    help="Images of your own, to compare on too, all of them, and to make int8 from: .npz with "
+    "`images` [N, C, H, W], or .npy.",
 )  # fmt: skip
 
 max_images_option = click.option(
@@ -147,4 +148,13 @@ network_options = together((
                  help="To subtract, per channel, for images in 0..1; becomes part of the model."),
     click.option("--std", type=NumbersType(), default=(), metavar="X[,X...]",
                  help="To divide by, per channel, for images in 0..1; becomes part of the model."),
+    click.option("--keep-fp32", multiple=True, metavar="LAYER",
+                 help="fp16, int8: a layer that stays in float32; may be repeated."),
+    click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS",
+                 help="int8: of 100 held-out images, how many may be answered otherwise than in "
+                 "float32. The fewest layers that this takes stay in float32."),
+    click.option("--min-sqnr", type=click.FloatRange(0, 100), metavar="DB",
+                 help="int8: signal to quantisation noise of every output; likewise."),
+    click.option("--without", type=Choice(STAGES), multiple=True,
+                 help="int8: leave this stage out; may be repeated."),
 ))  # fmt: skip

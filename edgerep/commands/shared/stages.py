@@ -14,13 +14,16 @@ from torch import nn
 
 from edgerep.artefacts.kinds import ONNX_SUFFIX
 from edgerep.bench.report.text.certificate import one_line as proof_line
+from edgerep.bench.report.text.quantisation import quantisation_lines
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
+from edgerep.data.samples import Images
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.precision.adaptation import adapt_onnx
+from edgerep.export.precision.settings import CALIBRATED
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import interface_of
@@ -93,6 +96,7 @@ def make_graph(
     *,
     precision: str | None,
     console: Console,
+    images: Images | None = None,
     unfused: bool = False,
     rewrite: bool = False,
 ) -> MadeGraph:
@@ -103,8 +107,9 @@ def make_graph(
         opened: That ONNX file, for the batch that is wanted.
         path: Where a graph that has to be made is written.
         wanted: Whose network, shapes, batch and preprocessing.
-        precision: "fp32" or "fp16"; None for float32, or for what an ONNX file has already.
+        precision: One of `PRECISIONS`; None for float32, or for what an ONNX file has already.
         console: Told what happens.
+        images: From which a precision is made that needs some.
         unfused: Export the network with its branches and BatchNorms.
         rewrite: Write an ONNX file to `path` also where it is what was asked for already.
 
@@ -113,7 +118,7 @@ def make_graph(
     """
     say_preprocessing(wanted, console)
     if opened is not None:
-        graph = _graph_of_onnx(opened, path, wanted, precision, console, rewrite)
+        graph = _graph_of_onnx(opened, path, wanted, precision, console, images, rewrite)
         return MadeGraph(graph, opened.path)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
     network = model if unfused else fuse_network(model, wanted, console)
@@ -126,9 +131,30 @@ def make_graph(
         size=wanted.size,
         input_shapes=wanted.input_shapes,
         preprocessing=wanted.preprocessing,
+        **precision_keywords(wanted, precision, images, console),
     )
-    console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
+    say_graph(graph, console)
     return MadeGraph(graph, model)
+
+
+def precision_keywords(
+    wanted: GraphOptions, precision: str | None, images: Images | None, console: Console
+) -> dict[str, Any]:
+    """The keywords of `export_onnx` and `adapt_onnx` by which a precision is made."""
+    if precision not in CALIBRATED or images is None:
+        return wanted.settings_of(precision)
+
+    def watch(what: str, done: int, count: int) -> None:
+        console.doing(precision, f"{what}, {done} of {count}")
+
+    return {**wanted.settings_of(precision), "calibration": images.pixels, "watch": watch}
+
+
+def say_graph(graph: Graph, console: Console) -> None:
+    """Say what was written, and what was done to make it as narrow as it is."""
+    console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
+    for line in quantisation_lines(graph.options):
+        console.progress(graph.precision, line)
 
 
 def _graph_of_onnx(
@@ -137,6 +163,7 @@ def _graph_of_onnx(
     wanted: GraphOptions,
     precision: str | None,
     console: Console,
+    images: Images | None,
     rewrite: bool,
 ) -> Graph:
     batch = wanted.batch if "--batch" in wanted.given else None
@@ -159,11 +186,12 @@ def _graph_of_onnx(
         preprocessing=wanted.preprocessing,
         batch=batch,
         repair=wanted.repair,
+        **precision_keywords(wanted, precision, images, console),
     )
     if wanted.repair:
         done = ", ".join(graph.options["repaired"]) or "nothing had to be rewritten"
         console.progress("repair", done)
-    console.progress("onnx", f"{path.name}: {describe_graph(graph)}")
+    say_graph(graph, console)
     return graph
 
 

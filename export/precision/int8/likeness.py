@@ -71,7 +71,7 @@ def likeness(wanted: Sequence[Array], found: Sequence[Array]) -> Likeness:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """A ratio of squares in decibels; 200 where there is no noise, -200 where that is not finite."""
+    """A ratio of squares in decibels; 200 without noise, -200 where the noise is not finite."""
     if not np.isfinite(noise):
         return -200.0
     if noise <= 0:

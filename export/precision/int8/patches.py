@@ -87,8 +87,8 @@ def _windows(
     padded = np.pad(block, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
     grouped = padded.reshape(len(block), layer.groups, -1, *padded.shape[2:])[:, :, columns]
     view = sliding_window_view(grouped, spans, axis=tuple(range(3, 3 + rank)))
-    steps = tuple(slice(None, None, d) for d in dilations)
-    view = view[(..., *steps)]
+    for axis, dilation in enumerate(dilations, start=view.ndim - rank):
+        view = view[(slice(None),) * axis + (slice(None, None, dilation),)]
     sizes = [
         (size - span) // stride + 1
         for size, span, stride in zip(padded.shape[2:], spans, strides, strict=True)

@@ -99,6 +99,7 @@ def write_weights_in_place(
     graph = model.graph
     places = {node.output[0]: at for at, node in enumerate(graph.node) if node.output}
     before: dict[int, onnx.NodeProto] = {}
+    narrow: set[str] = set()
     for layer in layers:
         found = weights.get(layer.name)
         if found is None:
@@ -116,6 +117,11 @@ def write_weights_in_place(
             name=f"{layer.name}.weight_DequantizeLinear", axis=layer.outputs,
         )  # fmt: skip
         node.input[1] = values
+        narrow.add(codes)
+    # What was noted of the float32 weights is of eight bits now.
+    noted = [value for value in graph.value_info if value.name not in narrow]
+    del graph.value_info[:]
+    graph.value_info.extend(noted)
     order: list[onnx.NodeProto] = []
     for at, node in enumerate(graph.node):
         order.extend([before[at], node] if at in before else [node])

@@ -39,7 +39,6 @@ from edgerep.export.precision.running import ModelRun
 Doubles = NDArray[np.float64]
 
 PLAIN = "plain"
-STAGES = ("equalisation", "rounding", "bias")
 _ALPHAS = (0.5, 1.0)
 _HEAD_ROOM = 1.15
 _QUANTILE = 0.999

@@ -100,7 +100,7 @@ class Walk:
         return node.op_type == "DequantizeLinear" and node.output[0].endswith(VALUES)
 
     def _is_needed(self, name: str) -> bool:
-        """Whether a node that has not been run reads a tensor, or the numbers that it stands for."""
+        """Whether a node that has not been run reads a tensor, or the numbers it stands for."""
         maker = self._index.makers.get(name)
         if maker is not None and self._opens(maker):
             return False
