@@ -22,7 +22,8 @@ OF_NETWORKS = {
 }  # fmt: skip
 # What is done to any graph, also to one that was handed in.
 OF_GRAPHS = {"--batch", "--precision", "--repair", "--input", "--preset", "--mean", "--std",
-             "--keep-onnx", "--calibration", "--max-images"}  # fmt: skip
+             "--keep-onnx", "--calibration", "--max-images", "--keep-fp32", "--max-drop",
+             "--min-sqnr", "--without"}  # fmt: skip
 
 
 def options_of(command: str) -> dict[str, click.Parameter]:
