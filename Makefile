@@ -15,7 +15,7 @@ PURE := tests/artefacts tests/data tests/torch_modules tests/networks tests/chec
 	tests/bench/timing/test_rounds.py tests/bench/report tests/docs/test_links.py \
 	tests/docs/test_architecture.py tests/test_imports.py
 
-.PHONY: check demo test lint bench faults fuzz picture clean
+.PHONY: check demo test lint bench bench-int8 faults fuzz picture clean
 
 # A trained checkpoint, all the way to artefacts, a parity table, a benchmark and a report in demo/.
 demo: $(INSTALLED)
@@ -44,6 +44,13 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/speed/whole_path.py
 	$(BIN)/python tests/speed/start_up.py
 	PYTHONPATH=tests $(BIN)/python tests/speed/single_weight_faults.py
+
+# INT8 on trained networks, healthy and stressed, beside the quantisers of others; exit status 1 when
+# a gate is missed. Half an hour. MODELOPT is a Python that has nvidia-modelopt: tests/int8/README.md.
+INT8_RESULT := docs/results/int8-$(shell date +%F).json
+bench-int8: $(INSTALLED)
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m int8.run -o ../$(INT8_RESULT) \
+		$(if $(MODELOPT),--modelopt $(MODELOPT))
 
 # 2,000 damaged files of every kind that is read, each in a process of its own. Half an hour.
 fuzz: $(INSTALLED)
