@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import install  # of tests/gpu, on pytest's path
+import int8_stage
 import numpy as np
 import parts
 import prepare
@@ -23,7 +24,7 @@ from edgerep.bench.parity.figures.tolerance import compare
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 
 GPU = Path(__file__).parent / "gpu"
-STAGES = ("torch", "ceiling", "rtx", "tensorrt", "context", "commands")
+STAGES = ("torch", "ceiling", "rtx", "tensorrt", "int8", "context", "commands")
 
 
 def prove(output: Path, *options: str) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def test_prove_runs_on_a_cpu(results: dict[str, Any]) -> None:
 
 
 def test_stages_that_cannot_run_say_why(results: dict[str, Any]) -> None:
-    for stage in ("rtx", "tensorrt", "context"):
+    for stage in ("rtx", "tensorrt", "int8", "context"):
         assert results[stage]["done"] is False
         assert "--carried" in results[stage]["not_run"]
     assert "no CUDA" in results["torch"]["not_run_here"][0]
@@ -127,6 +128,49 @@ def test_tables_say_what_an_engine_lacks() -> None:
     row = "| a.engine | fp16 | 8 | NO | not finite | 1.0e-02 | 25.0% | 1.500 | - | yes NO |"
     assert row in page
     assert "| invalid; not built for it (UNSUPPORTED_CC) | EngineError: a b \\| c |" in page
+
+
+def test_layers_of_an_int8_engine_are_told_by_kind_and_type() -> None:
+    convolution = {
+        "Name": "stage0 + relu", "LayerType": "CaskConvolution", "TacticName": "sm80_xmma_i8i8",
+        "Inputs": [{"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}],
+        "Outputs": [{"Format/Datatype": "Thirty-two wide Int8 format"}],
+    }  # fmt: skip
+    reformat = {"LayerType": "Reformat", "Inputs": [{"Format/Datatype": "Row major linear FP32"}]}
+    layers = [int8_stage.layer_of(one) for one in (convolution, convolution, reformat, "a name")]
+    assert layers[0]["kernel"] == "sm80_xmma_i8i8"
+    assert int8_stage.summary_of(layers) == {
+        "CaskConvolution reading Int8": 2, "Reformat reading FP32": 1, "layer reading ?": 1,
+    }  # fmt: skip
+
+
+def test_figures_of_int8_answers() -> None:
+    reference = np.array([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
+    logits = reference + np.array([[0.3, 0.0], [0.0, 0.0], [-3.0, 0.3]])
+    found = int8_stage.figures(logits, reference, np.array([0, 1, 1]))
+    assert found["agreement"] == pytest.approx(2 / 3)
+    assert found["top1"] == 1
+    assert found["sqnr_db"] == pytest.approx(10 * np.log10(27 / 9.18))
+    unknown = int8_stage.figures(reference, reference, np.full(3, -1))
+    assert unknown["top1"] is None
+    assert unknown["sqnr_db"] is None
+
+
+def test_tables_of_int8_engines() -> None:
+    figures = {"sqnr_db": 31.04, "agreement": 0.99, "top1": None}
+    network = {
+        "network": "RepVGG-A0",
+        "engines": {"int8": {"build_seconds": 3.0, "bytes": 9 << 20,
+                             "kinds": {"CaskConvolution reading Int8": 22}},
+                    "fp16": {"not_run": "EngineError: no"}},
+        "batches": [{"batch": 8, "int8": figures, "p50_ms": {"int8": 0.2, "int8 graph": 0.1},
+                     "int8_times_faster": {"than fp16": {"ratio": 1.5, "ci95": [1.4, 1.6]}}}],
+    }  # fmt: skip
+    page = tables.render({"int8": {"done": True, "environment": {}, "networks": [network]}})
+    assert "| RepVGG-A0 | int8 | 3.0 | 9.0 | 22 CaskConvolution reading Int8 |  |" in page
+    assert "| RepVGG-A0 | fp16 | - | - | - | EngineError: no |" in page
+    assert "| RepVGG-A0 | 8 | int8 | 31.0 | 99.00% | - | 0.200 | 0.100 |" in page
+    assert "| RepVGG-A0 | 8 | int8 than fp16 | 1.50 | 1.40 to 1.60 |" in page
 
 
 def test_what_is_carried_in_parts_comes_out_whole(tmp_path: Path) -> None:

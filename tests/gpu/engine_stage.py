@@ -46,7 +46,7 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
     trt = load_runtime(runtime)
     found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "engines": []}
     if runtime == "tensorrt":
-        _without_libraries_of_others(trt)
+        without_libraries_of_others(trt)
         found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
     for path in sorted(carried.glob("*.engine")):
         engine = open_engine(path)
@@ -64,7 +64,7 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
         try:
             fields.update(_build(graph, path, runtime))
         except Exception as error:
-            fields["not_run"] = _words(error)
+            fields["not_run"] = words_of(error)
         else:
             fields.update(_guarded(open_engine(path), carried))
         yield found
@@ -90,7 +90,7 @@ def _build(graph: Path, path: Path, runtime: str) -> dict[str, float]:
     }
 
 
-def _without_libraries_of_others(trt: Any) -> None:
+def without_libraries_of_others(trt: Any) -> None:
     """Every configuration that is made from now on has only TensorRT's own kernels.
 
     What stands for cuBLAS and cuDNN on the GPU machine is empty: see wheels.py.
@@ -105,6 +105,18 @@ def _without_libraries_of_others(trt: Any) -> None:
         config = make(builder)
         if not config.set_tactic_sources(config.get_tactic_sources() & kept):
             raise RuntimeError("TensorRT refuses to leave out cuBLAS and cuDNN")
+        return config
+
+    trt.Builder.create_builder_config = made
+
+
+def detailed_configs(trt: Any) -> None:
+    """Every engine that is built from now on can say of each layer which kernel it runs."""
+    make = trt.Builder.create_builder_config
+
+    def made(builder: Any) -> Any:
+        config = make(builder)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         return config
 
     trt.Builder.create_builder_config = made
@@ -131,7 +143,7 @@ def _guarded(engine: Engine, carried: Path) -> dict[str, Any]:
                 _batch(session, engine, carried, size) for size in engine.batch.sizes
             ]
     except Exception as error:  # the next engine may load; the words say what this one lacks
-        fields["not_run"] = _words(error)
+        fields["not_run"] = words_of(error)
     return fields
 
 
@@ -159,10 +171,10 @@ def _batch(session: TensorrtSession, engine: Engine, carried: Path, size: int) -
     try:
         calls["graph"] = captured(session)
     except Exception as error:
-        fields["graph_not_run"] = _words(error)
+        fields["graph_not_run"] = words_of(error)
     for name, samples in measure(calls, rounds=ROUNDS, min_round_seconds=0.005).items():
-        fields[f"{name}_p50_ms"] = statistics.median(_milliseconds(samples))
-        fields[f"{name}_samples_ms"] = _milliseconds(samples)
+        fields[f"{name}_p50_ms"] = statistics.median(in_milliseconds(samples))
+        fields[f"{name}_samples_ms"] = in_milliseconds(samples)
     return fields
 
 
@@ -179,13 +191,13 @@ def _against(fused: Path, unfused: Path, images: Array) -> list[dict[str, Any]]:
                 "ci95": [ratio.low, ratio.high], "verdict": ratio.verdict,
             }  # fmt: skip
             for name, taken in samples.items():
-                row[f"{name}_samples_ms"] = _milliseconds(taken)
-                row[f"{name}_p50_ms"] = statistics.median(_milliseconds(taken))
+                row[f"{name}_samples_ms"] = in_milliseconds(taken)
+                row[f"{name}_p50_ms"] = statistics.median(in_milliseconds(taken))
             rows.append(row)
     return rows
 
 
-def _milliseconds(samples: Samples) -> list[float]:
+def in_milliseconds(samples: Samples) -> list[float]:
     return [round(sample / 1e6, 6) for sample in samples.flat_ns]
 
 
@@ -210,5 +222,5 @@ def _json(difference: Difference) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip() or 'no message'}"

@@ -17,7 +17,7 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A page of the stages' results, by name; stages that are not there are left out."""
     parts = [f"# Measured on {_machine(results)}"]
     sections = (("torch", _torch), ("ceiling", _ceiling), ("rtx", _engines),
-                ("tensorrt", _engines), ("context", _context))  # fmt: skip
+                ("tensorrt", _engines), ("int8", _int8), ("context", _context))  # fmt: skip
     for stage, section in sections:
         if stage not in results:
             continue
@@ -132,6 +132,49 @@ def _engines(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
             ("engine", "build s", "again", "cold start s", "warm", "scratch MiB", "validity",
              "not run"), rows,
         )  # fmt: skip
+
+
+def _int8(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
+    if "tactic_sources" in found:
+        yield f"TensorRT {found['version']}; {found['tactic_sources']}."
+    networks = found.get("networks", ())
+    engines = [
+        (n["network"], precision, f"{e['build_seconds']:.1f}", _mib(e["bytes"]),
+         ", ".join(f"{count} {kind}" for kind, count in e["kinds"].items()), "")
+        if "not_run" not in e else (n["network"], precision, "-", "-", "-", e["not_run"])
+        for n in networks for precision, e in n["engines"].items()
+    ]  # fmt: skip
+    if engines:
+        yield _table(("network", "precision", "build s", "MiB", "layers", "not run"), engines)
+    rows = [
+        (n["network"], str(b["batch"]), key, *_agreement(b[key]),
+         *(f"{b['p50_ms'][way]:.3f}" if way in b["p50_ms"] else "-"
+           for way in (key, f"{key} graph")))
+        for n in networks for b in n.get("batches", ())
+        for key in ("int8", "fp16", "fp32", "int8_against_onnxruntime") if key in b
+    ]  # fmt: skip
+    if rows:
+        yield _table(
+            ("network", "batch", "engine", "SQNR dB", "agreement", "top-1", "plain ms", "graph ms"),
+            rows,
+        )
+    faster = [
+        (n["network"], str(b["batch"]), f"int8 {than}", f"{ratio['ratio']:.2f}",
+         "{:.2f} to {:.2f}".format(*ratio["ci95"]))
+        for n in networks for b in n.get("batches", ())
+        for than, ratio in b["int8_times_faster"].items()
+    ]  # fmt: skip
+    if faster:
+        yield _table(("network", "batch", "what", "times faster", "95 % interval"), faster)
+
+
+def _agreement(figures: Mapping[str, Any]) -> tuple[str, str, str]:
+    sqnr, top1 = figures["sqnr_db"], figures["top1"]
+    return (
+        "-" if sqnr is None else f"{sqnr:.1f}",
+        f"{figures['agreement']:.2%}",
+        "-" if top1 is None else f"{top1:.2%}",
+    )
 
 
 def _context(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,176 @@
+"""INT8 engines beside float16 and float32 ones of the same network: in turns, at every batch.
+
+Imports no torch: TensorRT 8.6 is run by a Python that has none. What int8_graphs.py made is read.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cuda_graph import captured
+from engine_stage import detailed_configs, in_milliseconds, without_libraries_of_others, words_of
+
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.figures.tolerance import compare
+from edgerep.bench.sessions.tensorrt_session import TensorrtSession
+from edgerep.bench.timing.intervals import speedup
+from edgerep.bench.timing.rounds import Samples, measure
+from edgerep.export.engine.building import build_engine
+from edgerep.export.engine.engine_file import open_engine
+from edgerep.export.engine.runtime import load_runtime
+
+PRECISIONS = ("int8", "fp16", "fp32")
+ROUNDS = 20
+
+
+def run_int8(carried: Path, runtime: str = "tensorrt") -> Iterator[dict[str, Any]]:
+    """The result so far, after each network: engines, their layers, parity, and who is faster.
+
+    `carried` has `NAME.PRECISION.onnx` and `NAME.npz`; engines are kept in `carried/built`.
+    """
+    trt = load_runtime(runtime)
+    found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "networks": []}
+    if runtime == "tensorrt":
+        without_libraries_of_others(trt)
+        found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    detailed_configs(trt)
+    built = carried / "built"
+    built.mkdir(exist_ok=True)
+    for answers in sorted(carried.glob("*.npz"), key=lambda path: path.stat().st_size):
+        fields: dict[str, Any] = {"network": answers.stem, "engines": {}}
+        found["networks"].append(fields)
+        yield found  # what it was doing, should it be killed
+        for precision in PRECISIONS:
+            graph = carried / f"{answers.stem}.{precision}.onnx"
+            try:
+                fields["engines"][precision] = _built(graph, built, runtime)
+            except Exception as error:  # the next engine may build
+                fields["engines"][precision] = {"not_run": words_of(error)}
+            yield found
+        try:
+            with np.load(answers) as file:
+                fields["batches"] = []
+                for row in _batches(answers.stem, built, dict(file)):
+                    fields["batches"].append(row)
+                    yield found
+        except Exception as error:
+            fields["not_run"] = words_of(error)
+        yield found
+    if not found["networks"]:
+        found["not_run"] = f"{carried} has no answers: int8_graphs.py makes them"
+        yield found
+
+
+def _built(graph: Path, folder: Path, runtime: str) -> dict[str, Any]:
+    """Build an engine; its size, how long that took, and its layers."""
+    path = folder / f"{graph.stem}.engine"
+    made = build_engine(graph, path, runtime=runtime, timing_cache=folder / "timing.cache")
+    layers = layers_of(load_runtime(runtime), path)
+    return {
+        "build_seconds": made.build_seconds,
+        "bytes": path.stat().st_size,
+        "layers": layers,
+        "kinds": summary_of(layers),
+    }
+
+
+def layers_of(trt: Any, path: Path) -> list[dict[str, Any]]:
+    """What TensorRT says of every layer: name, kind, kernel, and the types of what it reads."""
+    with trt.Runtime(trt.Logger(trt.Logger.ERROR)) as runtime:
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        inspector = engine.create_engine_inspector()
+        told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    return [layer_of(one) for one in told["Layers"]]
+
+
+def layer_of(told: Any) -> dict[str, Any]:
+    """One layer in few words; a string is all that an engine without details says."""
+    if isinstance(told, str):
+        return {"name": told}
+    return {
+        "name": told.get("Name"),
+        "kind": told.get("LayerType"),
+        "kernel": told.get("TacticName") or told.get("TacticValue"),
+        "reads": [one.get("Format/Datatype") for one in told.get("Inputs", [])],
+        "gives": [one.get("Format/Datatype") for one in told.get("Outputs", [])],
+    }
+
+
+def summary_of(layers: list[dict[str, Any]]) -> dict[str, int]:
+    """How many layers there are of each kind and type: "CaskConvolution reading Int8"."""
+
+    def words(layer: dict[str, Any]) -> str:
+        reads = (layer.get("reads") or ["?"])[0] or "?"
+        kind = next((k for k in ("Int8", "Half", "FP16", "FP32", "Float") if k in reads), reads)
+        return f"{layer.get('kind') or 'layer'} reading {kind}"
+
+    return dict(Counter(words(layer) for layer in layers))
+
+
+def _batches(name: str, built: Path, carried: dict[str, Array]) -> Iterator[dict[str, Any]]:
+    """At every batch: parity of each engine with float32, and all of them timed in turns."""
+    images, labels = carried["images"], carried["labels"]
+    reference = carried["float32"].astype(np.float64)
+    with ExitStack() as stack:
+        sessions = {
+            precision: stack.enter_context(TensorrtSession(path))
+            for precision in PRECISIONS
+            if (path := built / f"{name}.{precision}.engine").exists()
+        }
+        for size in open_engine(built / f"{name}.{next(iter(sessions))}.engine").batch.sizes:
+            row: dict[str, Any] = {"batch": size}
+            calls: dict[str, Callable[[], None]] = {}
+            for precision, session in sessions.items():
+                count = len(images) // size * size
+                parts = [session.run(images[at : at + size])[0] for at in range(0, count, size)]
+                logits = np.concatenate(parts).astype(np.float64)
+                row[precision] = figures(logits, reference[:count], labels[:count])
+                if precision == "int8":
+                    cpu = carried["int8"][:count].astype(np.float64)
+                    row["int8_against_onnxruntime"] = figures(logits, cpu, labels[:count])
+                calls[precision] = session.bind(images[:size])
+                try:
+                    calls[f"{precision} graph"] = captured(session)
+                except Exception as error:
+                    row[f"{precision}_graph_not_run"] = words_of(error)
+            samples = measure(calls, rounds=ROUNDS, min_round_seconds=0.005)
+            row["p50_ms"] = {key: _median(one) for key, one in samples.items()}
+            row["samples_ms"] = {key: in_milliseconds(one) for key, one in samples.items()}
+            row["int8_times_faster"] = {
+                f"than {other}{mode}": _ratio(samples, f"int8{mode}", f"{other}{mode}")
+                for other in ("fp16", "fp32")
+                for mode in ("", " graph")
+                if f"int8{mode}" in samples and f"{other}{mode}" in samples
+            }
+            yield row
+
+
+def figures(logits: Array, reference: Array, labels: Array) -> dict[str, float | None]:
+    """How far answers are from others [N, classes]; top-1 where the classes are known."""
+    difference = compare(logits, reference)
+    noise, signal = ((logits - reference) ** 2).sum(), (reference**2).sum()
+    known = labels >= 0
+    right = (logits.argmax(1) == labels)[known]
+    return {
+        "max_abs": float(difference.max_abs),
+        "rel_l2": float(difference.rel_l2),
+        "sqnr_db": float(10 * np.log10(signal / noise)) if noise else None,
+        "agreement": float((logits.argmax(1) == reference.argmax(1)).mean()),
+        "top1": float(right.mean()) if len(right) else None,
+    }
+
+
+def _ratio(samples: dict[str, Samples], fast: str, slow: str) -> dict[str, Any]:
+    ratio = speedup(samples[fast], samples[slow])
+    return {"ratio": ratio.ratio, "ci95": [ratio.low, ratio.high], "verdict": ratio.verdict}
+
+
+def _median(samples: Samples) -> float:
+    return statistics.median(in_milliseconds(samples))
