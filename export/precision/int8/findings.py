@@ -10,7 +10,7 @@ from edgerep.export.precision.int8.likeness import Likeness
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Tried:
     """One way to quantise, and what held-out images say of it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Int8Findings:
     """
 
     chosen: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Tried, ...]
     layers: tuple[LayerFinding, ...]
     kept: Mapping[str, str]
     not_equalised: Mapping[str, str]

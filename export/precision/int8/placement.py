@@ -9,7 +9,7 @@ share its scale, so that the pair can go through.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -54,6 +54,18 @@ class Placement:
     layers: tuple[Layer, ...]
     pairs: tuple[Pair, ...]
     kept: Mapping[str, str]
+
+    def without(self, names: Collection[str], why: str) -> Placement:
+        """The same with some of its layers in floating point."""
+        layers = tuple(layer for layer in self.layers if layer.name not in names)
+        left = {layer.node.output[0] for layer in self.layers if layer.name in names}
+        pairs = []
+        for pair in self.pairs:
+            readers = tuple(one for one in pair.readers if one[0] not in left)
+            if readers:
+                pairs.append(replace(pair, readers=readers))
+        kept = {**self.kept, **dict.fromkeys(names, why)}
+        return Placement(layers, tuple(pairs), kept)
 
 
 def placement_of(model: onnx.ModelProto, keep: Collection[str] = ()) -> Placement:
@@ -135,7 +147,6 @@ def _groups(graph: onnx.GraphProto, tensors: list[str]) -> dict[str, int]:
             name = parent[name]
         return name
 
-    quantised = set(tensors)
     for node in graph.node:
         if node.op_type not in _HANDING_ON:
             continue
@@ -144,6 +155,4 @@ def _groups(graph: onnx.GraphProto, tensors: list[str]) -> dict[str, int]:
             for output in node.output:
                 parent[root(output)] = root(source)
     numbers: dict[str, int] = {}
-    return {
-        name: numbers.setdefault(root(name), len(numbers)) for name in tensors if name in quantised
-    }
+    return {name: numbers.setdefault(root(name), len(numbers)) for name in tensors}

@@ -8,7 +8,8 @@ from typing import Any
 import onnx
 
 from edgerep.artefacts.batches import BatchProfile
-from edgerep.export.precision.int8.recipe import Int8Settings, quantise
+from edgerep.export.precision.int8.budget import Budget
+from edgerep.export.precision.int8.recipe import Recipe, quantise
 from edgerep.export.precision.settings import PrecisionSettings
 
 
@@ -26,13 +27,18 @@ def quantised(
         DataError: There are too few images.
         OnnxError: ONNX Runtime cannot run the graph.
         OptionError: A layer that is to be kept is none.
+        ParityError: The budget cannot be kept.
     """
     fixed = batch.smallest if batch.is_static else None
     made, findings = quantise(
         model,
         settings.calibration,
         batch=fixed,
-        settings=Int8Settings(keep=settings.keep_fp32, without=settings.without),
+        recipe=Recipe(
+            keep=settings.keep_fp32,
+            without=settings.without,
+            budget=Budget(settings.max_drop, settings.min_sqnr),
+        ),
         watch=settings.watch,
     )
     return made, findings.to_json()
