@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from edgerep.artefacts.tensors import Array
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.session import Session
 from edgerep.bench.sessions.torch_session import TorchSession
@@ -48,8 +50,8 @@ def require_classifier(module: nn.Module, images: Images, preprocessing: Preproc
     """Run a network on one labelled image, before hours go into what cannot be evaluated.
 
     Raises:
-        DataError: The network does not take the images, or gives anything but one row of numbers
-            for each.
+        DataError: The network does not take the images, gives anything but one row of numbers
+            for each, or has fewer classes than the labels.
         OptionError: `mean` or `std` has neither one number nor one per channel.
     """
     image = preprocessing.apply(images.pixels[:1]).astype(np.float32)
@@ -68,6 +70,11 @@ def require_classifier(module: nn.Module, images: Images, preprocessing: Preproc
             f"accuracy needs a classifier, one output [N, classes]; {type(module).__name__} gives "
             f"{found}"
         )
+    if (largest := int(_labels(images).max())) >= outputs[0].size:
+        raise DataError(
+            f"the labels go up to {largest}, and {type(module).__name__} has {outputs[0].size} "
+            f"classes, numbered from 0"
+        )
 
 
 def module_accuracy(
@@ -80,10 +87,13 @@ def module_accuracy(
         OptionError: `mean` or `std` has neither one number nor one per channel.
         NetworkError: The module gives something else than tensors.
     """
-    pixels = preprocessing.apply(images.pixels).astype(np.float32)
+
+    def prepared(pixels: Array) -> Array:
+        return preprocessing.apply(pixels).astype(np.float32)
+
     with TorchSession(module) as session:
-        correct = _count(session, Images(pixels, _labels(images)), (1, _IMAGES_AT_ONCE))
-    return Accuracy(form, "torch", "fp32", correct, len(pixels))
+        correct = _count(session, images, (1, _IMAGES_AT_ONCE), prepared)
+    return Accuracy(form, "torch", "fp32", correct, len(images))
 
 
 def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
@@ -100,18 +110,22 @@ def artefact_accuracy(runnable: Runnable, images: Images) -> Accuracy:
     with runnable.open() as session:
         limits = (runnable.batch.smallest, min(runnable.batch.largest, _IMAGES_AT_ONCE))
         correct = _count(session, images, (limits[0], max(limits)))
-        return Accuracy(
-            runnable.kind, session.runtime, runnable.precision, correct, len(images.pixels)
-        )
+        return Accuracy(runnable.kind, session.runtime, runnable.precision, correct, len(images))
 
 
-def _count(session: Session, images: Images, batch: tuple[int, int]) -> int:
+def _count(
+    session: Session,
+    images: Images,
+    batch: tuple[int, int],
+    prepared: Callable[[Array], Array] = lambda pixels: pixels,
+) -> int:
     """How many answers are right, in batches of the largest size; the last may be smaller.
 
     Args:
         session: Runs the network.
         images: With labels.
         batch: Smallest and largest; a smaller rest is filled up to the smallest.
+        prepared: What the network is given of these pixels.
     """
     smallest, largest = batch
     labels, correct = _labels(images), 0
@@ -119,12 +133,12 @@ def _count(session: Session, images: Images, batch: tuple[int, int]) -> int:
         wanted = labels[start : start + largest]
         count = max(len(wanted), smallest)
         pixels = images.pixels[np.arange(start, start + count) % len(labels)]
-        outputs = session.run(pixels)[0][: len(wanted)]
+        outputs = session.run(prepared(pixels))[0][: len(wanted)]
         correct += int((outputs.reshape(len(wanted), -1).argmax(1) == wanted).sum())
     return correct
 
 
-def _labels(images: Images) -> np.ndarray[Any, np.dtype[Any]]:
+def _labels(images: Images) -> Array:
     if images.labels is None:
-        raise DataError("accuracy needs `labels` [N] beside `images` in the .npz file")
+        raise DataError("accuracy needs `labels` [N] beside the images")
     return images.labels

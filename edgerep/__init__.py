@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgerep.bench.parity.verification import verify
     from edgerep.bench.timing.harness import run_bench
     from edgerep.checkpoints.loading import load
+    from edgerep.data.samples import read_images
     from edgerep.errors import EdgerepError
     from edgerep.export.coreml.conversion import export_coreml
     from edgerep.export.engine.building import build_engine
@@ -35,6 +36,7 @@ __all__ = [
     "export_onnx",
     "fuse",
     "load",
+    "read_images",
     "run_bench",
     "verify",
 ]
@@ -47,6 +49,7 @@ _HOME = {
     "export_onnx": "edgerep.export.from_torch.onnx_export",
     "fuse": "edgerep.fusion.fused",
     "load": "edgerep.checkpoints.loading",
+    "read_images": "edgerep.data.samples",
     "run_bench": "edgerep.bench.timing.harness",
     "verify": "edgerep.bench.parity.verification",
 }

@@ -68,7 +68,7 @@ HOUSE = Rules(
         "__main__": {"cli"},
     },
     vendors={
-        "PIL": {"bench.sessions.coreml_session"},
+        "PIL": {"bench.sessions.coreml_session", "data.picture_decoding"},
         "click": {"cli", "commands"},
         "coremltools": {"export.coreml.quiet_coremltools"},
         "onnx": {"export", "bench.parity.references", "bench.memory"},
@@ -85,7 +85,7 @@ HOUSE = Rules(
         },
         "torch.onnx": {"export.from_torch.exporter", "torch_modules.export_mode"},
     },
-    bare={"outside", "artefacts", "data", "bench.machine", "bench.report.html"},
+    bare={"outside", "artefacts", "bench.machine", "bench.report.html"},
 )  # fmt: skip
 
 

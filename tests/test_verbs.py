@@ -80,13 +80,13 @@ WRONG: Mapping[str, tuple[Call, str]] = {
         lambda t: verify("a.engine", [t.graph]), "a.engine is an engine, and not what it is",
     ),
     "verify on a number": (
-        lambda t: verify(t.network, [t.graph], calibration=3), "is a NumPy array of images",
+        lambda t: verify(t.network, [t.graph], calibration=3), "is a path, an array of images",
     ),
     "verify at a number": (lambda t: verify(t.network, [t.graph], batch=3), "a list of sizes"),
     "time a number": (lambda t: bench([3]), "a int cannot be timed"),
     "verify some images": (
-        lambda t: verify(t.network, [t.graph], calibration=torch.zeros(2, 3, 8, 8)),
-        "is a NumPy array of images, and a Tensor was given",
+        lambda t: verify(t.network, [t.graph], calibration={"images": torch.zeros(2, 3, 8, 8)}),
+        "is a path, an array of images [N, C, H, W] or an iterable of such arrays, and a dict was",
     ),
     "verify no images": (
         lambda t: verify(t.network, [t.graph], calibration=np.zeros((0, 3, 8, 8), np.float32)),

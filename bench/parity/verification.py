@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.comparison import compare_together
 from edgerep.bench.parity.figures.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.parity.findings import ArtefactParity
@@ -23,7 +21,9 @@ from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.runnables import open_runnable
-from edgerep.errors import EdgerepError, OptionError, given
+from edgerep.data.pixels import Pixels
+from edgerep.data.samples import Given, ImageSource, as_images
+from edgerep.errors import DataError, EdgerepError, OptionError, given
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
 from edgerep.torch_modules.global_state import torch_state_kept
@@ -35,7 +35,7 @@ def verify(
     artefacts: Sequence[Any],
     *,
     batch: Sequence[int] = (),
-    calibration: Array | None = None,
+    calibration: Given | None = None,
     max_images: int | None = None,
     bn_eps: float | None = None,
     seed: int = 0,
@@ -56,9 +56,10 @@ def verify(
         batch: Sizes to check instead of those of each artefact's own profile: every size up to
             16, beyond it the smallest, the optimum, the largest and some between. An ONNX file
             whose batch is open and that notes no profile is run at 1, 2, 3 and 8.
-        calibration: Images of the user's own in the artefacts' input type, [N, C, H, W], for
-            artefacts of one input; weights, which take normalised images of any size, are
-            compared without them.
+        calibration: Images of the user's own, for artefacts of one input: the path of a folder of
+            pictures or of a file of arrays, an array or an iterable of arrays in the artefacts'
+            input type, [N, C, H, W], or what `edgerep.read_images` returned. Weights, which take
+            normalised images of any size, are compared without them.
         max_images: How many of them are compared, at most: the first; None compares all.
         bn_eps: eps of every BatchNorm, where `reference` is a checkpoint; None is 1e-5.
         seed: Of the random probes.
@@ -68,6 +69,7 @@ def verify(
     Raises:
         EdgerepError: The reference or an artefact cannot be read or compared, or a runtime breaks
             down.
+        DataError: `calibration` cannot be read, or does not fit.
         OptionError: A batch size or `max_images` is below 1, an artefact is not made for a size of
             `batch`, `calibration` holds no image, or the reference is in training mode.
     """
@@ -77,16 +79,13 @@ def verify(
         raise OptionError("there is nothing to compare: give an artefact, or several")
     if not isinstance(batch, list | tuple) or not all(isinstance(size, int) for size in batch):
         raise OptionError(f"`batch` is a list of sizes, and {given(batch)}")
-    if calibration is not None and not (isinstance(calibration, np.ndarray) and calibration.ndim):
-        raise OptionError(f"`calibration` is a NumPy array of images, and {given(calibration)}")
-    if calibration is not None and not len(calibration):
-        raise OptionError(f"`calibration` has no image: its shape is {list(calibration.shape)}")
     if max_images is not None and not (isinstance(max_images, int) and max_images >= 1):
         raise OptionError(f"max_images {max_images!r}: at least 1 image is compared")
     if not isinstance(seed, int) or seed < 0:
         raise OptionError(f"seed {seed!r} is no whole number of 0 or more")
     if any(size < 1 for size in batch):
         raise OptionError(f"batch {list(batch)}: every size must be at least 1")
+    images = None if calibration is None else as_images(calibration)
     truth = open_reference(reference, bn_eps=bn_eps)
     runnables = [open_runnable(artefact) for artefact in artefacts]
     results: dict[int, ArtefactParity] = {}
@@ -103,8 +102,14 @@ def verify(
         groups.setdefault(key, []).append(index)
     for members in groups.values():
         together = [runnables[index] for index in members]
-        images = None if together[0].kind == "weights" else calibration
-        probes = make_probes(together[0].inputs, images, max_images=max_images, seed=seed)
+        own_images = None if together[0].kind == "weights" else _fitting(images, together[0])
+        probes = make_probes(
+            together[0].inputs,
+            own_images,
+            max_images=max_images,
+            given=None if images is None else images.there,
+            seed=seed,
+        )
         plans = [_plan(runnable, tuple(batch)) for runnable in together]
         found = compare_together(truth, together, probes, plans, watch)
         for index, result in zip(members, found, strict=True):
@@ -116,6 +121,15 @@ def verify(
         truth.kind,
         truth.as_exported,
     )
+
+
+def _fitting(images: ImageSource | None, runnable: Runnable) -> Pixels | None:
+    if images is None:
+        return None
+    if len(runnable.inputs) != 1:
+        names = ", ".join(spec.name for spec in runnable.inputs)
+        raise DataError(f"images of your own need a model with one input; this takes {names}")
+    return images.pixels_for(runnable.inputs[0], runnable.preprocessing)
 
 
 def _require_sizes(runnable: Runnable, wanted: Sequence[int]) -> None:

@@ -20,12 +20,12 @@ from edgerep.checkpoints.foreign_files import (
     is_torchs_old,
     why_no_file,
 )
-from edgerep.checkpoints.safetensors_header import require_header
 from edgerep.checkpoints.torch_file import read_torch_file
 from edgerep.checkpoints.unpickling import HostileFileError
 from edgerep.checkpoints.weight_table import REMEDY, bare_names, find_table, require_plain_tensors
 from edgerep.errors import CheckpointError, first_line
 from edgerep.outside.regular import require_regular
+from edgerep.outside.safetensors_header import read_header
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _read_safetensors(path: Path) -> object:
     try:
-        require_header(path)
+        read_header(path, CheckpointError)
         return load_file(path)
     except (CheckpointError, MemoryError):
         raise

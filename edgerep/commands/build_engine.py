@@ -15,9 +15,8 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
-    calibration_option,
+    image_options,
     keep_onnx_option,
-    max_images_option,
     network_options,
     output_option,
     precision_option,
@@ -84,8 +83,7 @@ _MIB = 1 << 20
 )
 @keep_onnx_option
 @network_options
-@calibration_option
-@max_images_option
+@image_options
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -134,7 +132,7 @@ def command(
     from edgerep.export.engine.readiness import ready_runtime
 
     ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx)
-    images = read_given(calibration, wanted, onnx=onnx)
+    images = read_given(calibration, wanted, console, onnx=onnx)
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(source, wanted, images, precision=precision)

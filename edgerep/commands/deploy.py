@@ -17,10 +17,9 @@ from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.images import read_given, read_labelled
 from edgerep.commands.shared.option_values import TARGETS, Choice, TargetsType
 from edgerep.commands.shared.options import (
-    calibration_option,
     coreml_target_option,
-    existing_file,
-    max_images_option,
+    existing_images,
+    image_options,
     network_options,
     rounds_option,
     runtime_option,
@@ -76,16 +75,16 @@ from edgerep.errors import OptionError
 )
 @click.option(
     "--evaluate",
-    type=existing_file,
-    help="Labelled images, .npz with `images` and `labels`: report accuracy.",
+    type=existing_images,
+    help="Labelled images: a folder for each class, or .npz with `images` and `labels`: report "
+    "accuracy.",
 )
 @click.option(
     "--bench/--no-bench", default=True, show_default=True, help="Measure latency and memory."
 )
 @rounds_option("Of the bench.")
 @network_options
-@calibration_option
-@max_images_option
+@image_options
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -128,13 +127,18 @@ def command(
 
         half = "fp16" in precisions
         ready_runtime(runtime, EngineOptions(), half=half, quantized=False)
-    images = read_labelled(evaluate, wanted)
-    given = read_given(calibration, wanted, onnx=False)
+    images = read_labelled(evaluate, wanted, console)
+    given = read_given(calibration, wanted, console, onnx=False)
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.bench.accuracy import Accuracy, require_classifier
     from edgerep.bench.report.html.page import render_html
     from edgerep.commands.shared.checking import check
-    from edgerep.commands.shared.deploying import accuracies_of, make_targets, time_all
+    from edgerep.commands.shared.deploying import (
+        accuracies_of,
+        labelled_images,
+        make_targets,
+        time_all,
+    )
     from edgerep.commands.shared.deployment import (
         REPORT_NAME,
         RESULT_NAME,
@@ -154,8 +158,10 @@ def command(
     deployment = Deployment(output)
     with deployment.stage("read"):
         model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    labelled = None
     if images is not None:
-        require_classifier(model, images, wanted.preprocessing)
+        labelled = labelled_images(images, model, wanted)
+        require_classifier(model, labelled, wanted.preprocessing)
     with deployment.stage("fuse"):
         fused = fuse_network(model, wanted, console)
         deployment.withdraw_report()
@@ -170,11 +176,11 @@ def command(
         with deployment.tolerated("parity", console):
             report = check(model, deployment.artefacts, given, console, max_images=max_images)
     accuracies: list[Accuracy] = []
-    if images is not None:
+    if labelled is not None:
         console.doing("accuracy", "counting")
         with deployment.tolerated("accuracy", console):
-            accuracies = accuracies_of(model, fused, deployment, images, wanted)
-            console.progress("accuracy", f"{len(accuracies)} forms on {len(images.pixels)} images")
+            accuracies = accuracies_of(model, fused, deployment, labelled, wanted)
+            console.progress("accuracy", f"{len(accuracies)} forms on {len(labelled)} images")
     timed = None
     if bench:
         with deployment.tolerated("bench", console):

@@ -77,6 +77,8 @@ def _abilities(has_cuda: bool) -> list[Ability]:
     return [
         _package("fuse, export ONNX", "torch", "pip install edgerep"),
         _package("compare and time ONNX", "onnxruntime", "pip install 'edgerep[bench]'"),
+        _package("read folders of pictures", "pillow", "pip install 'edgerep[images]'",
+                 module="PIL"),
         _package("make Core ML packages", "coremltools", "pip install 'edgerep[coreml]'"),
         Ability(
             "run Core ML packages", mac and bool(coreml), platform.system(), _mac_fix(mac, coreml),

@@ -13,11 +13,10 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
-    calibration_option,
     coreml_target_option,
+    image_options,
     keep_onnx_option,
     labels_option,
-    max_images_option,
     network_options,
     output_option,
     precision_option,
@@ -52,8 +51,7 @@ from edgerep.data.labels import read_labels
 @click.option("--license", "licence", default="", help="Metadata that Xcode shows.")
 @keep_onnx_option
 @network_options
-@calibration_option
-@max_images_option
+@image_options
 @console_options  # fmt: skip
 def command(
     source: str,
@@ -87,7 +85,7 @@ def command(
     onnx = kind_of(source) == "onnx"
     require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)
     names = read_labels(labels) if labels else None
-    images = read_given(calibration, wanted, onnx=onnx)
+    images = read_given(calibration, wanted, console, onnx=onnx)
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(

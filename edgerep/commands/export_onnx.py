@@ -13,8 +13,7 @@ from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
 from edgerep.commands.shared.images import read_given
 from edgerep.commands.shared.options import (
-    calibration_option,
-    max_images_option,
+    image_options,
     network_options,
     output_option,
     precision_option,
@@ -44,8 +43,7 @@ _CHANGES = ("--precision", "--batch", "--input", "--preset", "--mean", "--std", 
 @click.option("--unfused", is_flag=True,
               help="Export the network as trained: branches and BatchNorms.")  # fmt: skip
 @network_options
-@calibration_option
-@max_images_option
+@image_options
 @console_options
 def command(
     source: str,
@@ -69,7 +67,7 @@ def command(
     if kind_of(source) == "onnx" and not wanted.given.intersection(_CHANGES):
         raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
     require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
-    images = read_given(calibration, wanted, onnx=kind_of(source) == "onnx")
+    images = read_given(calibration, wanted, console, onnx=kind_of(source) == "onnx")
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(source, wanted, images, precision=precision)

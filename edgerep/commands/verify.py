@@ -10,16 +10,16 @@ import click
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import given_options
 from edgerep.commands.shared.help_page import Command
+from edgerep.commands.shared.images import read_aloud, require_calibration
 from edgerep.commands.shared.option_values import SourceType, shapes_from
 from edgerep.commands.shared.options import (
     bn_eps_option,
-    calibration_option,
+    image_options,
     input_shape_option,
-    max_images_option,
     model_option,
 )
 from edgerep.commands.shared.sources import require_source, require_there
-from edgerep.errors import MissingRuntimeError, OptionError
+from edgerep.errors import MissingRuntimeError
 
 
 @click.command(
@@ -38,8 +38,7 @@ from edgerep.errors import MissingRuntimeError, OptionError
               help="Exit with 4 when an artefact was not run.")  # fmt: skip
 @model_option
 @input_shape_option
-@calibration_option
-@max_images_option
+@image_options
 @bn_eps_option
 @console_options
 def command(
@@ -51,6 +50,8 @@ def command(
     input_shapes: tuple[Any, ...],
     calibration: Path | None,
     max_images: int | None,
+    fit: str,
+    image_preset: str | None,
     bn_eps: float | None,
     console: Console,
 ) -> int:
@@ -64,11 +65,12 @@ def command(
     """
     require_source(reference, given_options(), model=model)
     require_there(*artefacts)
-    if max_images is not None and calibration is None:
-        raise OptionError("--max-images is of --calibration, and there is none")
-    from edgerep.data.samples import read_images  # loads NumPy alone
-
-    images = read_images(calibration).pixels if calibration else None
+    require_calibration(calibration, given_options())
+    images = (
+        read_aloud(calibration, fit, image_preset, console, most=max_images)
+        if calibration
+        else None
+    )
     shapes = shapes_from(input_shapes)
     console.doing("start", "loading PyTorch")
     from edgerep.bench.parity.verification import verify

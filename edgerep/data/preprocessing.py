@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # NumPy is loaded where images are: the command line reads op
     from numpy.typing import NDArray
 
 INPUT_KINDS = ("float", "uint8")
+FITS = ("crop", "letterbox", "stretch")  # how a picture comes to the network's size
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # `mean` and `std` by name, in units of 0..1.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import Tensor, nn
@@ -14,7 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgerep.artefacts.batches import BatchProfile, batch_profile
 from edgerep.artefacts.files import require_suffix
 from edgerep.artefacts.kinds import ONNX_SUFFIX, PRECISIONS
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.data.samples import Given
 from edgerep.errors import NetworkError, OptionError, given, path_given
 from edgerep.export.from_torch.checks import calls_of, require_operators, require_same_calls
 from edgerep.export.from_torch.exporter import EXPORTER_LOWEST_OPSET, exported
@@ -24,6 +25,7 @@ from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
+from edgerep.export.precision.calibration import with_images_for
 from edgerep.export.precision.settings import PrecisionSettings, silent
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.admission import admitted, is_plain_float32, own_float32, trained_part
@@ -59,7 +61,7 @@ def export_onnx(
     preprocessing: Preprocessing = NO_PREPROCESSING,
     fold_batchnorm: bool = False,
     opset: int = DEFAULT_OPSET,
-    calibration: Any = None,
+    calibration: Given | None = None,
     keep_fp32: Sequence[str] = (),
     max_drop: float | None = None,
     min_sqnr: float | None = None,
@@ -91,8 +93,9 @@ def export_onnx(
             convolution, as exporters do by default. Without it the graph is the network as
             trained, so that a comparison is with that.
         opset: Version of ONNX's own operators, one of `OPSETS`.
-        calibration: Images of the user's own as the graph takes them, [N, C, H, W], from which INT8
-            is made: an array, or what is sliced like one. 256 or more are asked for.
+        calibration: Images of the user's own, from which INT8 is made: the path of a folder of
+            pictures or of a file of arrays, an array or an iterable of arrays as the graph takes
+            them, [N, C, H, W], or what `edgerep.read_images` returned. 256 or more are asked for.
         keep_fp32: Names of layers that stay in float32.
         max_drop: INT8: of the held-out images, how many in a hundred may be answered otherwise
             than in float32; layers stay in float32 until it is kept.
@@ -140,6 +143,8 @@ def export_onnx(
         "mean, std and uint8 input need a network that takes one image [N, C, H, W]; this one "
         f"takes {', '.join(f'{spec.name} {list(spec.shape)}' for spec in interface)}",
     )
+    specs = [TensorSpec(one.name, "float32", (None, *one.shape)) for one in interface]
+    settings = with_images_for(settings, specs, preprocessing)
     # A dynamic batch is traced with 2: torch.export takes 0 and 1 for constants.
     count = profile.smallest if profile.is_static else 2
     plain = module if is_plain_float32(module) else own_float32(module)[0]

@@ -12,7 +12,8 @@ import onnx
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.kinds import PRECISIONS
-from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
+from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing, preprocessing_from
+from edgerep.data.samples import Given
 from edgerep.errors import OnnxError, OptionError
 from edgerep.export.graph.exact_repairs import repair_exactly
 from edgerep.export.graph.normalisation import (
@@ -22,6 +23,7 @@ from edgerep.export.graph.normalisation import (
 from edgerep.export.graph.onnx_file import Graph, read_model
 from edgerep.export.graph.rebatching import close_batch_in_place, with_batch
 from edgerep.export.graph.writing import write_graph
+from edgerep.export.precision.calibration import with_images_for
 from edgerep.export.precision.half import convert_to_half
 from edgerep.export.precision.int8.quantisation import quantised
 from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
@@ -103,7 +105,7 @@ def adapt_onnx(
     preprocessing: Preprocessing = NO_PREPROCESSING,
     batch: BatchProfile | None = None,
     repair: bool = False,
-    calibration: Any = None,
+    calibration: Given | None = None,
     keep_fp32: Sequence[str] = (),
     max_drop: float | None = None,
     min_sqnr: float | None = None,
@@ -117,8 +119,9 @@ def adapt_onnx(
         path: Of the file to write.
         precision: One of `PRECISIONS`; of a graph that is not float32, its own.
         preprocessing: What is put in front.
-        calibration: Images of the user's own as the graph takes them, [N, C, H, W], from which INT8
-            is made: an array, or what is sliced like one. 256 or more are asked for.
+        calibration: Images of the user's own, from which INT8 is made: the path of a folder of
+            pictures or of a file of arrays, an array or an iterable of arrays as the graph takes
+            them, [N, C, H, W], or what `edgerep.read_images` returned. 256 or more are asked for.
         keep_fp32: Names of layers that stay in float32.
         max_drop: INT8: of the held-out images, how many in a hundred may be answered otherwise
             than in float32; layers stay in float32 until it is kept.
@@ -144,6 +147,8 @@ def adapt_onnx(
     )
     if graph.precision == "fp32":
         settings.require_for(precision)
+        inside = preprocessing_from(graph.options) if preprocessing.is_identity else preprocessing
+        settings = with_images_for(settings, graph.inputs, inside)
     model = read_model(graph.path)
     noted: Mapping[str, Any] = {}
     if batch is not None:

@@ -22,8 +22,8 @@ class PrecisionSettings:
 
     Attributes:
         keep_fp32: Names of layers that stay in float32, as `edgerep inspect` shows them.
-        calibration: Images as the graph takes them, [N, C, H, W], its preprocessing not applied:
-            an array, or what is sliced like one. None where there are none.
+        calibration: The user's images, as they gave them, then (`with_images_for`) as the graph
+            takes them, [N, C, H, W], its preprocessing not applied. None where there are none.
         max_drop: INT8: of the held-out images, how many in a hundred may be answered otherwise than
             in float32; layers stay in float32 until it is kept.
         min_sqnr: INT8: signal to quantisation noise of every output, in decibels; likewise.

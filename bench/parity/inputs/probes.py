@@ -9,7 +9,8 @@ import numpy as np
 
 from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.bench.parity.inputs.pictures import draw
-from edgerep.data.samples import require_fitting
+from edgerep.data.pixels import Pixels
+from edgerep.data.samples import first_images, require_fitting
 from edgerep.errors import DataError
 
 RANDOM_SAMPLES = 4  # random probes beside pictures
@@ -35,7 +36,7 @@ class Probes:
 
     inputs: tuple[Array, ...]
     kinds: tuple[str, ...]
-    images: Array | None = None
+    images: Pixels | None = None
     given: int = 0
 
     def __len__(self) -> int:
@@ -57,9 +58,10 @@ class Probes:
 
 def make_probes(
     specs: Sequence[TensorSpec],
-    calibration: Array | None = None,
+    calibration: Pixels | None = None,
     *,
     max_images: int | None = None,
+    given: int | None = None,
     seed: int = 0,
 ) -> Probes:
     """Random probes, edge cases, pictures, and the user's own images, in this order.
@@ -72,6 +74,7 @@ def make_probes(
         specs: The inputs of the artefact.
         calibration: Images [N, C, H, W] for its one input.
         max_images: How many of them are taken, at most: the first; None takes all.
+        given: Of how many they are the first; None where they are all.
         seed: Of the random probes.
 
     Raises:
@@ -101,8 +104,8 @@ def make_probes(
     return Probes(
         tuple(a.astype(spec.dtype) for a, spec in zip(inputs, specs, strict=True)),
         tuple(kinds),
-        None if calibration is None else calibration[:max_images],
-        0 if calibration is None else len(calibration),
+        None if calibration is None else first_images(calibration, max_images),
+        0 if calibration is None else given or len(calibration),
     )
 
 

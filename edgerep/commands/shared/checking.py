@@ -18,7 +18,7 @@ from edgerep.bench.parity.verification import verify
 from edgerep.bench.parity.words import as_exported_in_words
 from edgerep.bench.report.text.parity import one_line
 from edgerep.commands.shared.console import Console
-from edgerep.data.samples import Images
+from edgerep.data.samples import ImageSource
 from edgerep.errors import OnnxError
 from edgerep.outside.json_text import finite_json
 
@@ -26,7 +26,7 @@ from edgerep.outside.json_text import finite_json
 def check(
     reference: nn.Module | Path,
     artefacts: Sequence[Artefact],
-    images: Images | None,
+    images: ImageSource | None,
     console: Console,
     *,
     max_images: int | None = None,
@@ -64,7 +64,7 @@ def check(
     report = verify(
         truth,
         artefacts,
-        calibration=None if images is None else images.pixels,
+        calibration=images,
         max_images=max_images,
         progress=say,
         watch=watched(console),

@@ -10,6 +10,7 @@ from torch import nn
 
 from edgerep.artefacts.artefact import Artefact
 from edgerep.artefacts.kinds import PACKAGE_SUFFIX
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.accuracy import Accuracy, artefact_accuracy, module_accuracy
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.timing.cases import BenchResult
@@ -24,12 +25,13 @@ from edgerep.commands.shared.stages import (
     precision_keywords,
     say_graph,
 )
-from edgerep.data.samples import Images, require_fitting
+from edgerep.data.samples import Images, ImageSource, require_fitting
 from edgerep.errors import EdgerepError, OptionError, OutputError
 from edgerep.export.engine.building import build_engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.fusion.fused import Fused
+from edgerep.networks.interface import interface_of
 
 _SUFFIXES = {"onnx": ".onnx", "engine": ".engine", "coreml": PACKAGE_SUFFIX}
 # What is wrong with the call or the disk, not with a target.
@@ -43,7 +45,7 @@ def make_targets(
     precision: str,
     targets: Collection[str],
     *,
-    images: Images | None,
+    images: ImageSource | None,
     runtime: str,
     coreml_target: str | None,
     console: Console,
@@ -103,7 +105,7 @@ def _graph(
     path: Path,
     precision: str,
     wanted: GraphOptions,
-    images: Images | None,
+    images: ImageSource | None,
     console: Console,
 ) -> Graph:
     console.doing("onnx", f"exporting {path.name}")
@@ -137,6 +139,19 @@ def _package(graph: Graph, path: Path, target: str | None, console: Console) -> 
     console.progress("coreml", f"{path.name}: {package.precision}, {package.target}, "
                      f"{sum(package.operators.values())} operations")  # fmt: skip
     return package
+
+
+def labelled_images(images: ImageSource, model: nn.Module, wanted: GraphOptions) -> Images:
+    """Labelled images as the model and all its artefacts take them.
+
+    Raises:
+        DataError: They are pictures, and it takes none.
+    """
+    if isinstance(images, Images):
+        return images
+    shape = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)[0].shape
+    spec = TensorSpec("image", wanted.preprocessing.dtype, (None, *shape))
+    return Images(images.pixels_for(spec, wanted.preprocessing), images.labels)
 
 
 def accuracies_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class GraphOptions:
         max_drop: Of INT8, in points.
         min_sqnr: Of INT8, in decibels.
         without: Stages of INT8 that are left out.
+        fit: How pictures come to the size of the image.
+        image_preset: What is done to pictures in front of a model that takes normalised numbers.
         given: The long names of all options that stand on the command line.
     """
 
@@ -51,6 +53,8 @@ class GraphOptions:
     max_drop: float | None = None
     min_sqnr: float | None = None
     without: tuple[str, ...] = ()
+    fit: str = "crop"
+    image_preset: str | None = None
     given: frozenset[str] = frozenset()
 
     def settings_of(self, precision: str | None) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class GraphOptions:
 
 
 def graph_options(options: dict[str, Any]) -> GraphOptions:
-    """Take the values of `network_options` or `shape_options` out of a command's keyword arguments.
+    """Take what `network_options`, `shape_options` and `image_options` say out of the arguments.
 
     Args:
         options: The keyword arguments; what is taken is removed.
@@ -129,8 +133,20 @@ def graph_options(options: dict[str, Any]) -> GraphOptions:
         max_drop=options.pop("max_drop", None),
         min_sqnr=options.pop("min_sqnr", None),
         without=options.pop("without", ()),
+        fit=options.pop("fit", "crop"),
+        image_preset=_image_preset(options, given, preprocessing),
         given=given,
     )
+
+
+def _image_preset(
+    options: dict[str, Any], given: Collection[str], preprocessing: Preprocessing
+) -> str | None:
+    """What is done to pictures; `--preset unit` says of numbers that they are 0..1 as they are."""
+    preset: str | None = options.pop("image_preset", None)
+    if preset is None and "--preset" in given and preprocessing.is_identity:
+        return "unit"
+    return preset
 
 
 def _preprocessing(

@@ -21,7 +21,9 @@ OPTION_GROUPS: Mapping[str, tuple[str, ...]] = {
         "--description", "--license", "--workspace", "--timing-cache", "--hardware-compatible",
         "--version-compatible", "--compute-capability", "--dla", "--optimization-level",
     ),
-    "Comparison": ("--calibration", "--max-images", "--evaluate", "--strict"),
+    "Comparison": (
+        "--calibration", "--max-images", "--evaluate", "--fit", "--image-preset", "--strict",
+    ),
     "Measurement": ("--bench", "--rounds", "--threads", "--device", "--memory", "--seed"),
     "Output": (
         "--output", "--to", "--title", "--keep-onnx", "--json", "--quiet", "--verbose", "--help",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgerep.artefacts.kinds import kind_of
 from edgerep.commands.shared.graph_options import GraphOptions
-from edgerep.data.samples import Images, require_fitting
+from edgerep.data.preprocessing import preprocessing_from
+from edgerep.data.samples import ImageSource
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.graph.rebatching import with_batch
 from edgerep.export.precision.adaptation import require_adaptable
@@ -17,7 +18,7 @@ from edgerep.export.precision.adaptation import require_adaptable
 def open_source(
     source: str,
     wanted: GraphOptions,
-    images: Images | None,
+    images: ImageSource | None,
     *,
     precision: str | None,
     labels: Sequence[str] | None = None,
@@ -65,5 +66,8 @@ def open_source(
             if image_input:
                 require_image(inputs)
     if images is not None and len(inputs) == 1:
-        require_fitting(images.pixels, inputs[0])
+        own = preprocessing_from(graph.options)
+        images.pixels_for(
+            inputs[0], own if wanted.preprocessing.is_identity else wanted.preprocessing
+        )
     return graph

@@ -62,6 +62,15 @@ class ExistingFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+class ExistingPath(ExistingFile):
+    """A file or a folder that is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dir_okay = True
+        self.name = "path"
+
+
 class EpsType(click.ParamType[float]):
     """The eps of a BatchNorm: finite, and not negative."""
 

@@ -14,12 +14,13 @@ from edgerep.commands.shared.option_values import (
     Choice,
     EpsType,
     ExistingFile,
+    ExistingPath,
     InputShapeType,
     NumbersType,
     SizeType,
     SourceType,
 )
-from edgerep.data.preprocessing import INPUT_KINDS, PRESETS
+from edgerep.data.preprocessing import FITS, INPUT_KINDS, PRESETS
 from edgerep.export.precision.settings import STAGES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +30,7 @@ FEWEST_ROUNDS = 6  # `bench.timing.intervals.MIN_ROUNDS`, which a help page need
 source_argument = click.argument("source", type=SourceType())
 
 existing_file = ExistingFile()
+existing_images = ExistingPath()
 
 
 def output_option(what: str) -> Callable[[F], F]:
@@ -123,15 +125,29 @@ labels_option = click.option(
 )  # fmt: skip
 
 calibration_option = click.option(
-    "--calibration", type=existing_file,
-    help="Images of your own, to compare on too, all of them, and to make int8 from: .npz with "
-    "`images` [N, C, H, W], or .npy.",
+    "--calibration", type=existing_images,
+    help="Images of your own, to compare on too, all of them, and to make int8 from: a folder of "
+    "pictures, or .npz or .safetensors with `images` [N, C, H, W], or .npy.",
 )  # fmt: skip
 
 max_images_option = click.option(
     "--max-images", type=click.IntRange(min=1), metavar="N",
     help="Compare on the first N images of --calibration only; the verdict says so.",
 )  # fmt: skip
+
+fit_option = click.option(
+    "--fit", type=Choice(FITS), default="crop", show_default=True,
+    help="How pictures of a folder come to the network's size: the middle after resizing to 8/7, "
+    "with grey borders, or out of proportion.",
+)  # fmt: skip
+
+image_preset_option = click.option(
+    "--image-preset", type=Choice(tuple(PRESETS)),
+    help="What is done to pictures of a folder in front of a model that takes normalised numbers.",
+)  # fmt: skip
+
+# How images of the user's own are read, once there is a network for them.
+image_options = together((calibration_option, max_images_option, fit_option, image_preset_option))
 
 # How a source is read, without what is put into its graph.
 shape_options = together((model_option, bn_eps_option, input_shape_option, size_option,

@@ -18,7 +18,7 @@ from edgerep.bench.report.text.quantisation import quantisation_lines
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
-from edgerep.data.samples import Images
+from edgerep.data.samples import ImageSource, few_images
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
@@ -96,7 +96,7 @@ def make_graph(
     *,
     precision: str | None,
     console: Console,
-    images: Images | None = None,
+    images: ImageSource | None = None,
     unfused: bool = False,
     rewrite: bool = False,
 ) -> MadeGraph:
@@ -138,16 +138,19 @@ def make_graph(
 
 
 def precision_keywords(
-    wanted: GraphOptions, precision: str | None, images: Images | None, console: Console
+    wanted: GraphOptions, precision: str | None, images: ImageSource | None, console: Console
 ) -> dict[str, Any]:
     """The keywords of `export_onnx` and `adapt_onnx` by which a precision is made."""
     if precision not in CALIBRATED or images is None:
         return wanted.settings_of(precision)
 
+    if warning := few_images(len(images)):
+        console.progress(precision, warning)
+
     def watch(what: str, done: int, count: int) -> None:
         console.doing(precision, f"{what}, {done} of {count}")
 
-    return {**wanted.settings_of(precision), "calibration": images.pixels, "watch": watch}
+    return {**wanted.settings_of(precision), "calibration": images, "watch": watch}
 
 
 def say_graph(graph: Graph, console: Console) -> None:
@@ -163,7 +166,7 @@ def _graph_of_onnx(
     wanted: GraphOptions,
     precision: str | None,
     console: Console,
-    images: Images | None,
+    images: ImageSource | None,
     rewrite: bool,
 ) -> Graph:
     batch = wanted.batch if "--batch" in wanted.given else None

@@ -6,9 +6,10 @@ The format: https://huggingface.co/docs/safetensors, "Format".
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgerep.errors import CheckpointError
+from edgerep.errors import EdgerepError
 from edgerep.outside.json_text import JsonError, parse_json
 from edgerep.outside.regular import MIB
 from edgerep.outside.shapes import Each, Fields, ShapeError, Table, Text, Whole, require_shape
@@ -29,17 +30,30 @@ _HEADER = Table(_TENSOR)
 _METADATA = Table(Text())
 
 
-def require_header(path: Path) -> None:
-    """Refuse a file whose header is not what the format demands, or does not fit its bytes.
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a file: its type as the format calls it ("F32"), shape and first byte."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_header(path: Path, error: type[EdgerepError]) -> dict[str, StoredTensor]:
+    """The tensors of a file by name; one whose header does not fit its bytes is refused.
+
+    Args:
+        path: The file.
+        error: What is raised.
 
     Raises:
-        CheckpointError: What is wrong, and with which tensor.
+        EdgerepError: As `error`: what is wrong, and with which tensor.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _LARGEST_HEADER:
-            raise CheckpointError(f"{path}: its header has {length:,} bytes: it is no safetensors")
+            raise error(f"{path}: its header has {length:,} bytes: it is no safetensors")
         text = file.read(length)
     room = path.stat().st_size - 8 - length
     try:
@@ -47,19 +61,22 @@ def require_header(path: Path) -> None:
         metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else {}
         require_shape(metadata, _METADATA)
         require_shape(header, _HEADER)
-    except (JsonError, ShapeError) as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors file, or it was cut short: its header: {error}"
-        ) from error
+    except (JsonError, ShapeError) as failure:
+        raise error(
+            f"{path} is not a safetensors file, or it was cut short: its header: {failure}"
+        ) from failure
+    found: dict[str, StoredTensor] = {}
     for name, tensor in header.items():
         start, end = tensor["data_offsets"]
         bits = _BITS.get(tensor["dtype"])
         if bits is None:
-            raise CheckpointError(
+            raise error(
                 f"{path}: {name[:80]} is of type {tensor['dtype']}, which edgerep does not read"
             )
         if not start <= end <= room or (end - start) * 8 != math.prod(tensor["shape"]) * bits:
-            raise CheckpointError(
+            raise error(
                 f"{path} was cut short or damaged: {name[:80]}, {tensor['dtype']} "
                 f"{tensor['shape']}, is not at bytes {start} to {end} of {room}"
             )
+        found[name] = StoredTensor(tensor["dtype"], tuple(tensor["shape"]), 8 + length + start)
+    return found
