@@ -122,6 +122,7 @@ _RANDOM = frozenset(
 
 
 _NARROW = ("fp16",)  # what ONNX Runtime widens on a CPU
+_WITHOUT_KERNELS = ("bf16",)  # what it does not compute there
 
 
 def _graph(graph: Graph) -> Runnable:
@@ -140,15 +141,17 @@ def _graph(graph: Graph) -> Runnable:
 
         return EmulatedSession(graph.path, also=also)
 
+    # ONNX Runtime's CPU has hardly a kernel for bfloat16: what can be run is the emulation alone.
+    foreign = graph.precision in _WITHOUT_KERNELS
     return Runnable(
         **_of_file(graph),
-        runtime="onnxruntime",
+        runtime="emulated" if foreign else "onnxruntime",
         any_batch=any(spec.shape[:1] == (None,) for spec in graph.inputs),
         preprocessing=preprocessing_from(graph.options),
         random=tuple(sorted(_RANDOM & graph.operators.keys())),
         why_not=_missing("onnxruntime", "bench"),
-        opener=opener,
-        observer=observer,
+        opener=(lambda threads, device: emulator(())) if foreign else opener,
+        observer=emulator if foreign else observer,
         emulator=emulator if graph.precision in _NARROW else None,
         choices=lambda: decisions_in(graph.path),
     )

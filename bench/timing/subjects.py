@@ -92,6 +92,11 @@ def _file(path: Path) -> Runnable:
         ) from error
     if runnable.why_not is not None:
         raise MissingRuntimeError(runnable.why_not)
+    if runnable.runtime == "emulated":
+        raise MissingRuntimeError(
+            f"ONNX Runtime on a CPU has no kernels for {runnable.precision}: the emulation that "
+            f"checks such files says nothing of time"
+        )
     return runnable
 
 

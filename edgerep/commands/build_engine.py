@@ -131,7 +131,8 @@ def command(
         raise OptionError(f"a DLA takes no dynamic batch, and --batch is {wanted.batch}: give one")
     from edgerep.export.engine.readiness import ready_runtime
 
-    ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx)
+    ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx,
+                  bfloat=precision == "bf16")  # fmt: skip
     images = read_given(calibration, wanted, console, onnx=onnx)
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 

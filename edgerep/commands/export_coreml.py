@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgerep.artefacts.kinds import DEFAULT_TARGET, PACKAGE_SUFFIX, kind_of
+from edgerep.artefacts.kinds import DEFAULT_TARGET, NOT_IN_COREML, PACKAGE_SUFFIX, kind_of
 from edgerep.commands.shared.console import Console, console_options
 from edgerep.commands.shared.graph_options import graph_options
 from edgerep.commands.shared.help_page import Command
@@ -27,6 +27,7 @@ from edgerep.commands.shared.outputs import require_kept, require_output
 from edgerep.commands.shared.readiness import require_coremltools, require_single_image
 from edgerep.commands.shared.sources import require_source
 from edgerep.data.labels import read_labels
+from edgerep.errors import OptionError
 
 
 @click.command(
@@ -81,6 +82,8 @@ def command(
     require_output(output, PACKAGE_SUFFIX, "a Core ML package", folder=True,
                    inputs=(source, calibration, labels))  # fmt: skip
     require_kept(keep_onnx, inputs=(source, output, calibration))
+    if precision in NOT_IN_COREML:
+        raise OptionError(f"Core ML has no {precision}: give --precision fp16, int8 or fp32")
     require_coremltools()
     onnx = kind_of(source) == "onnx"
     require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)

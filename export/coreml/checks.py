@@ -11,7 +11,7 @@ import onnx
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_suffix, require_writable
-from edgerep.artefacts.kinds import COREML_TARGETS, DEFAULT_TARGET, PACKAGE_SUFFIX
+from edgerep.artefacts.kinds import COREML_TARGETS, DEFAULT_TARGET, NOT_IN_COREML, PACKAGE_SUFFIX
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OnnxError, OptionError
 from edgerep.export.graph.index import GraphIndex
@@ -48,6 +48,19 @@ def batch_for(graph: Graph, *, single: bool) -> BatchProfile:
             f"image at a time: export the graph with batch 1"
         )
     return BatchProfile(1, 1, 1)
+
+
+def require_precision(graph: Graph) -> None:
+    """Refuse a graph in numbers that Core ML does not have.
+
+    Raises:
+        CoremlError: It is bfloat16.
+    """
+    if graph.precision in NOT_IN_COREML:
+        raise CoremlError(
+            f"the graph is {graph.precision}, and Core ML has no such numbers: make it of a "
+            f"float32, fp16 or int8 graph"
+        )
 
 
 def require_arrays(graph: Graph, target: str) -> None:

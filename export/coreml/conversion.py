@@ -25,6 +25,7 @@ from edgerep.export.coreml.checks import (
     require_classes,
     require_image,
     require_package_path,
+    require_precision,
     shape_text,
     target_for,
 )
@@ -98,6 +99,7 @@ def export_coreml(
     if isinstance(source, Graph) and source.sha256 != graph.sha256:
         raise CoremlError(f"{file} was replaced since it was opened: open it again")
     with graph_named(file):
+        require_precision(graph)
         if opset_of(model) in range(OLDEST_OPSET, OPSETS[0]):
             model = raise_opset(model)
         require_expressible(model)

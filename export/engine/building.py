@@ -93,9 +93,13 @@ def build_engine(
     require_writable(path)
     graph, model = _read(source)
     _require_consistent(graph, options)
-    half = _uses_half(model)
+    half = _uses(TensorProto.FLOAT16, model)
     runtime, trt, settings = ready_runtime(
-        runtime, options, half=half, quantized=graph.precision == "int8"
+        runtime,
+        options,
+        half=half,
+        quantized=graph.precision == "int8",
+        bfloat=_uses(TensorProto.BFLOAT16, model),
     )
     require_parsable(model, graph.path.name, trt.__version__, rtx=runtime == "tensorrt-rtx")
     doubtful = runtime == "tensorrt" and half and trt.__version__.startswith(_DOUBTFUL_HALF)
@@ -186,14 +190,13 @@ def _require_consistent(graph: Graph, options: EngineOptions) -> None:
         )
 
 
-def _uses_half(model: onnx.ModelProto) -> bool:
-    """Whether anything in the graph is float16: a weight, an input or the result of a Cast."""
-    half = TensorProto.FLOAT16
+def _uses(element: int, model: onnx.ModelProto) -> bool:
+    """Whether anything in the graph has this type: a weight, an input or the result of a Cast."""
     return (
-        any(tensor.data_type == half for tensor in model.graph.initializer)
-        or any(value.type.tensor_type.elem_type == half for value in model.graph.input)
+        any(tensor.data_type == element for tensor in model.graph.initializer)
+        or any(value.type.tensor_type.elem_type == element for value in model.graph.input)
         or any(
-            attribute.name == "to" and attribute.i == half
+            attribute.name == "to" and attribute.i == element
             for node in model.graph.node
             if node.op_type == "Cast"
             for attribute in node.attribute

@@ -35,7 +35,7 @@ def require_capabilities(names: Sequence[str]) -> None:
 
 
 def ready_runtime(
-    runtime: str, options: EngineOptions, *, half: bool, quantized: bool
+    runtime: str, options: EngineOptions, *, half: bool, quantized: bool, bfloat: bool = False
 ) -> tuple[str, Any, BuildSettings]:
     """The runtime to build with, its module, and its settings.
 
@@ -44,6 +44,7 @@ def ready_runtime(
         options: What the user asked for.
         half: The graph has, or may have, float16 tensors.
         quantized: The graph has, or may have, Q/DQ operators.
+        bfloat: The graph has bfloat16 tensors.
 
     Raises:
         MissingRuntimeError: No runtime that can build is here; MissingDependencyError names the
@@ -53,7 +54,8 @@ def ready_runtime(
     require_capabilities(options.compute_capability)
     runtime = choose_runtime(runtime)
     trt = load_runtime(runtime)
-    settings = build_settings(symbols_of(trt, runtime), options, half=half, quantized=quantized)
+    symbols = symbols_of(trt, runtime)
+    settings = build_settings(symbols, options, half=half, quantized=quantized, bfloat=bfloat)
     if runtime == "tensorrt" and first_cuda_device() is None:
         raise MissingRuntimeError(
             "TensorRT builds an engine on the GPU that it is for, and no CUDA device was found: "

@@ -99,7 +99,7 @@ def symbols_of(trt: Any, runtime: str) -> Symbols:
 
 
 def build_settings(
-    symbols: Symbols, options: EngineOptions, *, half: bool, quantized: bool
+    symbols: Symbols, options: EngineOptions, *, half: bool, quantized: bool, bfloat: bool = False
 ) -> BuildSettings:
     """The flags that make a release of TensorRT compute what the graph says.
 
@@ -108,11 +108,12 @@ def build_settings(
         options: What the user asked for.
         half: The graph has float16 tensors.
         quantized: The graph has Q/DQ operators.
+        bfloat: The graph has bfloat16 tensors.
 
     Raises:
         OptionError: The release cannot honour an option; all such options at once.
     """
-    _require_honoured(symbols, options, half, quantized)
+    _require_honoured(symbols, options, half, quantized, bfloat)
     network_flags: tuple[str, ...] = ()
     flags: list[str] = []
     if "EXPLICIT_BATCH" in symbols.network_flags:  # TensorRT 8 to 10
@@ -146,7 +147,7 @@ def _capability_name(name: str) -> str:
 
 
 def _require_honoured(
-    symbols: Symbols, options: EngineOptions, half: bool, quantized: bool
+    symbols: Symbols, options: EngineOptions, half: bool, quantized: bool, bfloat: bool
 ) -> None:
     rtx = symbols.runtime == "tensorrt-rtx"
     refused = []
@@ -178,7 +179,12 @@ def _require_honoured(
             f"{', '.join(sorted(unknown))}: it knows "
             f"{', '.join(sorted(symbols.compute_capabilities, key=_by_number))}"
         )
-    if options.dla is not None:
+    flagged = "EXPLICIT_BATCH" in symbols.network_flags  # TensorRT 8 to 10
+    if bfloat and flagged and "STRONGLY_TYPED" not in symbols.network_flags:
+        refused.append("bfloat16 in the graph: needs TensorRT 9 or later; fp16 is for this one")
+    if options.dla is not None and bfloat:
+        refused.append("a DLA core for a bfloat16 graph: export it as fp16 or int8")
+    elif options.dla is not None:
         if rtx:
             refused.append("a DLA core: no device that it runs on has one")
         elif not (half or quantized):

@@ -42,6 +42,10 @@ _DTYPE_NAMES: Mapping[int, str] = {
     TensorProto.INT64: "int64",
     TensorProto.BOOL: "bool",
 }
+# Of the type that most of a graph's constants have.
+_PRECISION_NAMES: Mapping[int, str] = {
+    TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +169,7 @@ def count_operators(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def precision_of(model: onnx.ModelProto) -> str:
-    """The precision that the graph's own types state: "int8", "fp16" or "fp32".
+    """The precision that the graph's own types state: "int8", "fp16", "bf16" or "fp32".
 
     Only constants that a node reads count: what nothing reads makes no float32 graph a float16 one,
     whose tolerance is wider.
@@ -180,7 +184,8 @@ def precision_of(model: onnx.ModelProto) -> str:
     sizes: Counter[int] = Counter()
     for tensor in itertools.chain(read, made):
         sizes[tensor.data_type] += math.prod(tensor.dims)
-    return "fp16" if sizes[TensorProto.FLOAT16] > sizes[TensorProto.FLOAT] else "fp32"
+    most = max(_PRECISION_NAMES, key=lambda element: sizes[element])  # of equals the widest
+    return _PRECISION_NAMES[most]
 
 
 def set_metadata_in_place(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:

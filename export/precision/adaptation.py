@@ -26,6 +26,7 @@ from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.calibration import with_images_for
 from edgerep.export.precision.half import convert_to_half
 from edgerep.export.precision.int8.quantisation import quantised
+from edgerep.export.precision.narrow_types import NARROW_TYPES
 from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
 
 
@@ -64,8 +65,8 @@ def apply_precision(
     if not preprocessing.is_identity:
         model = _copy(model)
         folded = fold_factor_in_place(model, preprocessing)
-    if precision == "fp16":
-        model = convert_to_half(model)
+    if precision in NARROW_TYPES:
+        model = convert_to_half(model, NARROW_TYPES[precision])
     if not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=not folded)
     if precision == "int8":  # calibrated on images as the graph takes them

@@ -12,7 +12,7 @@ from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.figures.measures import Measures, measure
 
 # Rounding to nearest in each format: half the distance from 1 to the next number.
-UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
+UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
 # A runtime sums in another order, with other kernels, than the reference did in float32. Measured
 # is the error of honest runs over amplification times roundoff, for the fused digits network
 # (docs/demo), a small random grouped network with squeeze-and-excitation, RepVGG-A0 at 64 and 224
@@ -21,14 +21,14 @@ UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
 # last, without oneDNN). float16: at most 0.18 in ONNX Runtime, 0.57 in the interpreter and in
 # torch, and 0.65 where accumulators are rounded to float16 after every 16 products (simulated;
 # what a GPU may do). No GPU and no Apple device took part.
-SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0}
+SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0, "bf16": 2.0}
 # No network is so well conditioned that a runtime could keep to less than this many roundoffs;
 # float32 has kernels (Winograd's) that round more than the plain sum that the anchor comes from.
-LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0}
+LEAST_AMPLIFICATION: Mapping[str, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
 # An error above this share of the output is wrong whatever the network does to rounding errors.
-LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
+LARGEST_TOLERANCE: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 0.25}
 # Half the distance of the smallest numbers: no rounding is finer, however small the number.
-_LEAST_ERROR: Mapping[str, float] = {"fp32": 2.0**-150, "fp16": 2.0**-25}
+_LEAST_ERROR: Mapping[str, float] = {"fp32": 2.0**-150, "fp16": 2.0**-25, "bf16": 2.0**-134}
 # The smallest normal number of float32, below which its kernels may give zero: such as scores of a
 # sigmoid that is far from where it turns. Nothing that float32 loses is asked of an artefact.
 _FLUSHED = 2.0**-126
@@ -46,7 +46,7 @@ class Tolerance:
     """What a comparison in one precision must keep to.
 
     Attributes:
-        precision: "fp32" or "fp16".
+        precision: "fp32", "fp16" or "bf16".
         rel_l2: Largest relative L2 error that any one probe may have.
         max_abs: Largest absolute error that any one number may have.
         amplification: The reference's own float32 error in unit roundoffs: how many times the

@@ -400,6 +400,17 @@ def test_later_releases_read_the_types_from_the_graph(
     assert settings.clear_flags == ("TF32",)
 
 
+def test_bfloat16_is_for_releases_that_read_it_from_the_graph() -> None:
+    options = EngineOptions()
+    for symbols in (TRT_10, TRT_11, RTX):
+        settings = build_settings(symbols, options, half=False, quantized=False, bfloat=True)
+        assert settings.set_flags == ()
+    with pytest.raises(OptionError, match="bfloat16 in the graph: needs TensorRT 9"):
+        build_settings(TRT_8_6, options, half=False, quantized=False, bfloat=True)
+    with pytest.raises(OptionError, match="a DLA core for a bfloat16 graph"):
+        build_settings(TRT_10, EngineOptions(dla=0), half=False, quantized=False, bfloat=True)
+
+
 def test_a_dla_takes_flags_before_tensorrt_11_and_types_from_then_on() -> None:
     options = EngineOptions(dla=0)
     before = build_settings(TRT_10, options, half=True, quantized=False)
