@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerep.artefacts.tensors import Array
-from edgerep.bench.parity.inputs.probes import Probes
 from edgerep.bench.parity.references.deciding import Told, joined, told
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.sessions.runnable import Runnable
+from edgerep.data.probes import Probes
 from edgerep.errors import EdgerepError
 
 _ROWS_AT_ONCE = 8  # that the reference is given; says how often it can tell how far it is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgerep.bench.parity.inputs.batch_plan import BatchPlan
+from edgerep.bench.parity.batch_plan import BatchPlan
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.sessions.runnable import Runnable

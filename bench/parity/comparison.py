@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from edgerep.bench.parity.answers import Answers, Questions, answered, output_names
+from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
 from edgerep.bench.parity.emulation import EmulatedRun, accumulated, emulated_run, overflow_in_words
 from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR
@@ -21,12 +22,11 @@ from edgerep.bench.parity.findings import (
 )
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.hanging import outputs_behind
-from edgerep.bench.parity.inputs.batch_plan import BatchPlan, arrangements
-from edgerep.bench.parity.inputs.probes import Probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.tallies import ArtefactTally, OutputTally, tally_of
 from edgerep.bench.sessions.runnable import Runnable
+from edgerep.data.probes import Probes
 from edgerep.errors import EdgerepError, NetworkError
 from edgerep.export.graph.open_counts import counts_in_words
 from edgerep.export.graph.sigmoid_values import sigmoid_values_in

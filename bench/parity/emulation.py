@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgerep.bench.parity.answers import Answers, Questions, output_names
+from edgerep.bench.parity.batch_plan import arrangements
 from edgerep.bench.parity.findings import EmulatedParity
 from edgerep.bench.parity.following import Followed, Follower, open_follower
-from edgerep.bench.parity.inputs.batch_plan import arrangements
 from edgerep.bench.parity.references.onnx_accumulating import AccumulatingFile
 from edgerep.bench.parity.tallies import ArtefactTally, OutputTally
 from edgerep.bench.sessions.runnable import Runnable

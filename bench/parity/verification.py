@@ -11,17 +11,17 @@ from typing import Any
 
 from torch import nn
 
+from edgerep.bench.parity.batch_plan import BatchPlan, plan_of
 from edgerep.bench.parity.comparison import compare_together
 from edgerep.bench.parity.figures.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.parity.findings import ArtefactParity
-from edgerep.bench.parity.inputs.batch_plan import BatchPlan, plan_of
-from edgerep.bench.parity.inputs.probes import make_probes
 from edgerep.bench.parity.references.network import open_reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.data.pixels import Pixels
+from edgerep.data.probes import make_probes
 from edgerep.data.samples import Given, ImageSource, as_images
 from edgerep.errors import DataError, EdgerepError, OptionError, given
 from edgerep.export.graph.onnx_file import Graph

@@ -164,10 +164,11 @@ def _own_network(file: Path) -> str | None:
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
+    from edgerep.bench.report.text.ranges import range_lines
     from edgerep.bench.report.text.table import pairs
 
     apart = ("schema", "record", "validity", "good_for")
-    shown = {key: value for key, value in result.items() if key not in apart}
+    shown = {key: _short(value) for key, value in result.items() if key not in apart}
     lines = [(key, _value(value)) for key, value in shown.items() if value not in (None, [])]
     if validity := result.get("validity"):
         reasons = "; ".join(validity["reasons"])
@@ -175,9 +176,11 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         words = unknown if validity["verdict"] == "unknown" else validity["verdict"]
         lines.append(("validity", f"{words}{': ' if reasons else ''}{reasons}"))
     lines += [("good for", use) for use in result.get("good_for", ())]
+    options = _graph_options(result, record)
+    lines += [("range", line) for line in range_lines(options)]
     if record is None:
         lines.append(("record", f"none ({Path(result['path']).name}.json is not there)"))
-        return pairs(lines)
+        return _with_ranges(pairs(lines), options)
     lines.append(("made", f"{record.created}, {_value(dict(record.versions))}"))
     if record.kind == "engine":
         lines += _engine_lines(record)
@@ -192,7 +195,35 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
         against = record.parity.get("reference")
         said = f" with {against}" if against else ""
         lines.append(("parity", f"{verdict}{said} ({record.parity.get('runtime')})"))
-    return pairs(lines)
+        for one in record.parity.get("emulated") or ():
+            if isinstance(one, dict):
+                passed = "agrees" if one.get("passed") else "DISAGREES"
+                lines.append(("  emulated", f"{passed}: {one.get('how')}"))
+    return _with_ranges(pairs(lines), options)
+
+
+def _graph_options(result: Mapping[str, Any], record: Record | None) -> Mapping[str, Any]:
+    """The options of a graph, or of the graph that an engine or a package was made from."""
+    if result["kind"] == "onnx":
+        return dict(result.get("options") or {})
+    sources = result.get("made_from") or (record.made_from if record else ())
+    return next((one["options"] for one in sources if one.get("options")), {})
+
+
+def _with_ranges(text: str, options: Mapping[str, Any]) -> str:
+    from edgerep.bench.report.text.ranges import range_table
+
+    ranges = range_table(options)
+    return f"{text}\n\n{ranges}" if ranges else text
+
+
+def _short(value: Any) -> Any:
+    """A value without what was measured of each layer, which has a table of its own."""
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items() if key != "range"}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return value
 
 
 def _engine_lines(record: Record) -> list[tuple[str, str]]:

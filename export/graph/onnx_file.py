@@ -185,7 +185,15 @@ def precision_of(model: onnx.ModelProto) -> str:
     for tensor in itertools.chain(read, made):
         sizes[tensor.data_type] += math.prod(tensor.dims)
     most = max(_PRECISION_NAMES, key=lambda element: sizes[element])  # of equals the widest
+    if most == TensorProto.FLOAT:  # of which a part may be kept in a narrower graph
+        most = next(filter(None, map(_narrowed_to, model.graph.node)), most)
     return _PRECISION_NAMES[most]
+
+
+def _narrowed_to(node: onnx.NodeProto) -> int:
+    """The narrower type of real numbers that a node casts to; 0 if it is no such cast."""
+    to = next((a.i for a in node.attribute if a.name == "to"), 0) if node.op_type == "Cast" else 0
+    return int(to) if to in _PRECISION_NAMES and to != TensorProto.FLOAT else 0
 
 
 def set_metadata_in_place(model: onnx.ModelProto, note: Mapping[str, Any]) -> None:

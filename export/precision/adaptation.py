@@ -24,8 +24,10 @@ from edgerep.export.graph.onnx_file import Graph, read_model
 from edgerep.export.graph.rebatching import close_batch_in_place, with_batch
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.calibration import with_images_for
+from edgerep.export.precision.float16 import float16_graph
 from edgerep.export.precision.half import convert_to_half
 from edgerep.export.precision.int8.quantisation import quantised
+from edgerep.export.precision.named_nodes import named_nodes
 from edgerep.export.precision.narrow_types import NARROW_TYPES
 from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
 
@@ -55,7 +57,7 @@ def apply_precision(
 
     Raises:
         DataError: The calibration images cannot be used.
-        OnnxError: float16 cannot hold a weight, or the preprocessing finds no float32 image.
+        OnnxError: float16 cannot hold a constant, or the preprocessing finds no float32 image.
         OptionError: `mean` or `std` has neither one number nor one per channel, or `settings` names
             a layer that is none or a budget that cannot be kept.
     """
@@ -65,8 +67,12 @@ def apply_precision(
     if not preprocessing.is_identity:
         model = _copy(model)
         folded = fold_factor_in_place(model, preprocessing)
-    if precision in NARROW_TYPES:
-        model = convert_to_half(model, NARROW_TYPES[precision])
+    if precision == "fp16":
+        made = float16_graph(model, settings, preprocessing, with_factor=not folded)
+        model, noted["range"] = made.model, made.note
+    elif precision in NARROW_TYPES:
+        kept = named_nodes(model, settings.keep_fp32)
+        model = convert_to_half(model, NARROW_TYPES[precision], kept)
     if not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=not folded)
     if precision == "int8":  # calibrated on images as the graph takes them

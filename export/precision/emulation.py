@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerep.errors import OnnxError
+from edgerep.export.graph.element_types import element_types
 from edgerep.export.graph.index import bodies_in
 from edgerep.export.graph.inner_tensors import sums_of
 from edgerep.export.graph.sources import source_of
@@ -25,7 +25,7 @@ from edgerep.export.graph.sources import source_of
 NARROW: Mapping[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _TYPE_ATTRIBUTES = ("to", "dtype")  # of Cast, and of what makes tensors out of nothing
 # They choose, move or clear numbers that are rounded already: their results need no rounding.
-_MOVING = frozenset(
+MOVING = frozenset(
     {"Abs", "Clip", "Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather",
      "GatherElements", "GatherND", "Identity", "Max", "MaxPool", "Min", "Neg", "Pad", "Relu",
      "Reshape", "ReverseSequence", "ScatterElements", "ScatterND", "Shape", "Slice",
@@ -33,7 +33,6 @@ _MOVING = frozenset(
      "ReduceMax", "ReduceMin", "GlobalMaxPool", "Sign", "Constant", "ConstantOfShape"}
 )  # fmt: skip
 _WIDE, _LARGEST = "{}/wide", "{}/largest"  # names in the copy, of a tensor
-_LARGE = 4096  # numbers of a constant that says no shape: types are worked out without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def emulated(model: onnx.ModelProto, also: Sequence[str] = ()) -> Emulated | Non
     copy.CopyFrom(model)
     if copy.functions:
         copy = onnx.inliner.inline_local_functions(copy)
-    types = _element_types(copy)
+    types = element_types(copy)
     rounded: list[Rounded] = []
     _rewrite(copy.graph, types, rounded, sums_of(copy.graph))
     outputs = len(copy.graph.output)
@@ -131,39 +130,6 @@ def _narrow_types(model: onnx.ModelProto) -> Iterator[str]:
                     yield NARROW[attribute.t.data_type]
 
 
-def _element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of every tensor, worked out by onnx from a copy without the weights."""
-    light = onnx.ModelProto()
-    light.CopyFrom(model)
-    listed = {value.name for value in light.graph.input}
-    kept = []
-    for tensor in light.graph.initializer:
-        if np.prod(tensor.dims) <= _LARGE:
-            kept.append(tensor)
-        elif tensor.name not in listed:
-            light.graph.input.append(
-                helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
-    del light.graph.initializer[:]
-    light.graph.initializer.extend(kept)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise OnnxError(f"the types of its tensors cannot be worked out: {error}") from error
-    types: dict[str, int] = {}
-    for part in (inferred.graph, *bodies_in(inferred.graph.node)):
-        for value in (*part.input, *part.output, *part.value_info):
-            types[value.name] = value.type.tensor_type.elem_type
-        types.update((tensor.name, tensor.data_type) for tensor in part.initializer)
-    untyped = sorted(
-        {node.op_type for node in model.graph.node for n in node.output if n and not types.get(n)}
-    )
-    if untyped:
-        raise OnnxError(f"the types of what {', '.join(untyped)} give cannot be worked out")
-    return types
-
-
 def _rewrite(
     graph: onnx.GraphProto,
     types: Mapping[str, int],
@@ -181,7 +147,7 @@ def _rewrite(
         _widen(tensor)
     nodes = []
     for node in graph.node:
-        kept = node.op_type in _MOVING
+        kept = node.op_type in MOVING
         for attribute in node.attribute:
             if attribute.name in _TYPE_ATTRIBUTES and attribute.i in NARROW:
                 attribute.i = TensorProto.FLOAT

@@ -7,7 +7,7 @@ pixels of 0 to 255 and a mean of 123.675 are not what float16 is good at.
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import Collection, MutableSequence
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from edgerep.errors import OnnxError
 from edgerep.export.graph.index import GraphIndex, bodies_in, opset_of
 from edgerep.export.graph.opset import convert_opset
 from edgerep.export.graph.sources import source_of
+from edgerep.export.precision.islands import Islands, open_islands_in_place
 from edgerep.export.precision.narrow_types import FLOAT16, NarrowType
 
 _TYPED_ATTRIBUTES = {"Cast": "to"}  # attributes that name a type, by operator
@@ -24,7 +25,9 @@ _FLOAT32_INPUTS = {"Resize": (2,)}  # inputs that must stay float32, by operator
 _NORMALISING = ("Cast", "Sub", "Add", "Mul", "Div")
 
 
-def convert_to_half(model: onnx.ModelProto, kind: NarrowType = FLOAT16) -> onnx.ModelProto:
+def convert_to_half(
+    model: onnx.ModelProto, kind: NarrowType = FLOAT16, kept: Collection[str] = ()
+) -> onnx.ModelProto:
     """A copy of a float32 graph in 16 bits: weights rounded to nearest, casts at the ends.
 
     Operators between the input and the network proper that only shift and scale keep their
@@ -33,6 +36,7 @@ def convert_to_half(model: onnx.ModelProto, kind: NarrowType = FLOAT16) -> onnx.
     Args:
         model: In opset 18, as the exporter writes it, or any other.
         kind: float16 or bfloat16; the copy has at least its opset.
+        kept: The first outputs of nodes that go on computing in float32, casts around them.
 
     Raises:
         OnnxError: The graph has others inside (If, Loop, Scan, functions of its own), whose types
@@ -44,24 +48,27 @@ def convert_to_half(model: onnx.ModelProto, kind: NarrowType = FLOAT16) -> onnx.
     half = onnx.ModelProto()
     half.CopyFrom(model if opset_of(model) >= kind.opset else convert_opset(model, kind.opset))
     graph = half.graph
+    islands = open_islands_in_place(half, kept, kind.element)
     index = GraphIndex(graph)
     front = [node for value in index.inputs for node in _normalisation(index, value.name)]
     made_in_front = {name for node in front for name in node.output}
-    kept = {name for node in front for name in node.input} | _always_wide(graph)
-    _refuse_what_it_cannot_hold(index, kept, kind)
+    still = {name for node in front for name in node.input} | _always_wide(graph)
+    still |= islands.tensors
+    _refuse_what_it_cannot_hold(index, still, kind)
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in still:
             values = numpy_helper.to_array(tensor).astype(kind.numpy)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     for node in graph.node:
-        if not made_in_front.union(kept).intersection(node.output):
+        inside = node.output[0] in islands.nodes
+        if not inside and not made_in_front.union(still).intersection(node.output):
             _retype_attributes(node, kind)
-    wide = made_in_front | kept | {value.name for value in (*graph.input, *graph.output)}
+    wide = made_in_front | still | {value.name for value in (*graph.input, *graph.output)}
     for value in graph.value_info:
         if value.name not in wide and value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = kind.element
-    _cast_inputs(index, kind)
-    _cast_outputs(GraphIndex(graph), kind)
+    _cast_inputs(index, kind, islands)
+    _cast_outputs(GraphIndex(graph), kind, islands)
     _retype_listed_constants(graph)
     return half
 
@@ -153,7 +160,7 @@ def _retype_attributes(node: onnx.NodeProto, kind: NarrowType) -> None:
             attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
-def _cast_inputs(index: GraphIndex, kind: NarrowType) -> None:
+def _cast_inputs(index: GraphIndex, kind: NarrowType, islands: Islands) -> None:
     """Put a cast where each float32 image, normalised or not, enters the network proper."""
     nodes = list(index.graph.node)
     for value in index.inputs:
@@ -164,7 +171,10 @@ def _cast_inputs(index: GraphIndex, kind: NarrowType) -> None:
             continue
         wide = front[-1].output[0] if front else value.name
         narrow = f"{value.name}_{kind.name}"
-        for node in index.readers(wide):
+        readers = [one for one in index.readers(wide) if one.output[0] not in islands.nodes]
+        if index.readers(wide) and not readers:
+            continue
+        for node in readers:
             _rename(node.input, wide, narrow)
         cast = helper.make_node(
             "Cast", [wide], [narrow], name=f"{value.name}_to_{kind.name}", to=kind.element
@@ -174,9 +184,11 @@ def _cast_inputs(index: GraphIndex, kind: NarrowType) -> None:
     index.graph.node.extend(nodes)
 
 
-def _cast_outputs(index: GraphIndex, kind: NarrowType) -> None:
+def _cast_outputs(index: GraphIndex, kind: NarrowType, islands: Islands) -> None:
     for value in index.graph.output:
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+            continue
+        if value.name in islands.tensors:
             continue
         narrow = f"{value.name}_{kind.name}"
         if (maker := index.makers.get(value.name)) is not None:

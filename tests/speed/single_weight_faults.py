@@ -25,9 +25,9 @@ from edgerep.artefacts.tensors import Array, TensorSpec
 from edgerep.bench.machine.environment import environment
 from edgerep.bench.parity.figures.measures import measure
 from edgerep.bench.parity.figures.tolerance import Tolerance, compare, tolerance_from
-from edgerep.bench.parity.inputs.probes import make_probes
 from edgerep.bench.report.text.table import table
 from edgerep.data.preprocessing import Preprocessing
+from edgerep.data.probes import make_probes
 from zoo.randomising import randomise
 from zoo.zoo import NETWORKS
 

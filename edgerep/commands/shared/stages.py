@@ -15,6 +15,7 @@ from torch import nn
 from edgerep.artefacts.kinds import ONNX_SUFFIX
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.bench.report.text.quantisation import quantisation_lines
+from edgerep.bench.report.text.ranges import range_lines
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
@@ -23,7 +24,6 @@ from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.precision.adaptation import adapt_onnx
-from edgerep.export.precision.settings import CALIBRATED
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.examples import example_inputs
 from edgerep.networks.interface import interface_of
@@ -141,7 +141,7 @@ def precision_keywords(
     wanted: GraphOptions, precision: str | None, images: ImageSource | None, console: Console
 ) -> dict[str, Any]:
     """The keywords of `export_onnx` and `adapt_onnx` by which a precision is made."""
-    if precision not in CALIBRATED or images is None:
+    if precision in (None, "fp32") or images is None:
         return wanted.settings_of(precision)
 
     if warning := few_images(len(images)):
@@ -156,7 +156,7 @@ def precision_keywords(
 def say_graph(graph: Graph, console: Console) -> None:
     """Say what was written, and what was done to make it as narrow as it is."""
     console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
-    for line in quantisation_lines(graph.options):
+    for line in (*quantisation_lines(graph.options), *range_lines(graph.options)):
         console.progress(graph.precision, line)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import edgerep
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.parity.inputs.probes import RANDOM_SAMPLES, make_probes
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.report.html.page import render_html
 from edgerep.bench.report.text.parity import one_line, parity_table
+from edgerep.data.probes import RANDOM_SAMPLES, make_probes
 from edgerep.errors import DataError, EdgerepError, NetworkError, OptionError, ParityError
 from edgerep.export.graph.onnx_file import Graph
 

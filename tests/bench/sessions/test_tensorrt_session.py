@@ -20,7 +20,7 @@ import torch
 from edgerep import devices
 from edgerep.artefacts.files import sha256_of
 from edgerep.artefacts.records import Record, read_record, write_record
-from edgerep.bench.parity.inputs.batch_plan import sizes_to_run
+from edgerep.bench.parity.batch_plan import sizes_to_run
 from edgerep.bench.parity.verification import verify
 from edgerep.bench.sessions.engine import conditions
 from edgerep.bench.sessions.engine.conditions import why_not

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerep.artefacts.tensors import Array, TensorSpec
-from edgerep.bench.parity.inputs.pictures import draw
+from edgerep.data.drawn_pictures import draw
 from edgerep.data.pixels import Pixels
 from edgerep.data.samples import first_images, require_fitting
 from edgerep.errors import DataError

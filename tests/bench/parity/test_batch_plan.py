@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgerep.artefacts.batches import BatchProfile, batch_profile
-from edgerep.bench.parity.inputs.batch_plan import arrangements, sizes_to_run
+from edgerep.bench.parity.batch_plan import arrangements, sizes_to_run
 
 
 @pytest.mark.parametrize(("profile", "sizes"), [

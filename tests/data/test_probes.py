@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerep.artefacts.tensors import TensorSpec
-from edgerep.bench.parity.inputs.probes import RANDOM_SAMPLES, RANDOM_SAMPLES_ALONE, make_probes
+from edgerep.data.probes import RANDOM_SAMPLES, RANDOM_SAMPLES_ALONE, make_probes
 from edgerep.data.samples import require_fitting
 from edgerep.errors import DataError
 
