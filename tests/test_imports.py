@@ -71,7 +71,7 @@ HOUSE = Rules(
         "PIL": {"bench.sessions.coreml_session", "data.picture_decoding"},
         "click": {"cli", "commands"},
         "coremltools": {"export.coreml.quiet_coremltools"},
-        "onnx": {"export", "bench.parity.references", "bench.memory"},
+        "onnx": {"export", "bench.parity.quantised", "bench.parity.references", "bench.memory"},
         "onnx_ir": {"export.from_torch.exporter"},
         "onnxruntime": {"bench.sessions.onnxruntime_session", "export.precision.running"},
         "onnxscript": {"export.from_torch.exporter"},

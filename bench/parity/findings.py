@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgerep.bench.parity.figures.tolerance import Difference, Tolerance
+from edgerep.bench.parity.int8_findings import LayerParity, StepParity
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class OutputParity:
         """The largest error, as a share of its bound; infinite where the output has not passed."""
         if not self.passed:
             return math.inf
+        if (least := self.tolerance.least_sqnr_db) is not None:
+            return max(10 ** ((least - b.difference.sqnr_db) / 20) for b in self.batches)
         found = [(b.difference.rel_l2, b.difference.max_abs, self.tolerance) for b in self.batches]
         found += [(band.rel_l2, band.max_abs, band.tolerance) for band in self.bands]
         return max(
@@ -171,6 +174,45 @@ class EmulatedParity:
 
 
 @dataclass(frozen=True, slots=True)
+class QuantisedParity:
+    """An int8 artefact beside the Q/DQ graph it was made from, and beside the float network.
+
+    Attributes:
+        graph: The name of the Q/DQ graph that was evaluated in exact arithmetic; None where it is
+            not at hand.
+        why_not: Why the artefact is not that graph, or why nothing was compared with it.
+        is_that_graph: False where `why_not` is a fault.
+        outputs: Each output against the exact evaluation with the artefact's integers.
+        steps: Each quantiser against it.
+        layers: The weights of each layer against the float network's, where that is at hand.
+        requirement: Where the bounds beside the float network come from, in words; "" where it was
+            not compared with one.
+    """
+
+    graph: str | None
+    why_not: str
+    is_that_graph: bool
+    outputs: tuple[OutputParity, ...]
+    steps: tuple[StepParity, ...]
+    layers: tuple[LayerParity, ...]
+    requirement: str
+
+    @property
+    def passed(self) -> bool:
+        exact = all(o.passed for o in self.outputs) and all(s.passed for s in self.steps)
+        return self.is_that_graph and exact and all(layer.passed for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "outputs": [output.to_json() for output in self.outputs],
+            "steps": [step.to_json() for step in self.steps],
+            "layers": [layer.to_json() for layer in self.layers],
+            "passed": self.passed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ArtefactParity:
     """One artefact against the reference; the figures are those of its worst output.
 
@@ -196,6 +238,7 @@ class ArtefactParity:
             there is none, or where nothing could be looked at.
         emulated: What emulation says of a file whose number types this runtime widens.
         not_emulated: Why it could not be emulated, where it should have been.
+        quantised: What was found of an int8 artefact; None for others.
     """
 
     path: str
@@ -215,6 +258,7 @@ class ArtefactParity:
     overflow: str | None = None
     emulated: tuple[EmulatedParity, ...] = ()
     not_emulated: str | None = None
+    quantised: QuantisedParity | None = None
 
     @classmethod
     def of(
@@ -233,6 +277,7 @@ class ArtefactParity:
         overflow: str | None = None,
         emulated: tuple[EmulatedParity, ...] = (),
         not_emulated: str | None = None,
+        quantised: QuantisedParity | None = None,
     ) -> ArtefactParity:
         """The result of an artefact that ran, with the figures of its worst output."""
         worst = max(outputs, key=lambda output: output.severity)
@@ -248,6 +293,7 @@ class ArtefactParity:
                 replace(
                     batch,
                     passed=overflow is None
+                    and (quantised is None or quantised.passed)
                     and all(one.passed for one in emulated if one.decides)
                     and all(output.batches[index].passed for output in outputs),
                 )
@@ -262,6 +308,7 @@ class ArtefactParity:
             overflow=overflow,
             emulated=emulated,
             not_emulated=not_emulated,
+            quantised=quantised,
         )
 
     @property
@@ -278,6 +325,7 @@ class ArtefactParity:
     def passed(self) -> bool:
         compared = self.overflow is None and all(batch.passed for batch in self.batches)
         compared &= all(one.passed for one in self.emulated if one.decides)
+        compared &= self.quantised is None or self.quantised.passed
         return self.ran and compared and all(choice.passed for choice in self.choices)
 
     def to_json(self) -> dict[str, Any]:
@@ -286,6 +334,7 @@ class ArtefactParity:
         fields["batches"] = [batch.to_json() for batch in self.batches]
         fields["outputs"] = [output.to_json() for output in self.outputs]
         fields["emulated"] = [one.to_json() for one in self.emulated]
+        fields["quantised"] = None if self.quantised is None else self.quantised.to_json()
         fields["passed"] = self.passed if self.ran else None
         fields["images_compared"] = self.images_compared
         return fields

@@ -5,6 +5,7 @@ The reference is the unfused PyTorch network, or an ONNX file where there is no 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from edgerep.bench.parity.batch_plan import BatchPlan, plan_of
 from edgerep.bench.parity.comparison import compare_together
 from edgerep.bench.parity.figures.tolerance import UNIT_ROUNDOFF
 from edgerep.bench.parity.findings import ArtefactParity
-from edgerep.bench.parity.references.network import open_reference
+from edgerep.bench.parity.quantised.comparison import QUANTISED, compare_quantised
+from edgerep.bench.parity.quantised.layer_weights import layers_beside
+from edgerep.bench.parity.references.network import Reference, open_reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.sessions.runnable import Runnable
@@ -88,6 +91,8 @@ def verify(
     images = None if calibration is None else as_images(calibration)
     truth = open_reference(reference, bn_eps=bn_eps)
     runnables = [open_runnable(artefact) for artefact in artefacts]
+    at_hand = [r.path for r in runnables if r.kind == "onnx" and r.path is not None]
+    layers_of = functools.cache(lambda origin: layers_beside(truth, origin))
     results: dict[int, ArtefactParity] = {}
     groups: dict[object, list[int]] = {}
     for index, runnable in enumerate(runnables):
@@ -96,7 +101,21 @@ def verify(
             progress(results[index])
             continue
         _require_sizes(runnable, batch)
-        _require_comparable(runnable)
+        _require_comparable(truth, runnable)
+        if runnable.precision == QUANTISED:
+            probes = make_probes(
+                runnable.inputs,
+                _fitting(images, runnable),
+                max_images=max_images,
+                given=None if images is None else images.there,
+                seed=seed,
+            )
+            plan = _plan(runnable, tuple(batch))
+            results[index] = compare_quantised(
+                truth, runnable, probes, plan, at_hand, layers_of, watch
+            )
+            progress(results[index])
+            continue
         own = runnable.kind != "weights"
         key = (runnable.inputs, runnable.preprocessing, runnable.probabilities, own)
         groups.setdefault(key, []).append(index)
@@ -149,16 +168,22 @@ def _plan(runnable: Runnable, wanted: tuple[int, ...]) -> BatchPlan:
     return plan_of(runnable.batch, is_open=is_open)
 
 
-def _require_comparable(runnable: Runnable) -> None:
+def _require_comparable(truth: Reference | OnnxReference, runnable: Runnable) -> None:
     if runnable.random:
         raise EdgerepError(
             f"{runnable.title} draws random numbers ({', '.join(runnable.random)}): it is no "
             f"function of its input, and there is nothing to compare"
         )
-    if runnable.precision not in UNIT_ROUNDOFF:
+    if runnable.precision not in (*UNIT_ROUNDOFF, QUANTISED):
         raise EdgerepError(
             f"{runnable.title} is {runnable.precision}, whose error rounding does not bound: only "
-            f"{' and '.join(UNIT_ROUNDOFF)} artefacts can be compared"
+            f"{', '.join(UNIT_ROUNDOFF)} and {QUANTISED} artefacts can be compared"
+        )
+    rounds = isinstance(truth, OnnxReference) and truth.precision == QUANTISED
+    if rounds and runnable.precision != QUANTISED:
+        raise EdgerepError(
+            f"{truth.name} is quantised, and {runnable.title} is {runnable.precision}: they are "
+            f"not one network in two formats. Compare both with the float network"
         )
 
 

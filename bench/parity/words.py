@@ -9,6 +9,7 @@ import numpy as np
 from edgerep.artefacts.batches import numbers_in_words
 from edgerep.bench.parity.figures.tolerance import Tolerance
 from edgerep.bench.parity.findings import ArtefactParity, BandParity, ChoiceParity, EmulatedParity
+from edgerep.bench.parity.quantised.words import failures_in_words, notes_in_words
 
 
 def notes_of(artefact: ArtefactParity) -> list[str]:
@@ -24,6 +25,7 @@ def notes_of(artefact: ArtefactParity) -> list[str]:
             f"{artefact.precision} could not be emulated, so that only its rounded weights were "
             f"compared: {artefact.not_emulated}"
         )
+    notes += notes_in_words(artefact)
     notes += _choice_notes(artefact)
     notes += [
         f"{output.name}, {_band_note(band)}" for output in artefact.outputs for band in output.bands
@@ -82,6 +84,7 @@ def failures_of(artefact: ArtefactParity) -> Iterator[str]:
     for choice in artefact.choices:
         if choice.regret > choice.allowed:
             yield f"{artefact.path}, {choice.name}: {regret_in_words(choice)}"
+    yield from failures_in_words(artefact)
     emulated = [one for one in artefact.emulated if one.decides and not one.passed]
     yield from (f"{artefact.path}: {emulated_in_words(one)}" for one in emulated)
     before = [choice.before for choice in artefact.choices if choice.before is not None]
@@ -90,6 +93,14 @@ def failures_of(artefact: ArtefactParity) -> Iterator[str]:
         for batch in output.batches:
             if not batch.passed:
                 found, bounds = batch.difference, output.tolerance
+                if (least := bounds.least_sqnr_db) is not None:
+                    yield (
+                        f"{artefact.path}{name}, batch {batch.batch}: {found.sqnr_db:.1f} dB "
+                        f"beside the reference ({least:.1f} asked for), "
+                        f"{found.top1_agreement:.1%} of largest answers alike "
+                        f"({bounds.least_agreement:.1%})"
+                    )
+                    continue
                 yield (
                     f"{artefact.path}{name}, batch {batch.batch}: relative L2 {found.rel_l2:.2e} "
                     f"(bound {bounds.rel_l2:.2e}), max abs {found.max_abs:.2e} "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.tensors import TensorSpec
@@ -36,6 +36,9 @@ class Runnable:
         inputs: In the order of `Session.run`; None in a shape is the dynamic batch.
         outputs: In the order of `Session.run`; empty where only running it tells.
         network: SHA-256 of the checkpoint it came from; None where that is not known.
+        graph: SHA-256 of the ONNX file it was made from; None where that is not known, or where it
+            is one itself.
+        noted: What its graph notes of how it was made.
         preprocessing: What it does to its image itself.
         probabilities: It ends in a softmax that the network does not have.
         random: Its operators that draw random numbers.
@@ -62,6 +65,8 @@ class Runnable:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...] = ()
     network: str | None
+    graph: str | None = None
+    noted: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing = NO_PREPROCESSING
     probabilities: bool = False
     random: tuple[str, ...] = ()

@@ -216,6 +216,8 @@ def _weights(path: Path) -> Runnable:
 def _of_file(artefact: Artefact) -> Mapping[str, Any]:
     """The fields of a `Runnable` that every artefact has."""
     sources = artefact.made_from
+    nearest = sources[0] if sources and artefact.kind != "onnx" else {}
+    options = artefact.options if isinstance(artefact, Graph) else nearest.get("options") or {}
     return {
         "kind": artefact.kind,
         "name": artefact.path.name,
@@ -226,6 +228,8 @@ def _of_file(artefact: Artefact) -> Mapping[str, Any]:
         "inputs": artefact.inputs,
         "outputs": artefact.outputs,
         "network": sources[-1].get("sha256") if sources else None,
+        "graph": nearest.get("sha256") if nearest.get("kind") == "onnx" else None,
+        "noted": options,
     }
 
 

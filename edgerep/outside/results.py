@@ -70,7 +70,15 @@ _BATCH_PARITY = Fields(
         "passed": maybe(Flag()),
     }
 )
-_TOLERANCE = Fields(optional={"rel_l2": _FIGURE, "max_abs": _FIGURE, "decidable": maybe(Flag())})
+_TOLERANCE = Fields(
+    optional={
+        "rel_l2": _FIGURE,
+        "max_abs": _FIGURE,
+        "decidable": maybe(Flag()),
+        "least_sqnr_db": _FIGURE,
+        "least_agreement": _FIGURE,
+    }
+)
 _OUTPUT = Fields(
     {"name": Text()},
     {"tolerance": maybe(_TOLERANCE), "batches": Each(_BATCH_PARITY, most=_MOST_ROWS)},
@@ -79,8 +87,31 @@ _EMULATED = Fields(
     {"accumulators": Text(64), "outputs": Each(_OUTPUT, most=_MOST_ROWS)},
     {"how": _WORDS, "decides": maybe(Flag()), "passed": maybe(Flag()), "probes": _COUNT},
 )
+_STEP = Fields(
+    {"name": Text()},
+    {"beyond": _FIGURE, "allowed": _FIGURE, "clipped": _FIGURE, "rows": _COUNT,
+     "integers": _COUNT, "passed": maybe(Flag())},
+)  # fmt: skip
+_LAYER = Fields(
+    {"name": Text()},
+    {"sqnr_db": _FIGURE, "channel": _COUNT, "steps": _FIGURE, "allowed": _FIGURE,
+     "gain": _FIGURE, "gain_allowed": _FIGURE, "gain_channel": _COUNT, "passed": maybe(Flag())},
+)  # fmt: skip
+_QUANTISED = Fields(
+    optional={
+        "graph": _WORDS,
+        "why_not": _WORDS,
+        "is_that_graph": maybe(Flag()),
+        "outputs": Each(_OUTPUT, most=_MOST_ROWS),
+        "steps": Each(_STEP, most=_MOST_ROWS),
+        "layers": Each(_LAYER, most=_MOST_ROWS),
+        "requirement": _WORDS,
+        "passed": maybe(Flag()),
+    }
+)
 _ARTEFACT_PARITY = Fields(
     optional={
+        "quantised": maybe(_QUANTISED),
         "path": _WORDS,
         "runtime": _WORDS,
         "precision": _WORDS,

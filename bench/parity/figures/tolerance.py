@@ -51,6 +51,9 @@ class Tolerance:
         max_abs: Largest absolute error that any one number may have.
         amplification: The reference's own float32 error in unit roundoffs: how many times the
             network multiplies rounding errors. It anchors both bounds.
+        least_sqnr_db: Of int8, whose error rounding does not bound: the least signal to noise over
+            all probes, in place of the two bounds, which are infinite then. Else None.
+        least_agreement: Of int8: the least share of probes with the same largest number.
         decidable: False where the network multiplies them so much (a chaotic network) that no
             end-to-end comparison in this precision says anything.
     """
@@ -60,6 +63,8 @@ class Tolerance:
     max_abs: float
     amplification: float
     decidable: bool
+    least_sqnr_db: float | None = None
+    least_agreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,10 @@ class Difference:
         return tolerance.decidable and self.keeps_to(tolerance)
 
     def keeps_to(self, tolerance: Tolerance) -> bool:
-        """Whether both bounds hold, whatever they say; never for NaN."""
+        """Whether all bounds hold, whatever they say; never for NaN."""
+        if tolerance.least_sqnr_db is not None:
+            agrees = self.top1_agreement >= tolerance.least_agreement
+            return agrees and self.sqnr_db >= tolerance.least_sqnr_db
         return self.rel_l2 <= tolerance.rel_l2 and self.max_abs <= tolerance.max_abs
 
 

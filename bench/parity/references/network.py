@@ -46,6 +46,7 @@ class Reference:
     Attributes:
         kind: "network"; that of an `OnnxReference` is "onnx".
         name: For reports: the file, the architecture, or the module's class.
+        module: The network itself.
         mixes: Why a sample's answers depend on the rest of its batch, once `answers` was called;
             None where they do not. Such a network is run sample by sample.
         as_exported: What of its answers is otherwise when it is exported, because its code asks
@@ -70,7 +71,7 @@ class Reference:
                 f".eval() first"
             )
         origin = origin_of(module)
-        self._module = module if is_plain_float32(module) else own_float32(module)[0]
+        self.module = module if is_plain_float32(module) else own_float32(module)[0]
         self.name = origin.source if origin else type(module).__name__
         self._at_once: int | None = None  # samples; None until the network was looked at
         self.mixes: str | None = None
@@ -112,7 +113,7 @@ class Reference:
         if worst is not None:
             batch = _tensors([a[worst : worst + 1] for a in inputs], preprocessing, np.float32)
             with as_exported() if self.as_exported else contextlib.nullcontext():
-                fault = fault_of_float64(self._module, batch)
+                fault = fault_of_float64(self.module, batch)
             if fault:
                 raise NetworkError(
                     f"edgerep's float64 run of {self.name} is not the network: {fault}. Nothing "
@@ -159,7 +160,7 @@ class Reference:
         parts = []
         kernels = Float64Arithmetic() if dtype == np.float64 else OnePassNorms()
         inside = as_exported() if self.as_exported else contextlib.nullcontext()
-        with state_kept(self._module), torch.no_grad(), inside, kernels:
+        with state_kept(self.module), torch.no_grad(), inside, kernels:
             for start in range(0, len(inputs[0]), count):
                 some = [array[start : start + count] for array in inputs]
                 parts.append(self._outputs(_tensors(some, preprocessing, dtype)))
@@ -169,12 +170,12 @@ class Reference:
         """Refuse a network whose answers are random; note whether it mixes two samples."""
         batch = _tensors(two, preprocessing, np.float32)
         pair = self.outputs64(two, preprocessing)
-        if why := chance_in(self._module, batch):
+        if why := chance_in(self.module, batch):
             raise NetworkError(why)
-        if not isinstance(self._module, Network):  # which asks nothing
-            self.as_exported = change_by_export(self._module, batch)
+        if not isinstance(self.module, Network):  # which asks nothing
+            self.as_exported = change_by_export(self.module, batch)
             pair = self.outputs64(two, preprocessing) if self.as_exported else pair
-        if norms := batch_statistics_in(self._module, batch):
+        if norms := batch_statistics_in(self.module, batch):
             raise NetworkError(f"nothing was compared: {mixing(self.name, norms)}")
         # Each of the two: what takes the largest of a batch leaves one of them as it is alone.
         each = [self.outputs64([array[[k]] for array in two], preprocessing)
@@ -188,7 +189,7 @@ class Reference:
     def _outputs(self, batch: Sequence[Tensor]) -> list[Array]:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in batch)
         try:
-            answer = self._module(*batch)
+            answer = self.module(*batch)
         except Exception as error:  # whatever a user's own forward raises
             raise NetworkError(
                 f"{self.name} does not run on inputs {shapes}: {line_of(error)}"

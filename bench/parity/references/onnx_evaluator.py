@@ -11,6 +11,7 @@ from onnx.reference.op_run import OpRun
 from edgerep.bench.parity.references.onnx_choice_kernels import CHOICE_KERNELS
 from edgerep.bench.parity.references.onnx_exact_kernels import EXACT_KERNELS
 from edgerep.bench.parity.references.onnx_kernels import KERNELS
+from edgerep.bench.parity.references.onnx_quantising_kernels import QUANTISING_KERNELS
 from edgerep.bench.parity.references.onnx_resizing import Resize
 from edgerep.bench.parity.references.onnx_widening import widen
 from edgerep.errors import OnnxError
@@ -36,7 +37,9 @@ def evaluator_of(model: onnx.ModelProto, dtype: str) -> ReferenceEvaluator:
         OnnxError: The model quantises or draws random numbers.
         Exception: Whatever the constructors of the evaluator's operators raise.
     """
-    kernels: list[type[OpRun]] = [*KERNELS, *CHOICE_KERNELS, *EXACT_KERNELS, Resize]
+    kernels: list[type[OpRun]] = [
+        *KERNELS, *CHOICE_KERNELS, *EXACT_KERNELS, *QUANTISING_KERNELS, Resize,
+    ]  # fmt: skip
     return ReferenceEvaluator(widen(model, dtype), new_ops=kernels)
 
 

@@ -41,6 +41,8 @@ class OnnxReference:
     Attributes:
         kind: "onnx"; that of a `Reference`, a network as trained, is "network".
         name: Of the file, for reports.
+        path: Of the file.
+        precision: As its own types state it.
 
     Raises:
         OnnxError: The file cannot be read, takes another number of samples by each input,
@@ -65,7 +67,7 @@ class OnnxReference:
             )
         (self.fixed_batch,) = batches  # None where it is open
         self._preprocessing = preprocessing_from(graph.options)
-        self._precision, self._is_witnessed = graph.precision, False
+        self.path, self.precision, self._is_witnessed = self._path, graph.precision, False
         self.as_exported: str | None = None  # a file is exported already
         self.mixes: str | None = None  # a file of a fixed batch is evaluated at that batch
         require_known_operators(self._model, self._path)
@@ -121,7 +123,7 @@ class OnnxReference:
             if truth.dtype.kind != "f" or found.shape != truth.shape:
                 continue
             off = _share_of(found, truth)
-            if off > max(_WITNESS.get(self._precision, 0.3), 1000 * _share_of(own, truth)):
+            if off > max(_WITNESS.get(self.precision, 0.3), 1000 * _share_of(own, truth)):
                 raise OnnxError(
                     f"the reference {self.name} failed: onnx's evaluator, in float64, and ONNX "
                     f"Runtime differ by {off:.1e} (relative L2) on this file itself, which "

@@ -15,8 +15,10 @@ from edgerep.export.graph.index import bodies_in
 _ELEMENTS: Mapping[str, int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 _REAL = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE)
 _TYPE_ATTRIBUTES = ("to", "dtype")  # of Cast, and of what makes tensors out of nothing
+# What these two compute is defined for any type of real numbers; all others that quantise are not.
+_DEFINED = ("QuantizeLinear", "DequantizeLinear")
 # Their results depend on where rounding happens, or on chance: exact arithmetic is not their truth.
-_INEXACT = ("Quantize", "Dequantize", "QLinear", "Integer", "Random", "Bernoulli", "Multinomial")
+_INEXACT = ("Quantize", "QLinear", "Integer", "Random", "Bernoulli", "Multinomial")
 
 
 def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
@@ -32,8 +34,8 @@ def widen(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
         dtype: "float32" or "float64".
 
     Raises:
-        OnnxError: The model has operators that quantise or draw random numbers, or sparse weights;
-            all are named.
+        OnnxError: The model has operators that compute with integers or draw random numbers, or
+            sparse weights; all are named.
     """
     _refuse_inexact(model)
     element = _ELEMENTS[dtype]
@@ -60,7 +62,7 @@ def _refuse_inexact(model: onnx.ModelProto) -> None:
         {
             node.op_type
             for node in _nodes(model)
-            if any(word in node.op_type for word in _INEXACT)
+            if any(word in node.op_type for word in _INEXACT) and node.op_type not in _DEFINED
         }
     )  # fmt: skip
     if model.graph.sparse_initializer:

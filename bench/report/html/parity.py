@@ -72,12 +72,18 @@ def _output_rows(one: Fields, start: tuple[object, ...]) -> Iterator[tuple[objec
                 *start[1:],
                 _sizes(group),
                 number(worst.get("max_abs"), ".1e"),
-                f"{number(worst.get('rel_l2'), '.1e')} of {number(tolerance.get('rel_l2'), '.1e')}",
+                f"{number(worst.get('rel_l2'), '.1e')} of {_bound(tolerance)}",
                 number(worst.get("sqnr_db"), ".1f"),
                 number(worst.get("cosine"), ".6f"),
                 number(worst.get("top1_agreement"), ".1%"),
                 _verdict(one, worst, decidable),
             )
+
+
+def _bound(tolerance: Fields) -> str:
+    if tolerance.get("least_sqnr_db") is not None:
+        return f"{number(tolerance.get('least_sqnr_db'), '.1f')} dB"
+    return str(number(tolerance.get("rel_l2"), ".1e"))
 
 
 def _verdict(artefact: Fields, batch: Fields, decidable: bool) -> Markup:

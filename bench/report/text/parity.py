@@ -35,6 +35,12 @@ def one_line(result: ArtefactParity) -> str:
     images = f", {images_in_words(result)}" if result.images_given else ""
     if result.not_emulated is not None:
         runtime += ", weights rounded only"
+    if shown.tolerance.least_sqnr_db is not None:
+        return (
+            f"{name}: {verdict} ({runtime}), {worst.difference.sqnr_db:.1f} dB and top-1 "
+            f"{worst.difference.top1_agreement:.1%} beside float{output}, batch "
+            f"{numbers_in_words([b.batch for b in result.batches])}{images}"
+        )
     return (
         f"{name}: {verdict} ({runtime}), relative L2 {worst.difference.rel_l2:.1e} "
         f"of {shown.tolerance.rel_l2:.1e} allowed{output}, batch "
@@ -102,12 +108,18 @@ def _row(
         numbers_in_words([one.batch for one in group]),
         f"{found.max_abs:.1e}",
         f"{found.rel_l2:.1e}",
-        f"{tolerance.rel_l2:.1e}",
+        _bound(tolerance),
         f"{found.sqnr_db:.1f}",
         f"{found.cosine:.6f}",
         f"{100 * found.top1_agreement:.1f}%",
         _verdict(tolerance, batch.passed),
     )
+
+
+def _bound(tolerance: Tolerance) -> str:
+    if tolerance.least_sqnr_db is not None:
+        return f"{tolerance.least_sqnr_db:.1f} dB"
+    return f"{tolerance.rel_l2:.1e}"
 
 
 def _verdict(tolerance: Tolerance | None, passed: bool) -> str:

@@ -158,7 +158,9 @@ def test_a_reference_in_training_mode_is_refused(graph: Graph) -> None:
         edgerep.verify(Scale(), [graph])
 
 
-def test_a_quantised_file_has_no_bound_and_is_not_compared(tmp_path: Path) -> None:
+def test_a_quantised_file_is_held_to_its_graph_and_to_the_network(
+    tmp_path: Path,
+) -> None:
     model = parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 18]>
         g (float[N, 3, 4, 5] x) => (float[N, 3] y) <float s = {0.1}, uint8 z = {128}> {
@@ -168,5 +170,12 @@ def test_a_quantised_file_has_no_bound_and_is_not_compared(tmp_path: Path) -> No
         }""")
     model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
     onnx.save(model, tmp_path / "q.onnx")
-    with pytest.raises(EdgerepError, match=r"q\.onnx is int8, whose error rounding does not bound"):
-        edgerep.verify(Scale().eval(), [tmp_path / "q.onnx"])
+    found = edgerep.verify(Scale().eval(), [tmp_path / "q.onnx"]).artefacts[0]
+    assert found.quantised is not None
+    assert found.quantised.passed
+    assert found.tolerance is not None
+    assert found.tolerance.least_sqnr_db is not None
+    noise = edgerep.verify(Scale(-1.0).eval(), [tmp_path / "q.onnx"]).artefacts[0]
+    assert noise.quantised is not None
+    assert noise.quantised.passed, "it computes the graph that it is"
+    assert not noise.passed, "which is not this network"

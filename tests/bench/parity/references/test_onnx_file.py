@@ -82,24 +82,36 @@ def test_eps_of_a_checkpoint_makes_no_sense_with_a_file(graph: Graph) -> None:
         edgerep.verify(graph.path, [graph.path], bn_eps=1e-3)
 
 
-def test_a_file_with_rounding_inside_is_no_reference(tmp_path: Path) -> None:
+def rounding(nodes: list[onnx.NodeProto], path: Path) -> Path:
+    shape = [1, 2, 4, 4]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    scale = [numpy_helper.from_array(np.array(0.1, np.float32), "s")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], scale)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def test_quantised_files_round_in_float64_where_they_say_it(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
     ]
-    shape = [1, 2, 4, 4]
-    model = helper.make_model(
-        helper.make_graph(
-            nodes, "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-            [numpy_helper.from_array(np.array(0.1, np.float32), "s")],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-    )  # fmt: skip
-    onnx.save(model, tmp_path / "q.onnx")
-    with pytest.raises(OnnxError, match="DequantizeLinear, QuantizeLinear has no exact answers"):
-        OnnxReference(tmp_path / "q.onnx")
+    reference = OnnxReference(rounding(nodes, tmp_path / "q.onnx"))
+    assert reference.precision == "int8"
+    x = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
+    (found,) = reference.outputs64([x])
+    scale = np.float64(np.float32(0.1))
+    assert np.array_equal(found, np.clip(np.rint(x / scale), 0, 255) * scale)
+
+
+def test_a_file_whose_scales_depend_on_its_input_is_no_reference(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "t", "z"]),
+        helper.make_node("DequantizeLinear", ["q", "t", "z"], ["y"]),
+    ]
+    path = rounding(nodes, tmp_path / "q.onnx")
+    with pytest.raises(OnnxError, match="DynamicQuantizeLinear has no exact answers"):
+        OnnxReference(path)
 
 
 @pytest.mark.parametrize("padded", [True, False])

@@ -1,0 +1,117 @@
+"""How an int8 layer's weights lie beside a float layer's: a factor a row, a factor a column.
+
+An equalised network has its channels rescaled, so that `W'[o, i] = W[o, i] * c[i] * r[o]` before
+rounding; what divides a channel where it is made multiplies it where it is read. Both factors are
+fitted to each layer by itself, and then held against each other: a wrong scale of one output
+channel is a factor that no layer behind it takes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+_ROUNDS = 12  # of fitting rows and columns in turn; they converge in three or four
+_NOTICED = 1.5  # steps: smaller weights say nothing of a factor, but of its sign
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """The factors of one layer, in logarithms, with what is known of how exact they are.
+
+    Attributes:
+        rows: Of each output channel, [groups, outputs].
+        columns: Of each input channel, [groups, inputs].
+        row_errors: Standard errors of `rows`; infinite where a channel has no weights.
+        column_errors: Of `columns`.
+        off: Of each output channel: the root mean square of what is left, in its own steps.
+        sqnr_db: Signal to what is left, of all weights.
+    """
+
+    rows: Numbers
+    columns: Numbers
+    row_errors: Numbers
+    column_errors: Numbers
+    off: Numbers
+    sqnr_db: float
+
+
+def gauge_of(weights: Numbers, found: Numbers, steps: Numbers) -> Gauge:
+    """Fit `found = weights * exp(rows) * exp(columns)`, in the steps of `found`.
+
+    Args:
+        weights: Of the float layer, [groups, outputs, inputs, positions].
+        found: Of the int8 layer, of the same shape.
+        steps: The step of each output channel of `found`, [groups, outputs].
+    """
+    rows = np.zeros(weights.shape[:2])
+    columns = np.zeros((weights.shape[0], weights.shape[2]))
+    levels = found / steps[:, :, None, None]
+    with np.errstate(all="ignore"):
+        ratio = np.log(found / weights)
+    clear = np.isfinite(ratio) & (np.abs(levels) >= _NOTICED)
+    ratio = np.where(clear, ratio, 0.0)
+    trust = np.where(clear, np.minimum(np.abs(levels), 32.0) ** 2, 0.0)
+    for _ in range(_ROUNDS):  # first by logarithms: factors may be decades apart
+        rows = _mean(ratio - columns[:, None, :, None], trust, (2, 3))
+        columns = _mean(ratio - rows[:, :, None, None], trust, (1, 3))
+    for _ in range(_ROUNDS):  # then by least squares in steps, which rounding disturbs evenly
+        rows += _slope(weights, levels, steps, rows, columns, (2, 3))
+        columns += _slope(weights, levels, steps, rows, columns, (1, 3))
+    expected = _expected(weights, steps, rows, columns)
+    left = levels - expected
+    off = np.sqrt((left**2).mean((2, 3)))
+    noise, signal = float((left**2).sum()), float((expected**2).sum())
+    spread = np.sqrt((left**2).mean())
+    return Gauge(
+        rows,
+        columns,
+        _error(expected, np.maximum(off, 0.29)[:, :], (2, 3)),
+        _error(expected, np.full(columns.shape, max(spread, 0.29)), (1, 3)),
+        off,
+        10 * np.log10(signal / noise) if signal and noise else 200.0,
+    )
+
+
+def _expected(weights: Numbers, steps: Numbers, rows: Numbers, columns: Numbers) -> Numbers:
+    factors = np.exp(rows)[:, :, None, None] * np.exp(columns)[:, None, :, None]
+    result: Numbers = weights * factors / steps[:, :, None, None]
+    return result
+
+
+def _mean(values: Numbers, trust: Numbers, axes: tuple[int, int]) -> Numbers:
+    total = trust.sum(axes)
+    result: Numbers = np.divide(
+        (values * trust).sum(axes), total, where=total > 0, out=np.zeros_like(total)
+    )
+    return result
+
+
+def _slope(
+    weights: Numbers,
+    levels: Numbers,
+    steps: Numbers,
+    rows: Numbers,
+    columns: Numbers,
+    axes: tuple[int, int],
+) -> Numbers:
+    """How much larger, in logarithms, what is found is than what is expected, along axes."""
+    expected = _expected(weights, steps, rows, columns)
+    power = (expected**2).sum(axes)
+    product = (expected * levels).sum(axes)
+    good = (power > 0) & (product > 0)
+    ratio = np.divide(product, power, where=good, out=np.ones_like(power))
+    result: Numbers = np.log(np.clip(ratio, 0.1, 10))
+    return result
+
+
+def _error(expected: Numbers, off: Numbers, axes: tuple[int, int]) -> Numbers:
+    power = (expected**2).sum(axes)
+    result: Numbers = np.divide(
+        off, np.sqrt(power), where=power > 0, out=np.full_like(power, np.inf)
+    )
+    return result

@@ -1,0 +1,116 @@
+"""What a comparison of an int8 artefact found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgerep.bench.parity.findings import ArtefactParity, OutputParity, QuantisedParity
+from edgerep.bench.parity.int8_findings import LayerParity, StepParity
+
+_MOST = 4  # quantisers or layers that a message names
+
+
+def notes_in_words(artefact: ArtefactParity) -> list[str]:
+    """What is to be known of an int8 artefact beside its figures."""
+    found = artefact.quantised
+    if found is None:
+        return []
+    notes = []
+    if found.requirement and artefact.tolerance is not None:
+        notes.append(_asked(artefact, found))
+    if found.why_not:
+        word = "is not" if not found.is_that_graph else "was not compared with"
+        notes.append(f"it {word} the graph that it was made from: {found.why_not}")
+    elif found.steps:
+        worst = max(found.steps, key=_share)
+        notes.append(
+            f"beside {found.graph} in float64, with the integers that it computed itself: "
+            f"{_verdict(found)}; of {sum(step.integers for step in found.steps):,} integers in "
+            f"{len(found.steps)} places none is further than {worst.beyond:.1e} steps beyond half "
+            f"a step ({worst.name}; {worst.allowed:.1e} allowed)"
+        )
+    if found.layers:
+        worst_gain = max(found.layers, key=lambda one: abs(one.gain - 1) / one.gain_allowed)
+        notes.append(
+            f"weights of {len(found.layers)} layers beside the float network's: "
+            f"{'agree' if all(one.passed for one in found.layers) else 'DISAGREE'}; the furthest "
+            f"channel is {worst_gain.gain_channel} of {worst_gain.name}, {worst_gain.gain:.4f} "
+            f"times what it was (within {worst_gain.gain_allowed:.1%} allowed)"
+        )
+    return notes
+
+
+def failures_in_words(artefact: ArtefactParity) -> Iterator[str]:
+    """Every way in which an int8 artefact is not what it should be."""
+    found = artefact.quantised
+    if found is None:
+        return
+    if not found.is_that_graph:
+        yield f"{artefact.path} is not {found.graph}, which it should be: {found.why_not}"
+    for output in found.outputs:
+        if not output.passed:
+            yield f"{artefact.path}, {output.name}: {_off(output, found)}"
+    bad_steps = [step for step in found.steps if not step.passed]
+    for step in bad_steps[:_MOST]:
+        yield f"{artefact.path}, {step_in_words(step)}"
+    bad_layers = [layer for layer in found.layers if not layer.passed]
+    for layer in bad_layers[:_MOST]:
+        yield f"{artefact.path}, {layer_in_words(layer)}"
+    more = max(0, len(bad_steps) - _MOST) + max(0, len(bad_layers) - _MOST)
+    if more:
+        yield f"{artefact.path}: and {more} more quantisers or layers"
+
+
+def step_in_words(step: StepParity) -> str:
+    return (
+        f"{step.name}: what reaches it is {step.beyond:.2g} steps beyond half a step from its "
+        f"integer ({step.allowed:.1e} allowed): a scale, a zero point or weights before it are not "
+        f"those of the graph"
+    )
+
+
+def layer_in_words(layer: LayerParity) -> str:
+    if layer.steps > layer.allowed:
+        return (
+            f"layer {layer.name}, channel {layer.channel}: its int8 weights are {layer.steps:.1f} "
+            f"steps (root mean square) from the float network's ({layer.allowed:g} allowed)"
+        )
+    return (
+        f"layer {layer.name}, channel {layer.gain_channel}: {layer.gain:.4f} times what the float "
+        f"network has, which no layer behind it takes back ({layer.gain_allowed:.1%} allowed): its "
+        f"scale is wrong, or where all channels are off alike, that of a layer before it"
+    )
+
+
+def _share(step: StepParity) -> float:
+    return step.beyond / step.allowed
+
+
+def _verdict(found: QuantisedParity) -> str:
+    exact = all(one.passed for one in found.outputs) and all(one.passed for one in found.steps)
+    return "agrees" if exact else "DISAGREES"
+
+
+def _asked(artefact: ArtefactParity, found: QuantisedParity) -> str:
+    bounds = artefact.tolerance
+    assert bounds is not None  # the caller has looked
+    least = bounds.least_sqnr_db
+    agreement = (
+        f" and {bounds.least_agreement:.1%} of largest answers" if bounds.least_agreement else ""
+    )
+    on = "your images" if artefact.images_given else "pictures made here"
+    if least is None:
+        return f"beside the float network on {on}: its outputs are whole numbers"
+    return (
+        f"beside the float network on {on}: at least {least:.1f} dB{agreement} is asked for "
+        f"({found.requirement})"
+    )
+
+
+def _off(output: OutputParity, found: QuantisedParity) -> str:
+    worst = max(output.batches, key=lambda one: one.difference.rel_l2)
+    return (
+        f"beside {found.graph} in float64, with the integers that it computed itself: relative L2 "
+        f"{worst.difference.rel_l2:.2e} (bound {output.tolerance.rel_l2:.2e}), max abs "
+        f"{worst.difference.max_abs:.2e} (bound {output.tolerance.max_abs:.2e})"
+    )
