@@ -76,8 +76,7 @@ def quantise(network: str, images: int, size: int, threads: int) -> dict[str, An
         graph = edgerep.export_onnx(edgerep.fuse(model), source, batch=(1, 8, 64), size=size)
         del model
         started = time.perf_counter()
-        options: dict[str, Any] = {"precision": "int8", "calibration": calibration}
-        adapt_onnx(graph, target, **options)
+        adapt_onnx(graph, target, precision="int8", calibration=calibration)
         found: dict[str, Any] = {
             "network": network,
             "images": images,

@@ -24,12 +24,11 @@ import onnx
 from edgerep.artefacts.files import write_text
 from edgerep.bench.machine.environment import environment
 from edgerep.bench.report.text.table import table
-from edgerep.export.graph.onnx_file import Graph
-from edgerep.export.precision.adaptation import adapt_onnx
 from int8.cases import CASES, Case
 from int8.costs import NETWORKS, cost_of
-from int8.gates import RECIPE, Gate, gates_of
+from int8.gates import PLAIN, RECIPE, Gate, gates_of
 from int8.judging import judge, logits_of
+from int8.ours import plain, recipe
 from int8.peers import Quantiser, peers
 from int8.subjects import SUBJECTS, Subject
 
@@ -51,13 +50,6 @@ class Result:
         return list(gates_of(self.networks, self.rows, self.costs))
 
 
-def recipe(graph: Graph, bits: int, target: Path, images: Any) -> dict[str, Any]:
-    """Quantise as a user does; what the graph's record then says of it."""
-    options: dict[str, Any] = {"precision": "int8", "calibration": images}
-    made = adapt_onnx(graph, target, **options)
-    return dict(made.options["int8"])
-
-
 def rows_of(
     case: Case, subject: Subject, methods: dict[str, Quantiser | None], folder: Path, threads: int
 ) -> Iterator[dict[str, Any]]:
@@ -76,6 +68,8 @@ def rows_of(
             target.unlink(missing_ok=True)
             if method == RECIPE:
                 row["recipe"] = recipe(graph, case.bits, target, images)
+            elif case.bits != 8:
+                plain(graph, case.bits, target, images)
             elif quantise is None:
                 raise RuntimeError(NO_MODELOPT)
             else:
@@ -93,7 +87,7 @@ def rows_of(
 
 def methods_for(case: Case, modelopt: Path | None) -> dict[str, Quantiser | None]:
     if case.bits != 8:
-        return {RECIPE: None}
+        return {PLAIN: None, RECIPE: None}
     known = peers(modelopt)
     chosen: dict[str, Quantiser | None] = {
         name: quantise

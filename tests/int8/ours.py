@@ -1,0 +1,69 @@
+"""The recipe under test: in eight bits as a user calls it, in fewer by its inner function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from edgerep.export.graph.onnx_file import Graph
+from edgerep.export.precision.adaptation import adapt_onnx
+from edgerep.export.precision.int8.recipe import Int8Settings, quantise
+from edgerep.export.precision.settings import STAGES
+
+Floats = NDArray[np.float32]
+
+
+def recipe(graph: Graph, bits: int, target: Path, images: Floats) -> dict[str, Any]:
+    """Write the quantised graph to `target`; the JSON of what was found on the way."""
+    if bits == 8:
+        made = adapt_onnx(graph, target, precision="int8", calibration=images)
+        return dict(made.options["int8"])
+    return _simulated(graph, bits, target, images, Int8Settings(levels=_levels(bits)))
+
+
+def plain(graph: Graph, bits: int, target: Path, images: Floats) -> dict[str, Any]:
+    """As `recipe`, with every stage switched off."""
+    settings = Int8Settings(levels=_levels(bits), without=STAGES)
+    return _simulated(graph, bits, target, images, settings)
+
+
+def _simulated(
+    graph: Graph, bits: int, target: Path, images: Floats, settings: Int8Settings
+) -> dict[str, Any]:
+    made, findings = quantise(onnx.load(graph.path), images, settings=settings)
+    onnx.save(with_fewer_codes(made, _levels(bits)), target)
+    return findings.to_json()
+
+
+def _levels(bits: int) -> int:
+    return int(2 ** (bits - 1) - 1)
+
+
+def with_fewer_codes(model: onnx.ModelProto, levels: int) -> onnx.ModelProto:
+    """Saturate what is quantised at `levels` steps: int8 stands in for a narrower format.
+
+    Weights must have no larger code already.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    constants = {one.name: one for one in made.graph.initializer}
+    nodes = []
+    for node in made.graph.node:
+        if node.op_type == "QuantizeLinear":
+            step = float(numpy_helper.to_array(constants[node.input[1]]))
+            bounds = [f"{node.output[0]}.{end}" for end in ("low", "high")]
+            for name, end in zip(bounds, (-1, 1), strict=True):
+                limit = np.array(end * levels * step, np.float32)
+                made.graph.initializer.append(numpy_helper.from_array(limit, name))
+            clipped = f"{node.output[0]}.clipped"
+            nodes.append(helper.make_node("Clip", [node.input[0], *bounds], [clipped]))
+            node.input[0] = clipped
+        nodes.append(node)
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    return made
