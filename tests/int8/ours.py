@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.precision.adaptation import adapt_onnx
-from edgerep.export.precision.int8.recipe import Int8Settings, quantise
+from edgerep.export.precision.int8.recipe import Recipe, quantise
 from edgerep.export.precision.settings import STAGES
 
 Floats = NDArray[np.float32]
@@ -23,19 +23,19 @@ def recipe(graph: Graph, bits: int, target: Path, images: Floats) -> dict[str, A
     if bits == 8:
         made = adapt_onnx(graph, target, precision="int8", calibration=images)
         return dict(made.options["int8"])
-    return _simulated(graph, bits, target, images, Int8Settings(levels=_levels(bits)))
+    return _simulated(graph, bits, target, images, Recipe(levels=_levels(bits)))
 
 
 def plain(graph: Graph, bits: int, target: Path, images: Floats) -> dict[str, Any]:
     """As `recipe`, with every stage switched off."""
-    settings = Int8Settings(levels=_levels(bits), without=STAGES)
-    return _simulated(graph, bits, target, images, settings)
+    how = Recipe(levels=_levels(bits), without=STAGES)
+    return _simulated(graph, bits, target, images, how)
 
 
 def _simulated(
-    graph: Graph, bits: int, target: Path, images: Floats, settings: Int8Settings
+    graph: Graph, bits: int, target: Path, images: Floats, how: Recipe
 ) -> dict[str, Any]:
-    made, findings = quantise(onnx.load(graph.path), images, settings=settings)
+    made, findings = quantise(onnx.load(graph.path), images, recipe=how)
     onnx.save(with_fewer_codes(made, _levels(bits)), target)
     return findings.to_json()
 
