@@ -35,8 +35,38 @@ _PREPROCESSING = Fields(
         "std": Each(Number(above=0), most=4096),
     }
 )
+_MOST_NODES = 100_000  # of a graph
+RANGE = Fields(
+    {"measured_on": maybe(Text(64)), "kept_fp32": Each(Text(4096), most=_MOST_NODES)},
+    {
+        "why_not": Text(),
+        "count": Whole(0),
+        "limit": Number(above=0),
+        "layers": Each(
+            Fields(
+                {
+                    "name": Text(4096),
+                    "operator": Text(256),
+                    "low": Number(),
+                    "high": Number(),
+                    "typical": Number(least=0),
+                    "before": Number(least=0),
+                }
+            ),
+            most=_MOST_NODES,
+        ),
+        "rescaled": Fields(
+            {"channels": Whole(0), "largest": Number(above=0), "smallest": Number(above=0)}
+        ),
+        "warnings": Each(Text(), most=_MOST_NODES),
+    },
+)
 _OPTIONS = Fields(
-    optional={"preprocessing": maybe(_PREPROCESSING), "repaired": Each(Text(), most=64)}
+    optional={
+        "preprocessing": maybe(_PREPROCESSING),
+        "repaired": Each(Text(), most=64),
+        "range": RANGE,
+    }
 )
 _SOURCE = Fields(
     {"kind": Text(64)},

@@ -6,7 +6,7 @@ missing: older and newer releases wrote less and write more.
 
 from __future__ import annotations
 
-from edgerep.outside.declared import LARGEST_BATCH, SOURCES
+from edgerep.outside.declared import LARGEST_BATCH, RANGE, SOURCES
 from edgerep.outside.shapes import (
     Anything,
     Each,
@@ -182,6 +182,7 @@ _FILE = Fields(
         "size_bytes": _COUNT,
         "sha256": _WORDS,
         "made_from": maybe(SOURCES),
+        "range": maybe(RANGE),
     }
 )
 _ACCURACY = Fields(

@@ -226,7 +226,10 @@ def _precision(block: Any) -> str:
         for dimension in kind.dimensions:
             count *= dimension.constant.size
         elements[TENSOR_TYPES.get(kind.dataType, "other")] += count
-    return "fp16" if elements["float16"] > elements["float32"] else "fp32"
+    # Of a float16 graph a part may be kept in float32, and that part may have the most weights.
+    results = (output for op in block.operations if op.type != "const" for output in op.outputs)
+    narrow = any(TENSOR_TYPES.get(one.type.tensorType.dataType) == "float16" for one in results)
+    return "fp16" if narrow or elements["float16"] > elements["float32"] else "fp32"
 
 
 def _tensor(name: str, kind: Any) -> TensorSpec:

@@ -8,6 +8,7 @@ from edgerep import __version__
 from edgerep.bench.report.html.markup import Markup, join, tag
 from edgerep.bench.report.html.parity import parity_section
 from edgerep.bench.report.html.parts import Fields, number, tile
+from edgerep.bench.report.html.ranges import ranges_section
 from edgerep.bench.report.html.sections import (
     accuracy_section,
     artefacts_section,
@@ -26,7 +27,7 @@ def render_html(document: Fields) -> str:
     Args:
         document: `title`, and any of: `deploy` (a deployment's JSON), `fuse`, `verify` and `bench`
             (the JSON of these commands), `artefacts` (list of {`path`, `kind`, `size_bytes`,
-            `sha256`, `made_from`}), `accuracy` (list of {`form`, `runtime`, `precision`,
+            `sha256`, `made_from`, `range`}), `accuracy` (list of {`form`, `runtime`, `precision`,
             `correct`, `total`}), `targets` and `failures` (lists of a deployment).
             Sections that are absent or empty are left out.
     """
@@ -42,6 +43,7 @@ def render_html(document: Fields) -> str:
         fusion_section(fuse) if fuse else None,
         artefacts_section(artefacts) if artefacts else None,
         parity_section(verify) if verify else None,
+        ranges_section(artefacts),
         accuracy_section(accuracy) if accuracy else None,
         bench_section(bench) if bench else None,
         ran_section(verify, bench),

@@ -163,6 +163,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "size_bytes": size_of(path),
         "sha256": sha256_of(path),
         "made_from": [dict(entry) for entry in record.made_from] if record else [],
+        "range": record.options.get("range") if record else None,
     }
 
 

@@ -59,7 +59,13 @@ DOCUMENT: dict[str, Any] = {
     },
     "artefacts": [{"path": "a0.onnx", "kind": "onnx", "size_bytes": 3 * 1024**2,
                    "sha256": "ab" * 32,
-                   "made_from": [{"kind": "checkpoint", "name": "a0.pth", "sha256": "cd" * 32}]}],
+                   "made_from": [{"kind": "checkpoint", "name": "a0.pth", "sha256": "cd" * 32}],
+                   "range": {
+                       "measured_on": "calibration images", "count": 37, "limit": 65504.0,
+                       "layers": [{"name": "conv_7", "operator": "Conv", "low": -11.5,
+                                   "high": 812.25, "typical": 0.375, "before": 3.5e6}],
+                       "rescaled": {"channels": 48, "largest": 4096.0, "smallest": 1.0},
+                       "kept_fp32": ["conv_7"], "warnings": ["`conv_9` reaches 2e+04"]}}],
     "accuracy": [{"form": "fused", "runtime": "torch", "precision": "fp32", "correct": 7241,
                   "total": 10000}],
 }  # fmt: skip
@@ -118,7 +124,8 @@ def test_every_section_shows_its_facts() -> None:
         "disagrees", "not run", "no GPU here", "Accuracy", "72.41%", "Benchmark", "1.23x",
         "1.10 to 1.40", "the machine was busy", "2.0 KiB", "Environment", "Cortex-A78AE",
         "What ran where", "Core ML runs on macOS only", "Deployment",
-        "Measured 2026-01-02T03:04:05+00:00",
+        "Measured 2026-01-02T03:04:05+00:00", "Range of float16", "37 calibration images",
+        "48 channels rescaled", "conv_7", "812", "3.5e+06", "`conv_9` reaches 2e+04",
     ):  # fmt: skip
         assert expected in text, expected
     assert reader.tags.count("svg") == 2
@@ -288,3 +295,26 @@ def test_markup_escapes_what_it_did_not_make() -> None:
     )  # fmt: skip
     assert join("<", Markup("<i>")) == "&lt;<i>"
     assert tag("line", x1=1.0, y_a=2.345, title=None) == '<line x1="1" y-a="2.35"/>'
+
+
+def test_emulated_runs_are_rows_of_their_own_and_those_for_information_say_so() -> None:
+    output = {"name": "logits", "tolerance": {"rel_l2": 1e-3, "decidable": True},
+              "batches": [{**BATCH, "batch": 1, "rel_l2": 2e-4}]}  # fmt: skip
+    emulated = [
+        {"accumulators": "float32", "decides": True, "outputs": [output], "passed": True},
+        {"accumulators": "float16", "decides": False, "outputs": [output], "passed": True},
+    ]
+    rows = parity_rows(batches=[BATCH], emulated=emulated)
+    assert [row[1] for row in rows[1:]] == ["emulated, float32 sums", "emulated, float16 sums"]
+    assert [row[9] for row in rows[1:]] == ["agrees", "for information"]
+    assert all(row[5] == "2.0e-04 of 1.0e-03" for row in rows[1:])
+
+
+def test_a_range_that_was_not_measured_says_why() -> None:
+    ranges: dict[str, Any] = {
+        "measured_on": None,
+        "why_not": "onnxruntime is not installed",
+        "kept_fp32": [],
+    }
+    html = render_html({"artefacts": [{"path": "a.onnx", "range": ranges}]})
+    assert "not measured: onnxruntime is not installed" in html
