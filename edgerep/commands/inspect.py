@@ -79,10 +79,25 @@ def _describe(file: Path) -> dict[str, Any]:
 
 
 def _onnx(file: Path) -> dict[str, Any]:
-    from edgerep.export.graph.onnx_file import open_graph
+    from edgerep.export.graph.onnx_file import describe_model, read_model
+    from edgerep.export.graph.quantised_layers import quantisation_in
 
-    graph = open_graph(file)
-    return {"kind": graph.kind, **graph.to_json()}
+    model = read_model(file)
+    graph = describe_model(model, file)
+    described = {"kind": graph.kind, **graph.to_json()}
+    layers = quantisation_in(model, graph.options.get("int8"))
+    return described if not layers else {**described, **_quantised(model, layers)}
+
+
+def _quantised(model: Any, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The scales of a quantised graph, and what the parsers of TensorRT make of them."""
+    from edgerep.export.engine.quantisation_rules import objections_to
+
+    releases = (("TensorRT 8.6", "8.6", False), ("TensorRT 10", "10.0", False),
+                ("TensorRT 11", "11.0", False), ("TensorRT-RTX", "1.7", True))  # fmt: skip
+    found = {name: objections_to(model, number, rtx=rtx) for name, number, rtx in releases}
+    refused = {name: [asdict(one) for one in objections] for name, objections in found.items()}
+    return {"quantised_layers": layers, "refused_by": refused}
 
 
 def _engine(file: Path) -> dict[str, Any]:
@@ -164,10 +179,11 @@ def _own_network(file: Path) -> str | None:
 
 
 def _text(result: dict[str, Any], record: Record | None) -> str:
+    from edgerep.bench.report.text.quantised_layers import quantised_lines
     from edgerep.bench.report.text.ranges import range_lines
     from edgerep.bench.report.text.table import pairs
 
-    apart = ("schema", "record", "validity", "good_for")
+    apart = ("schema", "record", "validity", "good_for", "quantised_layers", "refused_by")
     shown = {key: _short(value) for key, value in result.items() if key not in apart}
     lines = [(key, _value(value)) for key, value in shown.items() if value not in (None, [])]
     if validity := result.get("validity"):
@@ -178,9 +194,10 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
     lines += [("good for", use) for use in result.get("good_for", ())]
     options = _graph_options(result, record)
     lines += [("range", line) for line in range_lines(options)]
+    lines += [("int8", line) for line in quantised_lines(result, options)]
     if record is None:
         lines.append(("record", f"none ({Path(result['path']).name}.json is not there)"))
-        return _with_ranges(pairs(lines), options)
+        return _with_tables(pairs(lines), result, options)
     lines.append(("made", f"{record.created}, {_value(dict(record.versions))}"))
     if record.kind == "engine":
         lines += _engine_lines(record)
@@ -199,7 +216,7 @@ def _text(result: dict[str, Any], record: Record | None) -> str:
             if isinstance(one, dict):
                 passed = "agrees" if one.get("passed") else "DISAGREES"
                 lines.append(("  emulated", f"{passed}: {one.get('how')}"))
-    return _with_ranges(pairs(lines), options)
+    return _with_tables(pairs(lines), result, options)
 
 
 def _graph_options(result: Mapping[str, Any], record: Record | None) -> Mapping[str, Any]:
@@ -210,17 +227,18 @@ def _graph_options(result: Mapping[str, Any], record: Record | None) -> Mapping[
     return next((one["options"] for one in sources if one.get("options")), {})
 
 
-def _with_ranges(text: str, options: Mapping[str, Any]) -> str:
+def _with_tables(text: str, result: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    from edgerep.bench.report.text.quantised_layers import quantised_table
     from edgerep.bench.report.text.ranges import range_table
 
-    ranges = range_table(options)
-    return f"{text}\n\n{ranges}" if ranges else text
+    tables = (range_table(options), quantised_table(result, options))
+    return "\n\n".join([text, *filter(None, tables)])
 
 
 def _short(value: Any) -> Any:
     """A value without what was measured of each layer, which has a table of its own."""
     if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items() if key != "range"}
+        return {key: _short(item) for key, item in value.items() if key not in ("range", "int8")}
     if isinstance(value, list | tuple):
         return [_short(item) for item in value]
     return value

@@ -61,11 +61,39 @@ RANGE = Fields(
         "warnings": Each(Text(), most=_MOST_NODES),
     },
 )
+INT8 = Fields(  # of a graph in eight bits: what was tried, and what came of it
+    {
+        "chosen": Text(),
+        "candidates": Each(
+            Fields(
+                {"name": Text()},
+                {"sqnr_db": Number(), "worst_db": Number(), "parts": Whole(0),
+                 "agreement": maybe(Number())},
+            ),
+            most=64,
+        ),
+    },
+    {
+        "layers": Each(
+            Fields(
+                {"name": Text()},
+                {"operator": Text(64), "input_step": Number(), "sqnr_db": Table(Number())},
+            ),
+            most=_MOST_NODES,
+        ),
+        "kept": Table(Text()),
+        "not_equalised": Table(Text()),
+        "equalised_channels": Whole(0),
+        "images": Whole(0),
+        "held_out": Whole(0),
+    },
+)  # fmt: skip
 _OPTIONS = Fields(
     optional={
         "preprocessing": maybe(_PREPROCESSING),
         "repaired": Each(Text(), most=64),
         "range": RANGE,
+        "int8": maybe(INT8),
     }
 )
 _SOURCE = Fields(

@@ -6,7 +6,7 @@ missing: older and newer releases wrote less and write more.
 
 from __future__ import annotations
 
-from edgerep.outside.declared import LARGEST_BATCH, RANGE, SOURCES
+from edgerep.outside.declared import INT8, LARGEST_BATCH, RANGE, SOURCES
 from edgerep.outside.shapes import (
     Anything,
     Each,
@@ -183,6 +183,7 @@ _FILE = Fields(
         "sha256": _WORDS,
         "made_from": maybe(SOURCES),
         "range": maybe(RANGE),
+        "int8": maybe(INT8),
     }
 )
 _ACCURACY = Fields(

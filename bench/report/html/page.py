@@ -8,6 +8,7 @@ from edgerep import __version__
 from edgerep.bench.report.html.markup import Markup, join, tag
 from edgerep.bench.report.html.parity import parity_section
 from edgerep.bench.report.html.parts import Fields, number, tile
+from edgerep.bench.report.html.quantisation import quantisation_section
 from edgerep.bench.report.html.ranges import ranges_section
 from edgerep.bench.report.html.sections import (
     accuracy_section,
@@ -42,6 +43,7 @@ def render_html(document: Fields) -> str:
         targets_section(targets, failures) if targets or failures else None,
         fusion_section(fuse) if fuse else None,
         artefacts_section(artefacts) if artefacts else None,
+        quantisation_section(artefacts),
         parity_section(verify) if verify else None,
         ranges_section(artefacts),
         accuracy_section(accuracy) if accuracy else None,

@@ -1,4 +1,4 @@
-"""Two small plots as inline SVG: raw latencies as strips, and speed-ups with their intervals."""
+"""Small plots as inline SVG: latencies as strips, speed-ups with their intervals, and bars."""
 
 from __future__ import annotations
 
@@ -59,6 +59,29 @@ def forest_plot(ratios: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
+def bar_plot(
+    names: Sequence[str], figures: Mapping[str, Sequence[float | None]], title: str
+) -> Markup:
+    """One row per name: a bar for each series, the first in grey, the last in colour.
+
+    Args:
+        names: Of the rows.
+        figures: By the name of a series, a number for each row; None where there is none.
+        title: Of the axis, and of the drawing.
+    """
+    known = [value for values in figures.values() for value in values if value is not None]
+    low = min(0.0, *known)
+    scale = _Scale(low, max(known) * 1.02 if max(known) > 0 else 1.0)
+    rows = [
+        _bar_row(name, index, scale, {series: values[index] for series, values in figures.items()})
+        for index, name in enumerate(names)
+    ]
+    height = _ROW * len(names)
+    ticks = _ticks(scale.low, scale.high)
+    legend = f"{title} ({' above, '.join(figures)}{' below' if len(figures) > 1 else ''})"
+    return _svg(title, height, [_axis(scale, ticks, height, legend), *rows])
+
+
 class _Scale:
     def __init__(self, low: float, high: float) -> None:
         self.low = low
@@ -109,6 +132,31 @@ def _forest_row(ratio: Mapping[str, Any], index: int, scale: _Scale) -> Markup:
         tag("rect", x=scale(ratio["ratio"]) - 5, y=middle - 5, width=10, height=10),
         _number(f"{ratio['ratio']:.2f}x", middle),
         class_=f"forest {kind}",
+    )
+
+
+def _bar_row(name: str, index: int, scale: _Scale, values: Mapping[str, float | None]) -> Markup:
+    middle = _TOP + _ROW * (index + 0.5)
+    thick = (_ROW - 10) / len(values)
+    shown = {series: value for series, value in values.items() if value is not None}
+    bars = []
+    for at, value in enumerate(values.values()):
+        if value is not None:
+            start, end = sorted((scale(0.0), scale(value)))
+            kind = "last" if at == len(values) - 1 else "first"
+            y = middle - (_ROW - 10) / 2 + at * thick
+            bars.append(
+                tag("rect", class_=kind, x=start, y=y, width=max(end - start, 1), height=thick - 1)
+            )
+    said = ", ".join(f"{series} {value:.1f}" for series, value in shown.items())
+    last = next(reversed(shown.values()), None)
+    return tag(
+        "g",
+        tag("title", f"{name}: {said or 'nothing is known'}"),
+        _label(name, middle),
+        *bars,
+        _number("-" if last is None else f"{last:.1f}", middle),
+        class_="bars",
     )
 
 

@@ -86,6 +86,8 @@ ul.warnings { margin: 10px 0 0; padding-left: 20px; color: var(--wait); font-siz
 .plot .forest.good { --tone: var(--good); }
 .plot .forest.bad { --tone: var(--bad); }
 .plot .forest rect { fill: var(--tone); }
+.plot .bars .first { fill: var(--grey); fill-opacity: 0.55; }
+.plot .bars .last { fill: var(--fused); }
 .plot .interval { stroke: var(--tone); stroke-width: 2; }
 footer { color: var(--faint); font-size: 12.5px; margin-top: 24px; }
 @media print {

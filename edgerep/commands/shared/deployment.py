@@ -164,6 +164,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "sha256": sha256_of(path),
         "made_from": [dict(entry) for entry in record.made_from] if record else [],
         "range": record.options.get("range") if record else None,
+        "int8": record.options.get("int8") if record else None,
     }
 
 

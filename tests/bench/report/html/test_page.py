@@ -24,6 +24,15 @@ CASE = {
     "memory": {"weights_bytes": 2048, "peak_bytes": None, "how": "not measured"},
     "samples_ms": [1.5, 2.0, 2.0, 2.5], "samples_per_round": 1,
 }  # fmt: skip
+INT8 = {
+    "chosen": "equalised 0.5 + rounding", "equalised_channels": 8, "images": 20, "held_out": 5,
+    "candidates": [{"name": name, "sqnr_db": db, "worst_db": db, "parts": 1, "agreement": 0.99}
+                   for name, db in (("plain", 21.5), ("equalised 0.5 + rounding", 33.25))],
+    "layers": [{"name": "stage1", "operator": "Conv", "input_step": 0.1,
+                "sqnr_db": {"plain": 18.0, "equalised 0.5 + rounding": 36.0}},
+               {"name": "linear", "operator": "Gemm", "input_step": 0.1, "sqnr_db": {}}],
+    "kept": {"stage0": "asked for"}, "not_equalised": {},
+}  # fmt: skip
 DOCUMENT: dict[str, Any] = {
     "title": "RepVGG-A0",
     "deploy": {"source": "a0.pth", "options": {"batch": [1, 8]}},
@@ -65,7 +74,10 @@ DOCUMENT: dict[str, Any] = {
                        "layers": [{"name": "conv_7", "operator": "Conv", "low": -11.5,
                                    "high": 812.25, "typical": 0.375, "before": 3.5e6}],
                        "rescaled": {"channels": 48, "largest": 4096.0, "smallest": 1.0},
-                       "kept_fp32": ["conv_7"], "warnings": ["`conv_9` reaches 2e+04"]}}],
+                       "kept_fp32": ["conv_7"], "warnings": ["`conv_9` reaches 2e+04"]},
+                   "int8": INT8},
+                  {"path": "a0.engine", "kind": "engine", "made_from": [
+                      {"kind": "onnx", "name": "a0.onnx", "options": {"int8": INT8}}]}],
     "accuracy": [{"form": "fused", "runtime": "torch", "precision": "fp32", "correct": 7241,
                   "total": 10000}],
 }  # fmt: skip
@@ -126,9 +138,11 @@ def test_every_section_shows_its_facts() -> None:
         "What ran where", "Core ML runs on macOS only", "Deployment",
         "Measured 2026-01-02T03:04:05+00:00", "Range of float16", "37 calibration images",
         "48 channels rescaled", "conv_7", "812", "3.5e+06", "`conv_9` reaches 2e+04",
+        "INT8", "stage1: plain 18.0, equalised 0.5 + rounding 36.0", "33.2",
+        "linear: nothing is known", "In floating point: 1", "asked for",
     ):  # fmt: skip
         assert expected in text, expected
-    assert reader.tags.count("svg") == 2
+    assert reader.tags.count("svg") == 3, "latencies, speed-ups, and one graph in eight bits"
 
 
 def test_tiles_say_the_verdicts() -> None:
