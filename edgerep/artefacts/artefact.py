@@ -20,7 +20,7 @@ class Artefact:
         kind: "onnx", "engine" or "coreml".
         path: The file; the folder of a package.
         sha256: Of the file; of a package, over the names and hashes of all its files.
-        precision: "fp32", "fp16" or "int8", as the graph's own types state it.
+        precision: One of `PRECISIONS`, as the graph's own types state it.
         form: "fused", "unfused" or "unfused-folded"; "unknown" for a file edgerep did not write.
         batch: The batch sizes it is made for.
         inputs: In the order of the graph; None in a shape is the dynamic batch.

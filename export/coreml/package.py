@@ -32,7 +32,8 @@ from edgerep.outside.json_text import JsonError, parse_json
 from edgerep.outside.protobuf_wire import require_few_messages
 from edgerep.outside.shapes import ShapeError, require_shape
 
-_QUANTISING = ("quantize", "dequantize", "constexpr_affine_dequantize")
+_QUANTISING = ("quantize", "dequantize")
+_DEQUANTISING = "constexpr_affine_dequantize"  # of constants alone
 NOTE_KEY = "edgerep.note"  # in the package's user-defined metadata
 
 
@@ -217,8 +218,11 @@ def _constants(block: Any) -> Iterator[Any]:
 
 
 def _precision(block: Any) -> str:
-    if any(op.type in _QUANTISING for op in block.operations):
+    operations = {op.type for op in block.operations}
+    if operations.intersection(_QUANTISING):
         return "int8"
+    if _DEQUANTISING in operations:
+        return "int8-weights"
     elements: Counter[str] = Counter()
     for value in _constants(block):
         kind = value.type.tensorType

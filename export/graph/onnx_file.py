@@ -169,14 +169,16 @@ def count_operators(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def precision_of(model: onnx.ModelProto) -> str:
-    """The precision that the graph's own types state: "int8", "fp16", "bf16" or "fp32".
+    """The precision that the graph's own types state, one of `PRECISIONS`.
 
     Only constants that a node reads count: what nothing reads makes no float32 graph a float16 one,
     whose tolerance is wider.
     """
     operators = {node.op_type for node in model.graph.node}
-    if "QuantizeLinear" in operators or "DequantizeLinear" in operators:
+    if "QuantizeLinear" in operators:
         return "int8"
+    if "DequantizeLinear" in operators:
+        return "int8-weights"
     index = GraphIndex(model.graph)
     made = (a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute
             if a.name == "value" and index.readers(n.output[0]))  # fmt: skip

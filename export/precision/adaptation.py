@@ -27,6 +27,7 @@ from edgerep.export.precision.calibration import with_images_for
 from edgerep.export.precision.float16 import float16_graph
 from edgerep.export.precision.half import convert_to_half
 from edgerep.export.precision.int8.quantisation import quantised
+from edgerep.export.precision.int8_weights import with_int8_weights
 from edgerep.export.precision.named_nodes import named_nodes
 from edgerep.export.precision.narrow_types import NARROW_TYPES
 from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
@@ -75,6 +76,8 @@ def apply_precision(
         model = convert_to_half(model, NARROW_TYPES[precision], kept)
     if not preprocessing.is_identity:
         prepend_normalisation_in_place(model, preprocessing, with_factor=not folded)
+    if precision == "int8-weights":
+        model, noted[precision] = with_int8_weights(model, settings.keep_fp32)
     if precision == "int8":  # calibrated on images as the graph takes them
         model, noted["int8"] = quantised(model, settings, batch)
     return model, noted

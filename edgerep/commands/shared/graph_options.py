@@ -80,7 +80,7 @@ class GraphOptions:
             if option in self.given and "int8" not in precisions:
                 raise OptionError(f"{option} is for --precision int8")
         if self.keep_fp32 and not set(precisions).difference(("fp32", None)):
-            raise OptionError("--keep-fp32 is for --precision fp16 or int8")
+            raise OptionError("--keep-fp32 is for precisions narrower than fp32")
         for precision in precisions:
             if precision in CALIBRATED and not images:
                 raise OptionError(

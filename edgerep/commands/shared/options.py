@@ -165,7 +165,7 @@ network_options = together((
     click.option("--std", type=NumbersType(), default=(), metavar="X[,X...]",
                  help="To divide by, per channel, for images in 0..1; becomes part of the model."),
     click.option("--keep-fp32", multiple=True, metavar="LAYER",
-                 help="fp16, int8: a layer that stays in float32; may be repeated."),
+                 help="A layer that stays in float32; may be repeated."),
     click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS",
                  help="int8: of 100 held-out images, how many may be answered otherwise than in "
                  "float32. The fewest layers that this takes stay in float32."),

@@ -160,6 +160,8 @@ def test_precision_is_that_of_most_weights_that_are_read() -> None:
             model.graph.node.append(helper.make_node("Identity", ["h"], ["g"]))
             assert precision_of(model) == wanted
     model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "s"], ["d"]))
+    assert precision_of(model) == "int8-weights"
+    model.graph.node.append(helper.make_node("QuantizeLinear", ["d", "s"], ["e"]))
     assert precision_of(model) == "int8"
 
 
