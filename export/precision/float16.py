@@ -19,6 +19,7 @@ from onnx import helper
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import MissingDependencyError, OnnxError, first_line
+from edgerep.export.graph.element_types import element_types
 from edgerep.export.graph.index import GraphIndex
 from edgerep.export.graph.inner_tensors import sums_of
 from edgerep.export.graph.normalisation import prepend_normalisation_in_place
@@ -30,6 +31,7 @@ from edgerep.export.precision.named_nodes import named_nodes
 from edgerep.export.precision.ranges import (
     LARGEST,
     NORMAL_FROM,
+    PASSING,
     WARNED_FROM,
     LayerRange,
     Ranges,
@@ -93,7 +95,8 @@ def float16_graph(
         model = rescaled(model, free, scales)
     nodes = after_rescaling(free, ranges, scales)
     too_large = [one.tensor for one in nodes if one.finite and one.largest > KEPT_FROM]
-    kept = by_hand | nodes_around(model, too_large) | _reading_large_constants(model)
+    kept = by_hand | nodes_around(model, _handed_on(model, too_large))
+    kept |= _reading_large_constants(model)
     half = convert_to_half(model, kept=kept)
     note = {
         "measured_on": ranges.measured_on,
@@ -105,6 +108,16 @@ def float16_graph(
         "warnings": list(_warnings(model, nodes, kept)),
     }
     return Float16Graph(half, note)
+
+
+def _handed_on(model: onnx.ModelProto, large: Collection[str]) -> set[str]:
+    """Tensors, and what is made of them by nodes that only hand numbers on: that is as large."""
+    wide = set(large)
+    types = element_types(model) if wide else {}
+    for node in model.graph.node:
+        if node.op_type in PASSING and wide.intersection(node.input):
+            wide.update(name for name in node.output if types.get(name) == onnx.TensorProto.FLOAT)
+    return wide
 
 
 def _reading_large_constants(model: onnx.ModelProto) -> frozenset[str]:

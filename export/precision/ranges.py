@@ -27,7 +27,9 @@ NORMAL_FROM = 2.0**-14  # the smallest number with all of float16's digits
 _MOST_IMAGES = 256  # of calibration that are run, spread over all
 _MOST_PROBES = 24  # of those that parity makes: random ones, edge cases, the first pictures
 _MOST_CHANNELS = 8192  # of a tensor that is followed channel by channel
-_POOLING = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax", "Sigmoid"})
+# What gives no more than it is given, or than 1: it is not measured.
+PASSING = (MOVING - {"Clip"}) | {"AveragePool", "GlobalAveragePool", "ReduceMean", "Cast"}
+_BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Tanh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def measure_ranges(
     nodes = [
         (node, name)
         for node in model.graph.node
-        if node.op_type not in MOVING | _POOLING | {"Cast"}
+        if node.op_type not in PASSING | _BOUNDED
         for name in node.output[:1]
         if types.get(name) == TensorProto.FLOAT
     ]

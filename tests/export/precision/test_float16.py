@@ -103,6 +103,35 @@ def test_what_cannot_be_rescaled_stays_float32_and_is_named(tmp_path: Path) -> N
     assert open_graph(graph.path).precision == "fp16"
 
 
+class Fixed(nn.Module):
+    """A large tensor that a tanh keeps from being rescaled, and that is handed on to a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.pool = nn.MaxPool2d(2)
+        with torch.no_grad():
+            self.up.weight *= 1e6
+            self.down.weight /= 1e6
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x)
+        z: Tensor = self.down(self.pool(y.relu())).mean((2, 3)) + y.tanh().mean((2, 3))[:, :4]
+        return z
+
+
+def test_large_numbers_that_are_handed_on_stay_float32_up_to_the_layer_that_takes_them(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    module = Fixed().eval()
+    graph = made(module, tmp_path / "a.onnx")
+    operators = {n.name: n.op_type for n in onnx.load(graph.path).graph.node}
+    kept = [operators[name] for name in graph.options["range"]["kept_fp32"]]
+    assert sorted(kept) == ["Conv", "Conv", "MaxPool", "Relu", "Tanh"]
+    edgerep.verify(module, [graph]).require()
+
+
 def test_calibration_images_say_what_generated_ones_do_not(tmp_path: Path) -> None:
     images = 3e4 * np.random.default_rng(0).random((6, 3, 16, 16), np.float32)
     plain = made(network(1.0), tmp_path / "a.onnx").options["range"]
