@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Given: TypeAlias = Any  # an nn.Module, a Fused, an Artefact, a path, or the name of an architecture
 
 
+_NOT_TIMED = ("bf16", "fp8")  # as ONNX files
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What every subject is opened with.
@@ -92,10 +95,10 @@ def _file(path: Path) -> Runnable:
         ) from error
     if runnable.why_not is not None:
         raise MissingRuntimeError(runnable.why_not)
-    if runnable.runtime == "emulated":
+    if runnable.kind == "onnx" and runnable.precision in _NOT_TIMED:
         raise MissingRuntimeError(
-            f"ONNX Runtime on a CPU has no kernels for {runnable.precision}: the emulation that "
-            f"checks such files says nothing of time"
+            f"ONNX Runtime on a CPU has no kernels for {runnable.precision}: what checks such "
+            f"files says nothing of time. Build an engine of it"
         )
     return runnable
 

@@ -13,8 +13,8 @@ PACKAGE_SUFFIX = ".mlpackage"
 WEIGHTS_SUFFIX = ".safetensors"  # of the weights that edgerep writes; it reads the others too
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", WEIGHTS_SUFFIX)
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")  # that edgerep writes
-NOT_IN_COREML = ("bf16",)  # of these, what no Core ML package can have
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights", "fp8")  # that edgerep writes
+NOT_IN_COREML = ("bf16", "fp8")  # of these, what no Core ML package can have
 RUNTIMES = ("tensorrt", "tensorrt-rtx")  # of engines
 # The oldest system that a package has to run on, as `coremltools.target` calls it; rising.
 COREML_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")

@@ -98,7 +98,7 @@ def build_engine(
         runtime,
         options,
         half=half,
-        quantized=graph.precision.startswith("int8"),
+        quantized=graph.precision in ("int8", "int8-weights", "fp8"),
         bfloat=_uses(TensorProto.BFLOAT16, model),
     )
     require_parsable(model, graph.path.name, trt.__version__, rtx=runtime == "tensorrt-rtx")

@@ -175,6 +175,8 @@ def precision_of(model: onnx.ModelProto) -> str:
     whose tolerance is wider.
     """
     operators = {node.op_type for node in model.graph.node}
+    if any(tensor.data_type == TensorProto.FLOAT8E4M3FN for tensor in model.graph.initializer):
+        return "fp8"
     if "QuantizeLinear" in operators:
         return "int8"
     if "DequantizeLinear" in operators:

@@ -25,6 +25,7 @@ from edgerep.export.graph.rebatching import close_batch_in_place, with_batch
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.calibration import with_images_for
 from edgerep.export.precision.float16 import float16_graph
+from edgerep.export.precision.fp8 import FP8, in_fp8
 from edgerep.export.precision.half import convert_to_half
 from edgerep.export.precision.int8.quantisation import quantised
 from edgerep.export.precision.int8_weights import with_int8_weights
@@ -80,6 +81,8 @@ def apply_precision(
         model, noted[precision] = with_int8_weights(model, settings.keep_fp32)
     if precision == "int8":  # calibrated on images as the graph takes them
         model, noted["int8"] = quantised(model, settings, batch)
+    if precision == FP8:
+        model, noted[FP8] = in_fp8(model, settings, batch)
     return model, noted
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from edgerep.errors import OptionError
 
 STAGES = ("equalisation", "rounding", "bias")  # of INT8, that can be left out
-CALIBRATED = ("int8",)  # precisions that are made from images
+CALIBRATED = ("int8", "fp8")  # precisions that are made from images
 
 
 def silent(what: str, done: int, count: int) -> None:

@@ -9,7 +9,11 @@ _MOST = 4  # names in a line
 
 
 def quantisation_lines(options: Mapping[str, Any]) -> list[str]:
-    """What INT8 did and found, from the options of a graph; none for other graphs."""
+    """What quantising did and found, from the options of a graph; none for other graphs."""
+    if (weights := options.get("int8-weights")) is not None:
+        return _weight_lines(weights)
+    if (fp8 := options.get("fp8")) is not None:
+        return _fp8_lines(fp8)
     found = options.get("int8")
     if not found:
         return []
@@ -25,6 +29,30 @@ def quantisation_lines(options: Mapping[str, Any]) -> list[str]:
         lines.append(f"in floating point: {_named(kept)}")
     if found["not_equalised"]:
         lines.append(f"not equalised: {_named(found['not_equalised'])}")
+    return lines
+
+
+def _weight_lines(found: Mapping[str, Any]) -> list[str]:
+    worst = min(found["layers"], key=lambda layer: layer["sqnr_db"], default=None)
+    mib = [found[name] / (1 << 20) for name in ("bytes_before", "bytes_after")]
+    lines = [
+        f"weights of {len(found['layers'])} layers in eight bits: {mib[0]:.2f} MiB became "
+        f"{mib[1]:.2f}" + (f"; worst {worst['name']}, {worst['sqnr_db']:.1f} dB" if worst else "")
+    ]
+    return [*lines, *([f"in floating point: {_named(found['kept'])}"] if found["kept"] else [])]
+
+
+def _fp8_lines(found: Mapping[str, Any]) -> list[str]:
+    by_name = {one["name"]: one for one in found["candidates"]}
+    how = f"calibrated on {found['images']} images; on {found['held_out']} others"
+    lines = [f"{len(found['layers'])} layers in E4M3, {how}: {_figures(by_name['fp8'])}"]
+    if (better := found["better"]) is not None:
+        lines.append(
+            f"INT8 is closer to float32 here: {_figures(by_name[better])} ({better}). Take "
+            f"--precision int8, unless FP8 is measurably faster for you"
+        )
+    if found["kept"]:
+        lines.append(f"in floating point: {_named(found['kept'])}")
     return lines
 
 

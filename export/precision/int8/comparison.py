@@ -31,7 +31,11 @@ class HeldOut:
 
     def likeness(self, candidate: Candidate) -> Likeness:
         """How like a candidate's answers are to those."""
-        return likeness(self._wanted, self._answers(candidate.model()))
+        return self.likeness_of(candidate.model())
+
+    def likeness_of(self, model: onnx.ModelProto) -> Likeness:
+        """How like the answers of another graph of the same ends are to those."""
+        return likeness(self._wanted, self._answers(model))
 
     def layers(self, stages: Mapping[str, Candidate], chosen: str) -> tuple[LayerFinding, ...]:
         """Signal to noise of what every layer makes, in each stage, beside the float graph.

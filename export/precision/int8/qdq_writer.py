@@ -1,7 +1,8 @@
 """Scales and codes as QuantizeLinear and DequantizeLinear, as every parser reads them.
 
-Eight bits with a sign, zero points 0 that are written out; weights as int8 constants with a
-DequantizeLinear per output channel, biases in float32 (TensorRT's parsers take no int32 ones).
+Eight bits with a sign, int8 or E4M3, zero points 0 that are written out; weights as constants of
+codes with a DequantizeLinear per output channel, biases in float32 (TensorRT's parsers take no
+int32 ones).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.artefacts.tensors import Array
 from edgerep.export.precision.int8.placement import Pair
@@ -20,7 +21,6 @@ from edgerep.export.precision.layers import Layer, put_constant_in_place
 
 CODES = "_quantized"  # behind the name of a tensor: that of its codes
 VALUES = "_dequantized"
-_ZERO = "int8_zero"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,12 @@ class Codes:
     """The weights of a layer in eight bits.
 
     Attributes:
-        codes: In the shape of the weights.
+        codes: In the shape of the weights, int8 or E4M3.
         steps: One for each output channel, [outputs]; of a `ConvTranspose` with groups, those of
             one group.
     """
 
-    codes: NDArray[np.int8]
+    codes: Array
     steps: NDArray[np.float32]
 
     def values(self, layer: Layer) -> Array:
@@ -45,7 +45,10 @@ class Codes:
 
 
 def with_pairs(
-    model: onnx.ModelProto, pairs: Sequence[Pair], steps: Mapping[int, float]
+    model: onnx.ModelProto,
+    pairs: Sequence[Pair],
+    steps: Mapping[int, float],
+    kind: int = TensorProto.INT8,
 ) -> onnx.ModelProto:
     """A copy of a graph with a Q/DQ pair for each of `pairs`.
 
@@ -53,12 +56,15 @@ def with_pairs(
         model: The graph.
         pairs: In any order.
         steps: The step of each group.
+        kind: Of the codes: ONNX's number of the type.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     made = {node.output[0]: node for node in graph.node if node.output}
-    graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), _ZERO))
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    zero = f"{dtype}_zero"
+    graph.initializer.append(numpy_helper.from_array(np.array(0, dtype), zero))
     behind: dict[str, list[onnx.NodeProto]] = {}
     for pair in pairs:
         step = f"{pair.tensor}_step"
@@ -67,9 +73,9 @@ def with_pairs(
         )
         codes, values = f"{pair.tensor}{CODES}", f"{pair.tensor}{VALUES}"
         behind[pair.tensor] = [
-            helper.make_node("QuantizeLinear", [pair.tensor, step, _ZERO], [codes],
+            helper.make_node("QuantizeLinear", [pair.tensor, step, zero], [codes],
                              name=f"{pair.tensor}_QuantizeLinear"),
-            helper.make_node("DequantizeLinear", [codes, step, _ZERO], [values],
+            helper.make_node("DequantizeLinear", [codes, step, zero], [values],
                              name=f"{pair.tensor}_DequantizeLinear"),
         ]  # fmt: skip
         for reader, at in pair.readers:
@@ -89,7 +95,7 @@ def with_pairs(
 def write_weights_in_place(
     model: onnx.ModelProto, layers: Sequence[Layer], weights: Mapping[str, Codes]
 ) -> None:
-    """Write the weights of layers as int8 constants behind a DequantizeLinear.
+    """Write the weights of layers as constants of codes behind a DequantizeLinear.
 
     Args:
         model: Changed in place.
@@ -106,7 +112,7 @@ def write_weights_in_place(
             continue
         place = places[layer.node.output[0]]
         node = graph.node[place]
-        zeros = np.zeros(len(found.steps), np.int8)
+        zeros = np.zeros(len(found.steps), found.codes.dtype)
         weight = node.input[1]
         values = f"{layer.name}.weight{VALUES}"
         codes = put_constant_in_place(graph, node, 1, found.codes, weight)
