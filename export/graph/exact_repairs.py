@@ -70,7 +70,7 @@ def repair_exactly(model: onnx.ModelProto) -> Repaired:
 
 
 def _store_weights(graph: onnx.GraphProto, index: GraphIndex, done: Counter[str]) -> None:
-    for one in quantisers_in(index):
+    for one in list(quantisers_in(index)):  # nodes go meanwhile
         kind = _KINDS.get(one.element)
         plain = one.is_quantize and one.scale is not None and not one.block and kind is not None
         if not plain or one.constant is None or one.scale is None or kind is None:
@@ -84,7 +84,7 @@ def _store_weights(graph: onnx.GraphProto, index: GraphIndex, done: Counter[str]
 
 
 def _dequantise_int32(graph: onnx.GraphProto, index: GraphIndex, done: Counter[str]) -> None:
-    for one in quantisers_in(index):
+    for one in list(quantisers_in(index)):  # nodes go meanwhile
         if one.is_quantize or one.element != TensorProto.INT32 or one.constant is None:
             continue
         if one.scale is None or (one.zero is not None and one.zero.any()):

@@ -61,6 +61,7 @@ def layers_beside(reference: Reference | OnnxReference, origin: Path) -> tuple[L
 def _beside(path: Path, origin: Path) -> tuple[LayerParity, ...]:
     floats, rounded = read_model(path), read_model(origin)
     plain = unquantised(rounded)
+    halves = _widen_in_place(plain)
     layers, found = layers_in(floats.graph), layers_in(plain.graph)
     if not _are_alike(floats, layers, plain, found):
         return ()
@@ -72,12 +73,27 @@ def _beside(path: Path, origin: Path) -> tuple[LayerParity, ...]:
     for layer, other in zip(layers, found, strict=True):
         if layer.output not in free.variables or layer.source not in free.variables:
             continue
-        gauge = _gauge(floats, plain, layer, other, steps)
+        gauge = _gauge(floats, plain, layer, other, steps, halves)
         made, read = _variables(free, layer, gauge)
         if layer.source in inputs and not is_anchored:  # it may stand in the layer's weights
             read = np.full_like(read, -1)
         pairs.append(_Pair(layer, gauge, made, read))
     return _judged(pairs, free.count, is_anchored=is_anchored)
+
+
+def _widen_in_place(model: onnx.ModelProto) -> set[str]:
+    """Make float32 of float16 weights, which a graph with float16 between its pairs has.
+
+    Returns:
+        The names of those that were float16.
+    """
+    found = set()
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT16:
+            wide = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(wide, tensor.name))
+            found.add(tensor.name)
+    return found
 
 
 def _preprocessing(model: onnx.ModelProto, path: Path) -> Preprocessing:
@@ -116,6 +132,7 @@ def _gauge(
     layer: Layer,
     other: Layer,
     steps: dict[str, Quantiser],
+    halves: set[str],
 ) -> Gauge:
     weight = GraphIndex(floats.graph).constant(layer.weight)
     values = GraphIndex(plain.graph).constant(other.weight)
@@ -124,8 +141,9 @@ def _gauge(
     rows, rounded = layer.rows(weight.astype(np.float64)), other.rows(values.astype(np.float64))
     groups, outputs = rows.shape[:2]
     one = steps.get(other.weight)
-    if one is None or one.scale is None:  # left in float: steps of float32
-        step = np.abs(rounded).max((2, 3)) * 2.0**-20
+    if one is None or one.scale is None:  # left in float: the distance of its largest numbers
+        half = other.weight in halves
+        step = np.abs(rounded).max((2, 3)) * (2.0**-11 if half else 2.0**-20)
     else:
         step = np.broadcast_to(one.scale.astype(np.float64).reshape(-1), (groups * outputs,))
         step = step.reshape(groups, outputs)

@@ -72,7 +72,7 @@ def step_in_words(step: StepParity) -> str:
 def layer_in_words(layer: LayerParity) -> str:
     if layer.steps > layer.allowed:
         return (
-            f"layer {layer.name}, channel {layer.channel}: its int8 weights are {layer.steps:.1f} "
+            f"layer {layer.name}, channel {layer.channel}: its weights are {layer.steps:.1f} "
             f"steps (root mean square) from the float network's ({layer.allowed:g} allowed)"
         )
     return (
