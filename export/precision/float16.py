@@ -102,7 +102,7 @@ def float16_graph(
         "measured_on": ranges.measured_on,
         "count": ranges.count,
         "limit": LARGEST,
-        "layers": _layers(model, ranges.nodes, nodes),
+        "layers": _layers(ranges.nodes, nodes),
         "rescaled": _rescaled_note(scales),
         **_kept(model, kept),
         "warnings": list(_warnings(model, nodes, kept)),
@@ -131,9 +131,7 @@ def _reading_large_constants(model: onnx.ModelProto) -> frozenset[str]:
     return nodes_around(model, large) if large else frozenset()
 
 
-def _layers(
-    model: onnx.ModelProto, before: Sequence[LayerRange], after: Sequence[LayerRange]
-) -> list[dict[str, Any]]:
+def _layers(before: Sequence[LayerRange], after: Sequence[LayerRange]) -> list[dict[str, Any]]:
     return [
         {
             "name": new.name,

@@ -18,10 +18,10 @@ UNIT_ROUNDOFF: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16"
 # (docs/demo), a small random grouped network with squeeze-and-excitation, RepVGG-A0 at 64 and 224
 # pixels, RepVGG-B1g4 and RepVGG-D2se at 64 pixels. float32: at most 1.4 in ONNX Runtime (optimised
 # or not, 1 and 2 threads) and the Core ML reference interpreter, 2.1 in torch (eager, channels
-# last, without oneDNN). float16: at most 0.18 in ONNX Runtime, 0.57 in the interpreter and in
-# torch, and 0.65 where accumulators are rounded to float16 after every 16 products (simulated;
-# what a GPU may do). bfloat16, emulated: at most 0.20 (RepVGG-A0 and B1g4, MobileOne-S0 at 64
-# pixels). No GPU and no Apple device took part.
+# last, without oneDNN). float16: at most 0.57 in ONNX Runtime, the interpreter and torch, 0.42 in
+# emulation, and 1.1 where accumulators are rounded to float16 after every 16 products, as a GPU may
+# do (six networks, `tests/speed/float16_margins.py`). bfloat16, emulated: at most 0.20 (RepVGG-A0
+# and B1g4, MobileOne-S0 at 64 pixels). No GPU and no Apple device took part.
 SAFETY: Mapping[str, float] = {"fp32": 8.0, "fp16": 2.0, "bf16": 2.0}
 # No network is so well conditioned that a runtime could keep to less than this many roundoffs;
 # float32 has kernels (Winograd's) that round more than the plain sum that the anchor comes from.
