@@ -102,7 +102,7 @@ def verify(
             continue
         _require_sizes(runnable, batch)
         _require_comparable(truth, runnable)
-        if runnable.precision == QUANTISED:
+        if runnable.precision in QUANTISED:
             probes = make_probes(
                 runnable.inputs,
                 _fitting(images, runnable),
@@ -174,13 +174,13 @@ def _require_comparable(truth: Reference | OnnxReference, runnable: Runnable) ->
             f"{runnable.title} draws random numbers ({', '.join(runnable.random)}): it is no "
             f"function of its input, and there is nothing to compare"
         )
-    if runnable.precision not in (*UNIT_ROUNDOFF, QUANTISED):
+    if runnable.precision not in (*UNIT_ROUNDOFF, *QUANTISED):
         raise EdgerepError(
             f"{runnable.title} is {runnable.precision}, whose error rounding does not bound: only "
-            f"{', '.join(UNIT_ROUNDOFF)} and {QUANTISED} artefacts can be compared"
+            f"{', '.join((*UNIT_ROUNDOFF, *QUANTISED))} artefacts can be compared"
         )
-    rounds = isinstance(truth, OnnxReference) and truth.precision == QUANTISED
-    if rounds and runnable.precision != QUANTISED:
+    rounded = truth.precision if isinstance(truth, OnnxReference) else ""
+    if rounded in QUANTISED and runnable.precision != rounded:
         raise EdgerepError(
             f"{truth.name} is quantised, and {runnable.title} is {runnable.precision}: they are "
             f"not one network in two formats. Compare both with the float network"

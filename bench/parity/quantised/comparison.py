@@ -30,7 +30,8 @@ from edgerep.bench.sessions.runnable import Runnable
 from edgerep.data.probes import Probes
 from edgerep.errors import EdgerepError
 
-QUANTISED = "int8"
+QUANTISED = ("int8", "int8-weights", "fp8")
+_UNFOLLOWED = "fp8"  # whose codes are no integers
 Watch = Callable[[str, int, int], None]
 # Of an artefact that shows none of its integers, beside the graph it was made from: at a tie an
 # integer falls to either side, and all behind it is computed from another number. The same graph
@@ -63,7 +64,7 @@ def compare_quantised(
     """
     origin = origin_of(runnable, at_hand)
     is_graph = False
-    if isinstance(reference, OnnxReference) and reference.precision == QUANTISED:
+    if isinstance(reference, OnnxReference) and reference.precision in QUANTISED:
         origin, is_graph = reference.path, True
     found = _exactness(runnable, origin, probes, plan, watch)
     asked = requirement(runnable.noted, 0 if probes.images is None else len(probes.images))
@@ -74,7 +75,8 @@ def compare_quantised(
         unseen = Requirement(_LEAST_SQNR_UNSEEN, 0.0, "")
         outputs, how = _beside(reference, runnable, probes, plan, unseen if is_graph else asked,
                                watch)  # fmt: skip
-    layers = () if is_graph or origin is None else layers_of(origin)
+    unseen_weights = is_graph or origin is None or runnable.precision == _UNFOLLOWED
+    layers = () if unseen_weights or origin is None else layers_of(origin)
     return ArtefactParity.of(
         outputs,
         path=runnable.title,
@@ -104,6 +106,8 @@ def _how(runnable: Runnable) -> str:
 def _exactness(
     runnable: Runnable, origin: Path | None, probes: Probes, plan: BatchPlan, watch: Watch
 ) -> Exactness:
+    if runnable.precision == _UNFOLLOWED:
+        return Exactness((), (), "its codes are floating-point numbers, which are not followed", 0)
     if origin is None:
         return Exactness((), (), "the ONNX file that it was made from is not beside it", 0)
     if not is_watchable(runnable):
@@ -150,7 +154,7 @@ def _beside(
     names = output_names(runnable, len(measured))
     return (
         tuple(
-            _output(name, kept, asked, real)
+            _output(name, kept, asked, real, runnable.precision)
             for name, kept, real in zip(names, measured, is_float, strict=True)
         ),
         how,
@@ -171,14 +175,18 @@ def _telling(probes: Probes) -> Probes:
 
 
 def _output(
-    name: str, measured: dict[int, list[Measures]], asked: Requirement, is_float: bool
+    name: str,
+    measured: dict[int, list[Measures]],
+    asked: Requirement,
+    is_float: bool,
+    precision: str,
 ) -> OutputParity:
     whole = {size: difference_of(joined(parts)) for size, parts in measured.items()}
     rows = {size: sum(len(part.agrees) for part in parts) for size, parts in measured.items()}
     if is_float:
-        tolerance = Tolerance("int8", np.inf, np.inf, 0.0, True, asked.sqnr_db, asked.agreement)
+        tolerance = Tolerance(precision, np.inf, np.inf, 0.0, True, asked.sqnr_db, asked.agreement)
     else:  # labels and masks agree as often as the largest scores do
-        tolerance = exact(QUANTISED)
+        tolerance = exact(precision)
     return OutputParity(
         name,
         tolerance,

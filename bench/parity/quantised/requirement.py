@@ -43,7 +43,7 @@ def requirement(noted: Mapping[str, Any], images: int) -> Requirement:
     """
     if not images:
         return Requirement(_FLOOR_PROBES_DB, 0.0, "a floor for probes that are no images")
-    likeness = _likeness(noted.get("int8"))
+    likeness = _likeness(noted.get("int8") or noted.get("fp8"))
     if likeness is not None:
         sqnr, agreement = likeness
         return Requirement(
@@ -51,8 +51,13 @@ def requirement(noted: Mapping[str, Any], images: int) -> Requirement:
             agreement - MARGIN_AGREEMENT if agreement and images >= LEAST_IMAGES else 0.0,
             f"{sqnr:.1f} dB on held-out images when it was made, less {MARGIN_DB:g} dB",
         )
+    made_blind = noted.get("int8-weights") is not None
     return Requirement(
-        _FLOOR_DB, _FLOOR_AGREEMENT if images >= LEAST_IMAGES else 0.0, "a floor: it has no record"
+        _FLOOR_DB,
+        _FLOOR_AGREEMENT if images >= LEAST_IMAGES else 0.0,
+        "a floor: its weights were rounded without images"
+        if made_blind
+        else "a floor: it has no record",
     )
 
 

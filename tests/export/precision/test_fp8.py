@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgerep.bench.parity.verification import verify
 from edgerep.bench.report.text.quantisation import quantisation_lines
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.bench.timing.subjects import Options, subject_of
@@ -88,3 +89,11 @@ def test_an_engine_is_made_of_it(made: tuple[Graph, Graph], tmp_path: Path) -> N
     pytest.importorskip("tensorrt_rtx")
     engine = build_engine(made[1], tmp_path / "e.engine", runtime="tensorrt-rtx")
     assert engine.precision == "fp8"
+
+
+def test_it_is_held_to_what_it_was_when_it_was_made(made: tuple[Graph, Graph]) -> None:
+    graph, narrow = made
+    found = verify(graph.path, [narrow], calibration=IMAGES[:12]).artefacts[0]
+    assert found.passed
+    assert found.quantised is not None
+    assert "on held-out images when it was made, less 6 dB" in found.quantised.requirement

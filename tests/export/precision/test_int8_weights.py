@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgerep.bench.parity.verification import verify
 from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.errors import OptionError
 from edgerep.export.coreml.conversion import export_coreml
@@ -110,3 +111,18 @@ def test_an_engine_is_made_of_it(tmp_path: Path) -> None:
     narrow = adapt_onnx(graph, tmp_path / "w.onnx", precision="int8-weights")
     engine = build_engine(narrow, tmp_path / "w.engine", runtime="tensorrt-rtx")
     assert engine.precision == "int8-weights"
+
+
+def test_a_wrong_step_shows(tmp_path: Path) -> None:
+    onnx.save(a_graph(), tmp_path / "a.onnx")
+    adapt_onnx(open_graph(tmp_path / "a.onnx"), tmp_path / "w.onnx", precision="int8-weights")
+    assert verify(tmp_path / "a.onnx", [tmp_path / "w.onnx"]).passed
+    model = onnx.load(tmp_path / "w.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "b.weight_step":  # two channels of sixteen changed places
+            steps = numpy_helper.to_array(tensor).copy()
+            steps[[2, 3]] = steps[[3, 2]]
+            tensor.CopyFrom(numpy_helper.from_array(steps, tensor.name))
+    onnx.save(model, tmp_path / "w.onnx")
+    (tmp_path / "w.onnx.json").unlink()
+    assert not verify(tmp_path / "a.onnx", [tmp_path / "w.onnx"]).passed
