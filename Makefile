@@ -59,9 +59,11 @@ fuzz: $(INSTALLED)
 # Plants more than a thousand faults in ONNX files and packages, and asks verify of each; prints the
 # table of docs/checks.md. Minutes.
 FAULTS := docs/results/faults-2026-11-27.json
+INT8_FAULTS := docs/results/int8-faults-2026-11-28.json
 faults: $(INSTALLED)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m faults.run -o ../$(FAULTS)
 	cd tests && ../$(BIN)/python -m faults.tables ../$(FAULTS)
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m faults.int8_run -o ../$(INT8_FAULTS)
 
 # The README's picture; needs Chromium.
 picture: $(INSTALLED)

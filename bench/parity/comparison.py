@@ -14,14 +14,10 @@ from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.causes import saying_that_it_is_open, saying_that_it_takes_pixels
 from edgerep.bench.parity.emulation import EmulatedRun, accumulated, emulated_run, overflow_in_words
 from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR
-from edgerep.bench.parity.findings import (
-    ArtefactParity,
-    ChoiceParity,
-    EmulatedParity,
-    OutputParity,
-)
+from edgerep.bench.parity.findings import ArtefactParity, EmulatedParity
 from edgerep.bench.parity.following import Followed, Follower, candidates, open_follower
 from edgerep.bench.parity.hanging import outputs_behind
+from edgerep.bench.parity.output_findings import ChoiceParity, OutputParity
 from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.parity.tallies import ArtefactTally, OutputTally, tally_of

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# Percentile and entropy calibrators leave out a few numbers in a hundred; a range that is wrong by
+# a factor leaves out tens of them, or is hardly used.
+MOST_CLIPPED = 0.1
+LEAST_USED = 1 / 16
+LEAST_IMAGES = 8  # from which on images tell of a range
+
 
 @dataclass(frozen=True, slots=True)
 class StepParity:
@@ -17,7 +23,9 @@ class StepParity:
             stands for, beyond half a step, at most; in steps.
         allowed: How far rounding may bring it.
         integers: How many integers were looked at.
-        clipped: The share of them at either end of their range.
+        clipped: On the user's images: the share of numbers that are beyond its range.
+        used: On the user's images: the share of its range that the largest number takes.
+        images: On how many images.
     """
 
     name: str
@@ -26,10 +34,18 @@ class StepParity:
     allowed: float
     integers: int
     clipped: float
+    used: float
+    images: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether its range is that of the user's images, as far as these can tell."""
+        tells = self.images >= LEAST_IMAGES and self.used > 0  # nothing but zeros tells nothing
+        return not tells or (self.clipped <= MOST_CLIPPED and self.used >= LEAST_USED)
 
     @property
     def passed(self) -> bool:
-        return self.beyond <= self.allowed
+        return self.beyond <= self.allowed and self.fits
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}

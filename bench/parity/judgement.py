@@ -16,7 +16,7 @@ from edgerep.bench.parity.figures.tolerance import (
     exact,
     tolerance_from,
 )
-from edgerep.bench.parity.findings import BandParity, BatchParity, OutputParity
+from edgerep.bench.parity.output_findings import BandParity, BatchParity, OutputParity
 
 
 def judged(

@@ -12,9 +12,9 @@ from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.figures.bands import ONE_BAND, Bands, bands_of
 from edgerep.bench.parity.figures.measures import Measures, joined, measure
 from edgerep.bench.parity.figures.tolerance import Tolerance, exact, tolerance_from
-from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.following import Followed
 from edgerep.bench.parity.judgement import judged
+from edgerep.bench.parity.output_findings import OutputParity
 from edgerep.bench.sessions.session import Overflow
 
 Sizes = dict[int, list[Measures]]  # what was measured at each batch size

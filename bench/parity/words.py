@@ -8,7 +8,8 @@ import numpy as np
 
 from edgerep.artefacts.batches import numbers_in_words
 from edgerep.bench.parity.figures.tolerance import Tolerance
-from edgerep.bench.parity.findings import ArtefactParity, BandParity, ChoiceParity, EmulatedParity
+from edgerep.bench.parity.findings import ArtefactParity, EmulatedParity
+from edgerep.bench.parity.output_findings import BandParity, ChoiceParity
 from edgerep.bench.parity.quantised.words import failures_in_words, notes_in_words
 
 

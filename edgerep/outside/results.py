@@ -89,8 +89,8 @@ _EMULATED = Fields(
 )
 _STEP = Fields(
     {"name": Text()},
-    {"beyond": _FIGURE, "allowed": _FIGURE, "clipped": _FIGURE, "rows": _COUNT,
-     "integers": _COUNT, "passed": maybe(Flag())},
+    {"beyond": _FIGURE, "allowed": _FIGURE, "clipped": _FIGURE, "used": _FIGURE, "rows": _COUNT,
+     "integers": _COUNT, "images": _COUNT, "passed": maybe(Flag())},
 )  # fmt: skip
 _LAYER = Fields(
     {"name": Text()},
@@ -106,6 +106,7 @@ _QUANTISED = Fields(
         "steps": Each(_STEP, most=_MOST_ROWS),
         "layers": Each(_LAYER, most=_MOST_ROWS),
         "requirement": _WORDS,
+        "odd_pairs": Each(Text(), most=_MOST_ROWS),
         "passed": maybe(Flag()),
     }
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from faults import int8_run
 from faults.graph_faults import GRAPH_FAULTS
+from faults.int8_faults import BESIDE_THE_GRAPH
 from faults.package_faults import PACKAGE_FAULTS
 from faults.run import run, summary
 from faults.subjects import subjects
@@ -14,6 +16,7 @@ from faults.tables import table
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 GRAPH_KINDS = [*GRAPH_FAULTS][::7]
 PACKAGE_KINDS = [*PACKAGE_FAULTS][::6]
+INT8_KINDS = [*BESIDE_THE_GRAPH][::4]
 
 
 def test_a_part_of_the_faults() -> None:
@@ -43,3 +46,12 @@ def test_the_result_that_is_kept_holds_what_the_page_says() -> None:
     assert f"{kept['moved']:,}" in page
     assert f"{kept['right']} right files" in page
     assert table(kept) in page
+
+
+def test_a_part_of_the_int8_faults() -> None:
+    (segmenter,) = (subject for subject in subjects() if subject.name == "segmenter")
+    found = int8_run.run([segmenter], INT8_KINDS, [0])
+    faults = [one for one in found if one.kind]
+    assert len(faults) >= 10
+    assert [one for one in faults if one.passed] == []
+    assert [one for one in found if not one.kind and not one.passed] == []

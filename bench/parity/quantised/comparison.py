@@ -12,13 +12,9 @@ from edgerep.bench.parity.answers import Questions, answered, output_names
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.figures.measures import Measures, joined, measure
 from edgerep.bench.parity.figures.tolerance import Tolerance, difference_of, exact
-from edgerep.bench.parity.findings import (
-    ArtefactParity,
-    BatchParity,
-    OutputParity,
-    QuantisedParity,
-)
+from edgerep.bench.parity.findings import ArtefactParity, QuantisedParity
 from edgerep.bench.parity.int8_findings import LayerParity
+from edgerep.bench.parity.output_findings import BatchParity, OutputParity
 from edgerep.bench.parity.quantised.exactness import Exactness, exactness_of
 from edgerep.bench.parity.quantised.forcing import forced_graph
 from edgerep.bench.parity.quantised.origins import origin_of
@@ -28,7 +24,9 @@ from edgerep.bench.parity.references.network import Reference
 from edgerep.bench.parity.references.onnx_file import OnnxReference
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.data.probes import Probes
-from edgerep.errors import EdgerepError
+from edgerep.errors import EdgerepError, OnnxError
+from edgerep.export.graph.odd_pairs import odd_pairs_in
+from edgerep.export.graph.onnx_file import read_model
 
 QUANTISED = ("int8", "int8-weights", "fp8")
 _UNFOLLOWED = "fp8"  # whose codes are no integers
@@ -93,6 +91,7 @@ def compare_quantised(
             steps=found.steps,
             layers=layers,
             requirement="" if is_graph else asked.source,
+            odd_pairs=() if origin is None else odd_pairs_in(read_model(origin)),
         ),
     )
 
@@ -112,9 +111,13 @@ def _exactness(
         return Exactness((), (), "the ONNX file that it was made from is not beside it", 0)
     if not is_watchable(runnable):
         return Exactness((), (), "its runtime shows nothing of what is inside", 0)
+    try:
+        graph = forced_graph(origin)
+    except OnnxError as error:  # it computes scales, or quantises in ways that have no exact answer
+        return Exactness((), (), f"it cannot be evaluated exactly: {error}", 0)
     return exactness_of(
         runnable,
-        forced_graph(origin),
+        graph,
         probes,
         plan,
         lambda done, count: watch(f"{runnable.title}, exactly", done, count),
@@ -132,14 +135,14 @@ def _beside(
     """Every output beside that of the reference, on the user's images where there are some."""
     questions, telling = Questions(reference, runnable), _telling(probes)
     measured: list[dict[int, list[Measures]]] = []
-    is_float: list[bool] = []
+    truths: list[Array] = []  # of one block, for their types and shapes
     with runnable.open() as session:
         for answers in answered(
             questions, telling, lambda done: watch("reference", done, len(telling))
         ):
             truth = answers.truth.outputs
             measured = measured or [{} for _ in truth]
-            is_float = is_float or [one.dtype.kind == "f" for one in truth]
+            truths = truths or list(truth)
             for size in plan.sizes:
                 once = size not in plan.main
                 if once and size in measured[0]:
@@ -154,8 +157,8 @@ def _beside(
     names = output_names(runnable, len(measured))
     return (
         tuple(
-            _output(name, kept, asked, real, runnable.precision)
-            for name, kept, real in zip(names, measured, is_float, strict=True)
+            _output(name, kept, asked, one, runnable.precision)
+            for name, kept, one in zip(names, measured, truths, strict=True)
         ),
         how,
     )
@@ -178,13 +181,16 @@ def _output(
     name: str,
     measured: dict[int, list[Measures]],
     asked: Requirement,
-    is_float: bool,
+    truth: Array,
     precision: str,
 ) -> OutputParity:
+    is_float = truth.dtype.kind == "f"
+    # Of an image the largest number of all tells nothing: only of a row of scores.
+    agreement = asked.agreement if truth.ndim == 2 and truth.shape[1] > 1 else 0.0
     whole = {size: difference_of(joined(parts)) for size, parts in measured.items()}
     rows = {size: sum(len(part.agrees) for part in parts) for size, parts in measured.items()}
     if is_float:
-        tolerance = Tolerance(precision, np.inf, np.inf, 0.0, True, asked.sqnr_db, asked.agreement)
+        tolerance = Tolerance(precision, np.inf, np.inf, 0.0, True, asked.sqnr_db, agreement)
     else:  # labels and masks agree as often as the largest scores do
         tolerance = exact(precision)
     return OutputParity(

@@ -14,8 +14,8 @@ from edgerep.bench.parity.answers import output_names
 from edgerep.bench.parity.batch_plan import BatchPlan, arrangements
 from edgerep.bench.parity.figures.measures import Measures, measure
 from edgerep.bench.parity.figures.tolerance import SAFETY, UNIT_ROUNDOFF
-from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.int8_findings import StepParity
+from edgerep.bench.parity.output_findings import OutputParity
 from edgerep.bench.parity.quantised.forcing import ForcedGraph, limits_of
 from edgerep.bench.parity.quantised.watching import watched
 from edgerep.bench.parity.tallies import OutputTally, tally_of
@@ -55,7 +55,10 @@ class _StepTally:
     allowed: float = 0.0
     rows: int = 0
     integers: int = 0
+    seen: int = 0  # numbers of the user's images
     clipped: int = 0
+    used: float = 0.0
+    images: int = 0
 
 
 @dataclass(eq=False)
@@ -84,7 +87,7 @@ def exactness_of(
     Raises:
         EdgerepError: A runtime or the evaluator breaks down.
     """
-    chosen = _chosen(probes)
+    chosen, is_own = _chosen(probes)
     with ExitStack() as stack:
         artefact = watched(runnable, graph, stack)
         if isinstance(artefact, str):
@@ -95,7 +98,10 @@ def exactness_of(
             for order in arrangements(len(chosen[0]), size, first=size, once=once):
                 rows = [array[order] for array in chosen]
                 outputs, levels = artefact.run(rows)
-                wrong = _add(tally, graph, runnable, size, rows, outputs, levels)
+                own = is_own[order]
+                # Of sizes between, the first row and the last: each is evaluated in float64 twice.
+                picked = np.array([0, size - 1]) if once and size > 2 else np.arange(size)
+                wrong = _add(tally, graph, runnable, size, picked, rows, own, outputs, levels)
                 if wrong:
                     return Exactness((), (), wrong, 0, is_fault=True)
             watch(done * len(chosen[0]), len(plan.sizes) * len(chosen[0]))
@@ -108,7 +114,7 @@ def exactness_of(
         ),
         tuple(
             StepParity(one.name, found.rows, found.beyond, found.allowed, found.integers,
-                       found.clipped / max(1, found.integers))
+                       found.clipped / max(1, found.seen), found.used, found.images)
             for one, found in zip(graph.quantisers, tally.steps, strict=True)
         ),
         "",
@@ -116,15 +122,16 @@ def exactness_of(
     )  # fmt: skip
 
 
-def _chosen(probes: Probes) -> tuple[Array, ...]:
-    """Some of the probes: of those made here every kind, and of the user's images the first."""
+def _chosen(probes: Probes) -> tuple[tuple[Array, ...], NDArray[np.bool_]]:
+    """Some of the probes: of those made here every kind, and the user's first; which are theirs."""
     total = len(probes)
     made = len(probes.kinds)
     share = _MOST_PROBES if probes.images is None else _MOST_PROBES // 2
     first = np.unique(np.linspace(0, made - 1, min(share, made)).astype(int))
     rest = np.arange(made, min(total, made + _MOST_PROBES - len(first)))
     picked = [probes.block(int(at), int(at) + 1) for at in (*first, *rest)]
-    return tuple(np.concatenate(arrays) for arrays in zip(*picked, strict=True))
+    chosen = tuple(np.concatenate(arrays) for arrays in zip(*picked, strict=True))
+    return chosen, np.arange(len(chosen[0])) >= len(first)
 
 
 def _add(
@@ -132,12 +139,14 @@ def _add(
     graph: ForcedGraph,
     runnable: Runnable,
     size: int,
+    picked: NDArray[np.int64],
     rows: Sequence[Array],
+    own_images: NDArray[np.bool_],
     outputs: Sequence[Array],
     levels: Sequence[Array],
 ) -> str:
-    """Add one batch; returns why it cannot be compared, or ""."""
-    for at in _batches(size, graph.fixed_batch):
+    """Add the rows `picked` of one batch; returns why they cannot be compared, or ""."""
+    for at in _batches(picked, size, graph.fixed_batch):
         fed = _fed(graph, [array[at] for array in rows], runnable.preprocessing)
         given = [one[at] for one in levels]
         answers, steps = graph.run(fed, given, "float64")
@@ -160,7 +169,10 @@ def _add(
         for quantiser, kept, integers, exact, own in zip(
             graph.quantisers, tally.steps, given, steps, own_steps, strict=True
         ):
-            _add_steps(kept, integers, exact, own, limits_of(quantiser, exact.ndim), unit)
+            limits = limits_of(quantiser, exact.ndim)
+            _add_steps(kept, integers, exact, own, limits, unit)
+            if own_images[at].any():
+                _add_range(kept, exact[own_images[at]], limits)
     return ""
 
 
@@ -184,17 +196,31 @@ def _add_steps(
     kept.allowed = max(kept.allowed, SAFETY["fp32"] * float(rounding), least)
     kept.rows += len(exact)
     kept.integers += exact.size
-    kept.clipped += int((low | high).sum())
 
 
-def _batches(size: int, fixed: int | None) -> Iterator[NDArray[np.int64]]:
+def _add_range(kept: _StepTally, exact: Array, limits: tuple[Array, Array]) -> None:
+    """Add how the range fits the user's images; a range that begins at 0 is a ReLU, too."""
+    low, high = limits
+    beyond = (exact > high + 0.5) | ((exact < low - 0.5) & (low < 0))
+    reach = np.maximum(
+        exact / np.maximum(high, 1), np.where(low < 0, exact / np.minimum(low, -1), 0)
+    )
+    kept.clipped += int(beyond.sum())
+    kept.seen += exact.size
+    kept.used = max(kept.used, min(1.0, float(reach.max(initial=0.0))))
+    kept.images += len(exact)
+
+
+def _batches(
+    picked: NDArray[np.int64], size: int, fixed: int | None
+) -> Iterator[NDArray[np.int64]]:
     """Rows that the graph takes at once: all, where it is for one size, else one by one."""
     if fixed is not None and fixed > 1:
         if size % fixed:
             raise EdgerepError(f"the graph is for a batch of {fixed}, and the artefact for {size}")
         yield from np.arange(size).reshape(-1, fixed)
     else:
-        yield from np.arange(size).reshape(-1, 1)
+        yield from picked.reshape(-1, 1)
 
 
 def _fed(graph: ForcedGraph, rows: list[Array], inside: Preprocessing) -> list[Array]:

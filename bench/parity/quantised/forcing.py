@@ -87,7 +87,8 @@ class ForcedGraph:
         return cut
 
     @cached_property
-    def _evaluators(self) -> Mapping[str, ReferenceEvaluator]:
+    def evaluators(self) -> Mapping[str, ReferenceEvaluator]:
+        """One for each type, of the graph whose integers are given."""
         return {dtype: evaluator_of(self._cut, dtype) for dtype in ("float64", "float32")}
 
     def run(
@@ -103,7 +104,7 @@ class ForcedGraph:
         Raises:
             OnnxError: The evaluator breaks down.
         """
-        evaluator = self._evaluators[dtype]
+        evaluator = self.evaluators[dtype]
         feeds: dict[str, Array] = {
             name: array.astype(dtype) if array.dtype.kind == "f" else array
             for name, array in zip(self.inputs, inputs, strict=True)
@@ -134,7 +135,8 @@ def forced_graph(path: Path) -> ForcedGraph:
     """Read a Q/DQ graph.
 
     Raises:
-        OnnxError: The file cannot be read, or it computes a scale or a zero point.
+        OnnxError: The file cannot be read, it computes a scale or a zero point, or it has operators
+            that have no exact answer.
     """
     model = as_evaluated(read_model(path))
     found = tuple(
@@ -145,7 +147,10 @@ def forced_graph(path: Path) -> ForcedGraph:
     for one in found:
         if one.scale is None or (one.zero_given and one.zero is None) or one.block:
             raise OnnxError(f"{path}: the scale or the zero point of {one.name} is no constant")
-    return ForcedGraph(path, model, found)
+    graph = ForcedGraph(path, model, found)
+    if not graph.evaluators:  # made now, so that what has no exact answer is refused here
+        raise OnnxError(f"{path} cannot be evaluated")
+    return graph
 
 
 def _zero(one: Quantiser, rank: int) -> Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgerep.bench.parity.findings import ArtefactParity, OutputParity, QuantisedParity
+from edgerep.bench.parity.findings import ArtefactParity, QuantisedParity
 from edgerep.bench.parity.int8_findings import LayerParity, StepParity
+from edgerep.bench.parity.output_findings import OutputParity
 
 _MOST = 4  # quantisers or layers that a message names
 
@@ -45,6 +46,8 @@ def failures_in_words(artefact: ArtefactParity) -> Iterator[str]:
     found = artefact.quantised
     if found is None:
         return
+    for pair in found.odd_pairs[:_MOST]:
+        yield f"{artefact.path}, {pair}"
     if not found.is_that_graph:
         yield f"{artefact.path} is not {found.graph}, which it should be: {found.why_not}"
     for output in found.outputs:
@@ -62,6 +65,11 @@ def failures_in_words(artefact: ArtefactParity) -> Iterator[str]:
 
 
 def step_in_words(step: StepParity) -> str:
+    if step.beyond <= step.allowed:
+        return (
+            f"{step.name}: its range is not that of your images: {step.clipped:.0%} of their "
+            f"numbers are beyond it, and the largest takes {step.used:.0%} of it"
+        )
     return (
         f"{step.name}: what reaches it is {step.beyond:.2g} steps beyond half a step from its "
         f"integer ({step.allowed:.1e} allowed): a scale, a zero point or weights before it are not "

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgerep.artefacts.batches import numbers_in_words, shown_together
 from edgerep.bench.parity.figures.tolerance import Tolerance
-from edgerep.bench.parity.findings import ArtefactParity, BatchParity, OutputParity
+from edgerep.bench.parity.findings import ArtefactParity
+from edgerep.bench.parity.output_findings import BatchParity, OutputParity
 from edgerep.bench.parity.report import ParityReport
 from edgerep.bench.parity.words import as_exported_in_words, images_in_words, notes_of
 from edgerep.bench.report.text.table import table

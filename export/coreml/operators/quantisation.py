@@ -65,13 +65,13 @@ def _affine(node: OnnxNode, rank: int, element: Any = None) -> tuple[Array, Arra
         node.refuse(f"its scale is {scale.dtype}; Core ML has float32 and float16")
     if not (np.isfinite(scale) & (scale > 0)).all():
         node.refuse("a scale of it is not above 0, or not finite")
+    if scale.size == zero.size == 1:  # also of shape [1], which ONNX takes for one for all
+        return scale.reshape(()), zero.reshape(()), 0
     if zero.shape != scale.shape or scale.ndim > 1:
         node.refuse(
             f"its scale is of shape {list(scale.shape)} and its zero point of {list(zero.shape)}; "
             f"Core ML has one for all, or one along an axis"
         )
-    if scale.size == 1:  # also of shape [1], which ONNX takes for one for all
-        return scale.reshape(()), zero.reshape(()), 0
     axis = node.get("axis", 1)
     return scale, zero, axis + rank if axis < 0 else axis
 

@@ -16,7 +16,8 @@ from torch import nn
 
 import edgerep
 from edgerep.bench.parity.figures.tolerance import Difference, Tolerance
-from edgerep.bench.parity.findings import ArtefactParity, BatchParity, OutputParity
+from edgerep.bench.parity.findings import ArtefactParity
+from edgerep.bench.parity.output_findings import BatchParity, OutputParity
 from edgerep.bench.parity.report import ParityReport
 from edgerep.errors import EdgerepError, OptionError, ParityError
 from edgerep.export.graph.onnx_file import Graph

@@ -8,8 +8,8 @@ import pytest
 from edgerep.bench.parity.figures.bands import ONE_BAND, bands_of
 from edgerep.bench.parity.figures.measures import joined, measure
 from edgerep.bench.parity.figures.tolerance import SIGMOID_ERROR, compare
-from edgerep.bench.parity.findings import OutputParity
 from edgerep.bench.parity.judgement import judged
+from edgerep.bench.parity.output_findings import OutputParity
 
 RNG = np.random.default_rng(0)
 BOXES = 300 * RNG.random((12, 4, 50))

@@ -116,6 +116,13 @@ BESIDE_FLOAT: dict[str, Fault] = {
     "weights of another layer": weights_of_another_layer,
     "last layer's scale": times("w3_scale", 1.1, at=3),
 }
+# What the weights do not tell: by the pair itself, or by the range of the user's images.
+OF_ACTIVATIONS: dict[str, tuple[Fault, str]] = {
+    "scale of a dequantiser": (scale_of_the_dequantiser, "b_DQ gives back by scale"),
+    "zero point of a dequantiser": (zero_of_the_dequantiser, "b_DQ gives back by zero point"),
+    "range that is too small": (times("b_scale", 0.1), "b_Q: its range is not that"),
+    "range that is hardly used": (times("b_scale", 40), "b_Q: its range is not that"),
+}
 
 
 @pytest.fixture
@@ -169,6 +176,18 @@ def test_a_fault_does_not_pass_beside_the_float_network(
     assert not found.passed
     assert found.quantised is not None
     assert [layer.name for layer in found.quantised.layers if not layer.passed]
+
+
+@pytest.mark.parametrize(("fault", "said"), OF_ACTIVATIONS.values(), ids=OF_ACTIVATIONS)
+def test_a_fault_of_an_activation_is_named_beside_the_float_network(
+    fault: Fault, said: str, float_file: Path, tmp_path: Path
+) -> None:
+    model = of()
+    fault(model)
+    wrong = saved(tmp_path / "wrong.onnx", model)
+    with pytest.raises(EdgerepError) as caught:
+        verify(float_file, [wrong], calibration=IMAGES).require()
+    assert said in str(caught.value)
 
 
 def test_the_layer_and_the_channel_of_a_wrong_scale_are_named(
