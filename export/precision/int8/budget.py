@@ -81,7 +81,7 @@ def kept_to(
     tried = candidate
     for count in range(1, len(order) // 2 + 1):
         tried = candidate.without(order[:count], WHY)
-        likeness = held_out.likeness(tried)
+        likeness = held_out.likeness(tried.model())
         watch("layers in floating point", count, len(order) // 2)
         if not budget.missed_by(likeness):
             return tried, likeness
@@ -98,5 +98,5 @@ def _by_gain(candidate: Candidate, held_out: HeldOut, watch: Watch) -> Sequence[
     gains = {}
     for at, name in enumerate(names):
         watch("sensitivity, layer", at, len(names))
-        gains[name] = held_out.likeness(candidate.without([name], WHY)).worst_db
+        gains[name] = held_out.likeness(candidate.without([name], WHY).model()).worst_db
     return sorted(names, key=lambda name: -gains[name])

@@ -10,48 +10,15 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
-from edgerep.export.graph.index import GraphIndex
-from edgerep.export.precision.free_scales import FreeScales
-from edgerep.export.precision.int8.ground import Ground, Watch, axes_of
+from edgerep.export.precision.int8.base import Base, LayerWeights
+from edgerep.export.precision.int8.ground import Ground, Watch
 from edgerep.export.precision.int8.placement import Placement
 from edgerep.export.precision.int8.qdq_writer import Codes, with_pairs, write_weights_in_place
 from edgerep.export.precision.int8.walk import Walk, answer_of, mean_codes
 from edgerep.export.precision.int8.weights import codes_together, nearest_codes
 from edgerep.export.precision.layers import Layer, put_constant_in_place
-from edgerep.export.precision.rescaling import rescaled
 
 Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Base:
-    """A float graph that computes what the given one does, perhaps with other scales inside.
-
-    Attributes:
-        model: The graph.
-        free: The scales that were open; None where none was changed.
-        scales: By which channels were divided.
-    """
-
-    model: onnx.ModelProto
-    free: FreeScales | None
-    scales: Doubles
-
-    def divided(self, name: str, axis: int) -> Doubles:
-        """By how much each channel of a tensor was divided, [C], or one number for all."""
-        if self.free is None or name not in self.free.variables:
-            return np.ones(1)
-        return self.scales[self.free.of(name, axis)]
-
-
-def unscaled(model: onnx.ModelProto) -> Base:
-    """The graph itself."""
-    return Base(model, None, np.ones(1))
-
-
-def rescaled_base(model: onnx.ModelProto, free: FreeScales, scales: Doubles) -> Base:
-    """The graph with its channels divided by `scales`."""
-    return Base(rescaled(model, free, scales), free, scales)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,30 +55,31 @@ class Candidate:
         return model
 
 
-def rounded_by_itself(ground: Ground, base: Base, *, head_room: float, levels: int) -> Candidate:
+def rounded_by_itself(
+    ground: Ground, base: Base, steps: Mapping[int, float], *, levels: int
+) -> Candidate:
     """Every weight rounded by itself, biases as they are.
 
     Args:
         ground: What was seen.
         base: The float graph to begin with.
-        head_room: How many times the largest value that was seen still has a code.
+        steps: The step of each group of pairs.
         levels: The largest code.
     """
-    weights = _Weights(base.model)
+    weights = LayerWeights(base.model)
     codes = {
         layer.name: nearest_codes(layer, weights.weight(layer), levels)
         for layer in ground.placement.layers
     }
-    steps = _steps(ground, base, head_room, levels)
     return Candidate(base, ground.placement, steps, codes, {})
 
 
 def rounded_in_order(
     ground: Ground,
     base: Base,
+    steps: Mapping[int, float],
     stages: Collection[str],
     *,
-    head_room: float,
     levels: int,
     seed: int,
     threads: int,
@@ -124,19 +92,18 @@ def rounded_in_order(
         base: The float graph to begin with.
         stages: "rounding": weights are rounded together; "bias": the mean error is taken back
             (sequential bias correction; Nagel et al., arXiv 1906.04721, section 4.2).
-        head_room: How many times the largest value that was seen still has a code.
+        steps: The step of each group of pairs.
         levels: The largest code.
         seed: Of the positions that are drawn.
         threads: Cores that ONNX Runtime may use; 0 leaves its own choice.
         watch: Told how far it is.
     """
     layers = ground.placement.layers
-    steps = _steps(ground, base, head_room, levels)
     groups = {pair.tensor: pair.group for pair in ground.placement.pairs}
     walk = Walk(
         with_pairs(base.model, ground.placement.pairs, steps), layers, ground.calibration, threads
     )
-    weights = _Weights(base.model)
+    weights = LayerWeights(base.model)
     codes: dict[str, Codes] = {}
     biases: dict[str, Array] = {}
     for at, layer in enumerate(layers):
@@ -172,35 +139,3 @@ def _corrected(
     mean = answer.mean(axis=tuple(axis for axis in range(answer.ndim) if axis != 1))
     result: Array = (start + (wanted - mean)).astype(np.float32)
     return result
-
-
-def _steps(ground: Ground, base: Base, head_room: float, levels: int) -> dict[int, float]:
-    """The step of each group of pairs, so that the largest value that was seen has a code."""
-    largest: dict[int, float] = {}
-    axes = axes_of(ground.placement)
-    for pair in ground.placement.pairs:
-        name = pair.tensor
-        seen = ground.seen[name].largest / base.divided(name, axes[name])
-        largest[pair.group] = max(largest.get(pair.group, 0.0), float(seen.max(initial=0.0)))
-    return {
-        group: float(np.float32(max(value, 1e-30) * head_room / levels))
-        for group, value in largest.items()
-    }
-
-
-class _Weights:
-    """The float weights and biases of layers, as a graph has them."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._index = GraphIndex(model.graph)
-
-    def weight(self, layer: Layer) -> Array:
-        return self._input(layer, 1)
-
-    def bias(self, layer: Layer) -> Array | None:
-        return self._input(layer, 2) if layer.bias else None
-
-    def _input(self, layer: Layer, at: int) -> Array:
-        found = self._index.constant(self._index.makers[layer.output].input[at])
-        assert found is not None  # or it would be no layer
-        return found

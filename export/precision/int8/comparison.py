@@ -29,12 +29,8 @@ class HeldOut:
         self._outputs = [value.name for value in ground.model.graph.output]
         self._wanted = self._answers(ground.model)
 
-    def likeness(self, candidate: Candidate) -> Likeness:
-        """How like a candidate's answers are to those."""
-        return self.likeness_of(candidate.model())
-
-    def likeness_of(self, model: onnx.ModelProto) -> Likeness:
-        """How like the answers of another graph of the same ends are to those."""
+    def likeness(self, model: onnx.ModelProto) -> Likeness:
+        """How like another graph's answers are to those."""
         return likeness(self._wanted, self._answers(model))
 
     def layers(self, stages: Mapping[str, Candidate], chosen: str) -> tuple[LayerFinding, ...]:

@@ -58,7 +58,7 @@ def prepare(
     threads: int,
     watch: Watch,
 ) -> Ground:
-    """Hold every eighth image out, 64 at most, and run the float graph on the others.
+    """Hold every fourth image out, 64 at most, and run the float graph on the others.
 
     Args:
         model: A graph with one input.
@@ -78,7 +78,7 @@ def prepare(
             f"INT8 is calibrated on images, some of them held out, and {count} is too few: give "
             f"256 or more"
         )
-    every = max(2, count // min(_MOST_HELD_OUT, max(1, count // 8)))
+    every = max(2, count // int(np.clip(count // 4, 1, _MOST_HELD_OUT)))
     held = np.arange(every // 2, count, every)
     taken = np.setdiff1d(np.arange(count), held)
     size = batch or int(np.clip(_PIXELS // (4 * int(np.prod(images.shape[1:]))), 1, _LARGEST_BATCH))

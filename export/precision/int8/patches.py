@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from onnx import helper
 
 from edgerep.artefacts.tensors import Array
@@ -32,7 +33,9 @@ def second_moments(layer: Layer, blocks: Sequence[Array], kernel: Sequence[int],
     total: Array | None = None
     count = 0
     for block in blocks:
-        found = _rows(layer, block, kernel, columns, samples, rng)
+        width = (block.shape[layer.source_axis] // layer.groups) * int(np.prod(kernel))
+        each = -(-_most(width) // samples)
+        found = drawn_rows(layer, block, kernel, each, rng, columns)
         groups, number, width = found.shape
         if total is None:
             total = np.zeros((groups, width, width), np.float32)
@@ -44,39 +47,51 @@ def second_moments(layer: Layer, blocks: Sequence[Array], kernel: Sequence[int],
     return total.astype(np.float64) if total.shape[1] <= _WIDE else total
 
 
-def _rows(
+def drawn_rows(
     layer: Layer,
     block: Array,
     kernel: Sequence[int],
-    columns: slice,
-    samples: int,
+    each: int,
     rng: np.random.Generator,
+    columns: slice = slice(None),
 ) -> Array:
-    """Drawn rows of a block, [groups, rows, K], float32."""
-    if layer.operator in ("Gemm", "MatMul"):
-        flat = block.reshape(-1, block.shape[-1])[:, columns]
-        most = max(1, _most(flat.shape[1]) * len(block) // samples)
-        picked = flat if len(flat) <= most else flat[rng.integers(0, len(flat), most)]
-        return picked[None].astype(np.float32)
-    if layer.operator == "ConvTranspose":
-        grouped = block.reshape(len(block), layer.groups, -1, *block.shape[2:])[:, :, columns]
-        places = grouped.reshape(*grouped.shape[:3], -1)
-        most = max(1, _most(grouped.shape[2]) // samples)
-        chosen = rng.integers(0, places.shape[3], (len(block), most))
-        picked = np.take_along_axis(places, chosen[:, None, None, :], 3)
-        return picked.transpose(1, 0, 3, 2).reshape(layer.groups, -1, grouped.shape[2]).astype(
-            np.float32
-        )  # fmt: skip
-    return _windows(layer, block, kernel, columns, samples, rng)
+    """Rows of a layer's input at drawn positions, [groups, rows, K], float32.
+
+    Args:
+        layer: Of any kind.
+        block: Its input, a batch of it.
+        kernel: The sides of its kernel; empty for a matrix, and for a `ConvTranspose`, whose rows
+            are the channels of one position.
+        each: How many positions of an image, at most; all of them are taken once where there are
+            no more.
+        rng: Draws the positions.
+        columns: Which input channels of a group take part.
+    """
+    if layer.operator == "Conv":
+        return _windows(layer, block, kernel, each, rng, columns)
+    axis = layer.source_axis % block.ndim
+    moved = np.moveaxis(block, axis, -1)  # [N, ..., C]
+    flat = moved.reshape(len(block), -1, moved.shape[-1])
+    drawn = _drawn(flat.shape[1], each, len(block), rng)
+    picked = np.take_along_axis(flat, drawn.reshape(len(block), -1, 1), 1)
+    grouped = picked.reshape(-1, layer.groups, flat.shape[2] // layer.groups)[:, :, columns]
+    return np.ascontiguousarray(grouped.transpose(1, 0, 2)).astype(np.float32)
+
+
+def _drawn(every: int, each: int, images: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Places out of `every`, for each image in turn, [images * min(every, each)]."""
+    if every <= each:
+        return np.tile(np.arange(every), images)
+    return rng.integers(0, every, images * each)
 
 
 def _windows(
     layer: Layer,
     block: Array,
     kernel: Sequence[int],
-    columns: slice,
-    samples: int,
+    each: int,
     rng: np.random.Generator,
+    columns: slice,
 ) -> Array:
     settings = {a.name: helper.get_attribute_value(a) for a in layer.node.attribute}
     rank = len(kernel)
@@ -95,13 +110,8 @@ def _windows(
     ]
     width = grouped.shape[2] * int(np.prod(kernel))
     every = int(np.prod(sizes))
-    each = max(1, min(every, -(-_most(width) // samples)))
-    images = np.repeat(np.arange(len(block)), each)
-    drawn = (
-        np.tile(np.arange(every), len(block))
-        if each == every
-        else rng.integers(0, every, len(images))
-    )
+    drawn = _drawn(every, each, len(block), rng)
+    images = np.repeat(np.arange(len(block)), len(drawn) // len(block))
     places = [
         at * stride for at, stride in zip(np.unravel_index(drawn, sizes), strides, strict=True)
     ]

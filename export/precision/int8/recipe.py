@@ -10,29 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from edgerep.export.precision.activations import Activations
 from edgerep.export.precision.free_scales import free_scales
+from edgerep.export.precision.int8.base import Base, rescaled_base, unscaled
 from edgerep.export.precision.int8.budget import NO_BUDGET, Budget, kept_to
 from edgerep.export.precision.int8.candidate import (
-    Base,
     Candidate,
-    rescaled_base,
     rounded_by_itself,
     rounded_in_order,
-    unscaled,
 )
 from edgerep.export.precision.int8.comparison import HeldOut
 from edgerep.export.precision.int8.equalisation import equalising_scales
 from edgerep.export.precision.int8.findings import Int8Findings, Tried
 from edgerep.export.precision.int8.ground import Ground, Watch, prepare
 from edgerep.export.precision.int8.placement import placement_of
+from edgerep.export.precision.int8.qdq_writer import with_pairs
+from edgerep.export.precision.int8.steps import largest_steps, searched_steps
 from edgerep.export.precision.settings import silent
 
 PLAIN = "plain"
-_ALPHAS = (0.5, 1.0)
-_HEAD_ROOM = 1.15
-_QUANTILE = 0.999
+_LEAST_OF_LARGEST = 0.25  # a channel that fires rarely, and then strongly, needs room for it
+# Ways to even out: a name, alpha, and which share of a channel's values its range holds.
+_EVENED = (
+    ("equalised 0.5", 0.5, 1.0),
+    ("equalised 1", 1.0, 1.0),
+    ("equalised 0.5, p99.9", 0.5, 0.999),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +99,8 @@ def quantise(
     ground = prepare(model, placement, images, batch=batch, threads=recipe.threads, watch=watch)
     held_out = HeldOut(ground, recipe.threads)
     free = free_scales(model)
-    bases = _bases(ground, recipe)
-    made: dict[str, Candidate] = {}
-    found = {}
-    for at, (name, base) in enumerate(bases.items()):
-        watch("comparing of candidates", at, len(bases))
-        room = 1.0 if name == PLAIN else _HEAD_ROOM
-        made[name] = rounded_by_itself(ground, base, head_room=room, levels=recipe.levels)
-        found[name] = held_out.likeness(made[name])
-    stages = [stage for stage in ("rounding", "bias") if stage not in recipe.without]
-    if stages:
-        best = max(found, key=lambda name: found[name].sqnr_db)
-        name = " + ".join([*([best] if best != PLAIN else []), *stages])
-        made[name] = rounded_in_order(
-            ground, bases[best], stages, head_room=_HEAD_ROOM, levels=recipe.levels,
-            seed=recipe.seed, threads=recipe.threads, watch=watch,
-        )  # fmt: skip
-        found[name] = held_out.likeness(made[name])
+    made = _candidates(ground, held_out, recipe, watch)
+    found = {name: held_out.likeness(one.model()) for name, one in made.items()}
     chosen = max(found, key=lambda name: found[name].sqnr_db)
     if not recipe.budget.is_open:
         made[chosen], found[chosen] = kept_to(
@@ -132,16 +124,56 @@ def quantise(
     return taken.model(), findings
 
 
-def _bases(ground: Ground, recipe: Recipe) -> dict[str, Base]:
-    """The float graphs that candidates begin with: the given one, and evened out."""
-    bases = {PLAIN: unscaled(ground.model)}
-    if "equalisation" in recipe.without:
-        return bases
-    free = free_scales(ground.model)
-    ranges = {
-        pair.tensor: ground.seen[pair.tensor].quantile(_QUANTILE) for pair in ground.placement.pairs
+def _candidates(
+    ground: Ground, held_out: HeldOut, recipe: Recipe, watch: Watch
+) -> dict[str, Candidate]:
+    """Plain; evened out; and that rounded in order, as far as the recipe has these stages."""
+    levels = recipe.levels
+    plain = unscaled(ground.model)
+    made = {
+        PLAIN: rounded_by_itself(ground, plain, largest_steps(ground, plain, levels), levels=levels)
     }
-    for alpha in _ALPHAS:
+    stages = [stage for stage in ("rounding", "bias") if stage not in recipe.without]
+    if "equalisation" in recipe.without:
+        name, base, steps = PLAIN, plain, made[PLAIN].steps
+    else:
+        name, base, steps = _best_base(ground, held_out, recipe, watch)
+        made[name] = rounded_by_itself(ground, base, steps, levels=levels)
+    if stages:
+        joined = " + ".join([*([name] if name != PLAIN else []), *stages])
+        made[joined] = rounded_in_order(
+            ground, base, steps, stages, levels=levels, seed=recipe.seed, threads=recipe.threads,
+            watch=watch,
+        )  # fmt: skip
+    return made
+
+
+def _best_base(
+    ground: Ground, held_out: HeldOut, recipe: Recipe, watch: Watch
+) -> tuple[str, Base, dict[int, float]]:
+    """The scales and steps with which quantised activations, by themselves, do least harm.
+
+    The rounding of weights comes later, and makes up for most of its own harm.
+    """
+    free = free_scales(ground.model)
+    tried: dict[str, tuple[Base, dict[int, float], float]] = {}
+    for name, alpha, share in _EVENED:
+        watch("comparing of scales", len(tried), len(_EVENED))
+        ranges = {
+            pair.tensor: _range(ground.seen[pair.tensor], share) for pair in ground.placement.pairs
+        }
         scales = equalising_scales(ground.model, free, ranges, alpha)
-        bases[f"equalised {alpha:g}"] = rescaled_base(ground.model, free, scales)
-    return bases
+        base = rescaled_base(ground.model, free, scales)
+        steps = searched_steps(
+            ground, base, levels=recipe.levels, seed=recipe.seed, threads=recipe.threads
+        )
+        narrowed = with_pairs(base.model, ground.placement.pairs, steps)
+        tried[name] = base, steps, held_out.likeness(narrowed).sqnr_db
+    best = max(tried, key=lambda name: tried[name][2])
+    base, steps, _ = tried[best]
+    return best, base, steps
+
+
+def _range(seen: Activations, share: float) -> NDArray[np.float64]:
+    """The range of each channel of a tensor that is evened out, [C]."""
+    return np.maximum(seen.quantile(share), _LEAST_OF_LARGEST * seen.largest)
