@@ -65,7 +65,7 @@ def in_fp8(
         model, placement, settings.calibration, batch=fixed, threads=0, watch=settings.watch
     )
     made = _written(ground)
-    own = HeldOut(ground, 0).likeness_of(made)
+    own = HeldOut(ground, 0).likeness(made)
     _, integers = quantise(
         model,
         settings.calibration,
