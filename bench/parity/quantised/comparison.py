@@ -34,7 +34,7 @@ Watch = Callable[[str, int, int], None]
 # Of an artefact that shows none of its integers, beside the graph it was made from: at a tie an
 # integer falls to either side, and all behind it is computed from another number. The same graph
 # with ONNX Runtime's kernels and node by node is 1.2e-2 apart on the digits network.
-_LEAST_SQNR_UNSEEN = 25.0
+_UNSEEN = Requirement(25.0, 0.0, "")
 
 
 def compare_quantised(
@@ -70,8 +70,7 @@ def compare_quantised(
         outputs = found.outputs
         how = _how(runnable)
     else:
-        unseen = Requirement(_LEAST_SQNR_UNSEEN, 0.0, "")
-        outputs, how = _beside(reference, runnable, probes, plan, unseen if is_graph else asked,
+        outputs, how = _beside(reference, runnable, probes, plan, _UNSEEN if is_graph else asked,
                                watch)  # fmt: skip
     unseen_weights = is_graph or origin is None or runnable.precision == _UNFOLLOWED
     layers = () if unseen_weights or origin is None else layers_of(origin)
@@ -110,7 +109,8 @@ def _exactness(
     if origin is None:
         return Exactness((), (), "the ONNX file that it was made from is not beside it", 0)
     if not is_watchable(runnable):
-        return Exactness((), (), "its runtime shows nothing of what is inside", 0)
+        freely, _ = _beside(OnnxReference(origin), runnable, probes, plan, _UNSEEN, watch)
+        return Exactness(freely, (), "", len(_telling(probes)))
     try:
         graph = forced_graph(origin)
     except OnnxError as error:  # it computes scales, or quantises in ways that have no exact answer

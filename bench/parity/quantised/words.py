@@ -30,6 +30,8 @@ def notes_in_words(artefact: ArtefactParity) -> list[str]:
             f"{len(found.steps)} places none is further than {worst.beyond:.1e} steps beyond half "
             f"a step ({worst.name}; {worst.allowed:.1e} allowed)"
         )
+    elif found.outputs:
+        notes.append(f"{_freely(found)}, for its runtime shows none of its integers")
     if found.layers:
         worst_gain = max(found.layers, key=lambda one: abs(one.gain - 1) / one.gain_allowed)
         notes.append(
@@ -99,6 +101,16 @@ def _verdict(found: QuantisedParity) -> str:
     return "agrees" if exact else "DISAGREES"
 
 
+def _freely(found: QuantisedParity) -> str:
+    """How far an artefact that shows no integers is from its graph."""
+    worst = min(
+        (batch.difference.sqnr_db, output.tolerance.least_sqnr_db or 0.0)
+        for output in found.outputs
+        for batch in output.batches
+    )
+    return f"beside {found.graph} in float64 {worst[0]:.1f} dB, of {worst[1]:.0f} asked for"
+
+
 def _asked(artefact: ArtefactParity, found: QuantisedParity) -> str:
     bounds = artefact.tolerance
     assert bounds is not None  # the caller has looked
@@ -116,6 +128,8 @@ def _asked(artefact: ArtefactParity, found: QuantisedParity) -> str:
 
 
 def _off(output: OutputParity, found: QuantisedParity) -> str:
+    if output.tolerance.least_sqnr_db is not None:
+        return _freely(found)
     worst = max(output.batches, key=lambda one: one.difference.rel_l2)
     return (
         f"beside {found.graph} in float64, with the integers that it computed itself: relative L2 "

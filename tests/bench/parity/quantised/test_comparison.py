@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from onnx import numpy_helper
 
 from edgerep.bench.parity.findings import ArtefactParity
 from edgerep.bench.parity.verification import verify
+from edgerep.bench.parity.words import notes_of
+from edgerep.bench.sessions.runnables import open_runnable
 from edgerep.data.preprocessing import Preprocessing
 from edgerep.errors import EdgerepError
 from edgerep.export.coreml.conversion import export_coreml
@@ -215,6 +218,32 @@ def test_a_package_finds_its_graph_beside_it_and_says_so_where_it_is_not(
     assert found.quantised is not None
     assert found.quantised.graph is None
     assert "not beside it" in found.quantised.why_not
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_what_shows_no_integers_is_compared_with_its_graph_from_end_to_end(
+    is_right: bool, float_file: Path, tmp_path: Path
+) -> None:
+    graph = saved(tmp_path / "q.onnx", of())
+    package = export_coreml(graph, tmp_path / "q.mlpackage").path
+    if not is_right:
+        model = of()
+        weights_of_another_layer(model)
+        wrong = tmp_path / "wrong"
+        wrong.mkdir()
+        package = export_coreml(saved(wrong / "w.onnx", model), wrong / "w.mlpackage").path
+    blind = replace(open_runnable(package), observer=None)  # as of an engine, or on a Mac
+    found = verify(graph, [blind], calibration=IMAGES).artefacts[0]
+    assert found.passed == is_right
+    assert found.tolerance is not None
+    assert found.tolerance.least_sqnr_db == 25
+    if is_right:
+        beside = verify(float_file, [blind], calibration=IMAGES).artefacts[0]
+        assert beside.passed
+        assert beside.quantised is not None
+        assert beside.quantised.graph == "q.onnx"
+        assert not beside.quantised.steps
+        assert "shows none of its integers" in " ".join(notes_of(beside))
 
 
 def test_preprocessing_in_front_is_followed(tmp_path: Path) -> None:
