@@ -144,7 +144,8 @@ def observe(
         MissingDependencyError: ONNX Runtime is not installed.
         OnnxError: It refuses the model.
     """
-    session = ModelRun(model, list(dict.fromkeys((*axes, *outputs))), threads=threads)
+    session = ModelRun(model, list(dict.fromkeys((*axes, *outputs))), threads=threads,
+                       optimised=True)  # fmt: skip
     tallies = {name: _Tally() for name in axes}
     done = 0
     for block in blocks:

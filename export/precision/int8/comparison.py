@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -21,13 +21,15 @@ class HeldOut:
     Args:
         ground: The graph and the images.
         threads: Cores that ONNX Runtime may use; 0 leaves its own choice.
+        most: How many of the images are taken, at most, up to whole batches; None takes all.
     """
 
-    def __init__(self, ground: Ground, threads: int) -> None:
+    def __init__(self, ground: Ground, threads: int, most: int | None = None) -> None:
         self._ground = ground
+        self._most = most
         self._threads = threads
         self._outputs = [value.name for value in ground.model.graph.output]
-        self._wanted = self._answers(ground.model)
+        self._wanted = self._answers(ground.model, optimised=True)
 
     def likeness(self, model: onnx.ModelProto) -> Likeness:
         """How like another graph's answers are to those."""
@@ -42,14 +44,14 @@ class HeldOut:
         """
         layers = stages[chosen].placement.layers
         names = [layer.output for layer in layers]
-        float_run = ModelRun(self._ground.model, names, threads=self._threads)
+        float_run = ModelRun(self._ground.model, names, threads=self._threads, optimised=True)
         runs = {
             stage: ModelRun(candidate.model(), names, threads=self._threads)
             for stage, candidate in stages.items()
         }
         signal = dict.fromkeys(names, 0.0)
         noise = {stage: dict.fromkeys(names, 0.0) for stage in stages}
-        for block in self._ground.held_out():
+        for block in self._images():
             exact = float_run.run({float_run.inputs[0]: block})
             for name in names:
                 signal[name] += _square(exact[name])
@@ -75,9 +77,17 @@ class HeldOut:
             for layer in layers
         )
 
-    def _answers(self, model: onnx.ModelProto) -> Sequence[Array]:
-        run = ModelRun(model, self._outputs, threads=self._threads)
-        found = [run.run({run.inputs[0]: block}) for block in self._ground.held_out()]
+    def _images(self) -> Iterator[Array]:
+        count = 0
+        for block in self._ground.held_out():
+            yield block
+            count += len(block)
+            if self._most is not None and count >= self._most:
+                return
+
+    def _answers(self, model: onnx.ModelProto, *, optimised: bool = False) -> Sequence[Array]:
+        run = ModelRun(model, self._outputs, threads=self._threads, optimised=optimised)
+        found = [run.run({run.inputs[0]: block}) for block in self._images()]
         return [np.concatenate([one[name] for one in found]) for name in self._outputs]
 
 

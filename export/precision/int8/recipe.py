@@ -33,6 +33,7 @@ from edgerep.export.precision.int8.steps import largest_steps, searched_steps
 from edgerep.export.precision.settings import silent
 
 PLAIN = "plain"
+_FEW = 32  # held-out images on which scales are compared, and layers
 _LEAST_OF_LARGEST = 0.25  # a channel that fires rarely, and then strongly, needs room for it
 # Ways to even out: a name, alpha, and which share of a channel's values its range holds.
 _EVENED = (
@@ -99,7 +100,8 @@ def quantise(
     ground = prepare(model, placement, images, batch=batch, threads=recipe.threads, watch=watch)
     held_out = HeldOut(ground, recipe.threads)
     free = free_scales(model)
-    made = _candidates(ground, held_out, recipe, watch)
+    few = HeldOut(ground, recipe.threads, most=_FEW)
+    made = _candidates(ground, few, recipe, watch)
     found = {name: held_out.likeness(one.model()) for name, one in made.items()}
     chosen = max(found, key=lambda name: found[name].sqnr_db)
     if not recipe.budget.is_open:
@@ -110,7 +112,7 @@ def quantise(
     findings = Int8Findings(
         chosen=chosen,
         candidates=tuple(Tried(name, found[name]) for name in made),
-        layers=held_out.layers(made, chosen),
+        layers=few.layers(made, chosen),
         kept=taken.placement.kept,
         not_equalised={
             pair.tensor: free.fixed[pair.tensor]

@@ -60,7 +60,8 @@ def searched_steps(
         for reader, _ in pair.readers
         if reader in layers
     ]
-    run = ModelRun(base.model, list(dict.fromkeys(p.tensor for p, _ in asked)), threads=threads)
+    run = ModelRun(base.model, list(dict.fromkeys(p.tensor for p, _ in asked)), threads=threads,
+                   optimised=True)  # fmt: skip
     errors = {group: np.zeros(len(SHARES)) for group in start}
     rng = np.random.default_rng(seed)
     done = 0
