@@ -25,11 +25,14 @@ class Gauge:
 
     Attributes:
         rows: Of each output channel, [groups, outputs].
-        columns: Of each input channel, [groups, inputs].
+        columns: Of each input channel, [groups, inputs]; minus infinity where it cannot be told.
         row_errors: Standard errors of `rows`; infinite where a channel has no weights.
         column_errors: Of `columns`.
         off: Of each output channel: the root mean square of what is left, in its own steps.
         sqnr_db: Signal to what is left, of all weights.
+        unseen: What the weights of columns whose factor cannot be told, since it leaves nothing
+            of them but rounding errors, have at a factor of 1: the mean of the squares of a row,
+            in its steps, [groups, outputs, inputs]. 0 for other columns.
     """
 
     rows: Numbers
@@ -38,6 +41,7 @@ class Gauge:
     column_errors: Numbers
     off: Numbers
     sqnr_db: float
+    unseen: Numbers
 
 
 def gauge_of(weights: Numbers, found: Numbers, steps: Numbers) -> Gauge:
@@ -59,9 +63,14 @@ def gauge_of(weights: Numbers, found: Numbers, steps: Numbers) -> Gauge:
     for _ in range(_ROUNDS):  # first by logarithms: factors may be decades apart
         rows = _mean(ratio - columns[:, None, :, None], trust, (2, 3))
         columns = _mean(ratio - rows[:, :, None, None], trust, (1, 3))
-    for _ in range(_ROUNDS):  # then by least squares in steps, which rounding disturbs evenly
-        rows += _slope(weights, levels, steps, rows, columns, (2, 3))
-        columns += _slope(weights, levels, steps, rows, columns, (1, 3))
+    is_unseen = trust.sum((1, 3)) == 0
+    for _ in range(2):  # then by least squares in steps, which rounding disturbs evenly
+        columns[is_unseen] = -np.inf
+        for _ in range(_ROUNDS):
+            rows += _slope(weights, levels, steps, rows, columns, (2, 3))
+            columns += _slope(weights, levels, steps, rows, columns, (1, 3))
+        is_unseen |= (_expected(weights, steps, rows, columns) * levels).sum((1, 3)) <= 0
+    columns[is_unseen] = -np.inf
     expected = _expected(weights, steps, rows, columns)
     left = levels - expected
     off = np.sqrt((left**2).mean((2, 3)))
@@ -74,6 +83,8 @@ def gauge_of(weights: Numbers, found: Numbers, steps: Numbers) -> Gauge:
         _error(expected, np.full(columns.shape, max(spread, 0.29)), (1, 3)),
         off,
         10 * np.log10(signal / noise) if signal and noise else 200.0,
+        (_expected(weights, steps, rows, np.where(is_unseen, 0.0, -np.inf)) ** 2).mean(3)
+        / weights.shape[2],
     )
 
 

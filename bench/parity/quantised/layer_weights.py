@@ -172,13 +172,14 @@ def _judged(pairs: Sequence[_Pair], count: int, *, is_anchored: bool) -> tuple[L
         gauge = pair.gauge
         off, allowed = chain.off[at].reshape(-1), chain.allowed[at].reshape(-1)
         worst = int((np.abs(off) / allowed).argmax())
-        channel = int(gauge.off.argmax())
+        steps = np.sqrt(gauge.off**2 + chain.lost[at]).reshape(-1)
+        channel = int(steps.argmax())
         result.append(
             LayerParity(
                 name=pair.layer.name,
                 sqnr_db=gauge.sqnr_db,
                 channel=channel,
-                steps=float(gauge.off.reshape(-1)[channel]),
+                steps=float(steps[channel]),
                 allowed=_MOST_STEPS,
                 gain=float(np.exp(off[worst])),
                 gain_allowed=float(allowed[worst]),
@@ -196,11 +197,14 @@ class _Chain:
             what must stay, against another layer that makes the same, or as a layer that reads
             them takes them.
         allowed: How far they may be.
+        lost: Of each layer and output channel, the mean square in steps of weights that rounding
+            left nothing of, as large as the layers that make what they read say they are.
     """
 
     def __init__(self, count: int) -> None:
         self.off: dict[int, Numbers] = {}
         self.allowed: dict[int, Numbers] = {}
+        self.lost: dict[int, Numbers] = {}
         self._scales = np.zeros(count)
         self._errors = np.zeros(count)
         self._known = np.zeros(count, bool)
@@ -218,6 +222,9 @@ class _Chain:
         self.off[at] = np.where(told, gauge.rows + shift[:, None] + self._scales[pair.made], 0.0)
         errors = np.where(np.isfinite(gauge.row_errors), gauge.row_errors, 0.0)
         self.allowed[at] = _LEAST_GAIN + _ERRORS * np.hypot(errors, self._errors[pair.made])
+        is_due = (pair.read >= 0) & self._known[pair.read] & np.isneginf(gauge.columns)
+        factors = np.where(is_due, np.exp(2 * (self._scales[pair.read] + shift[:, None])), 0.0)
+        self.lost[at] = (gauge.unseen * factors[:, None]).sum(2)
         if (pair.made == 0).all():
             self._ends.append(at)
         for group, channel in np.argwhere(readable):

@@ -1,0 +1,70 @@
+"""Channels that rounding leaves nothing of: rescaled ones, and those that should be there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import numpy_helper
+
+from edgerep.artefacts.tensors import Array
+from edgerep.bench.parity.quantised.layer_weights import layers_beside
+from edgerep.bench.parity.references.onnx_file import OnnxReference
+
+_SMALL = 3  # the channel that nearly nothing is left of
+
+
+def _float_model(weights: dict[str, Array]) -> onnx.ModelProto:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (float[1, 4, 6, 6] x) => (float[1, 7, 6, 6] y) {
+            a = Conv (x, w1, b1)
+            b = Relu (a)
+            y = Conv (b, w2, b2)
+        }""")
+    for name, value in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def _in_codes(weights: dict[str, Array]) -> onnx.ModelProto:
+    """The same with weights in eight bits, each row rounded to nearest."""
+    model = _float_model({})
+    for number, node in ((1, model.graph.node[0]), (2, model.graph.node[2])):
+        weight = weights[f"w{number}"]
+        step = (np.abs(weight).max((1, 2, 3)) / 127).astype(np.float32)
+        codes = np.rint(weight / step[:, None, None, None]).astype(np.int8)
+        for name, value in (("q", codes), ("s", step), ("z", np.zeros(len(step), np.int8))):
+            model.graph.initializer.append(numpy_helper.from_array(value, f"w{number}{name}"))
+        model.graph.initializer.append(numpy_helper.from_array(weights[f"b{number}"], f"b{number}"))
+        node.input[1] = f"w{number}f"
+    for number in (2, 1):
+        ends = [f"w{number}{end}" for end in "qsz"]
+        dequantise = onnx.helper.make_node("DequantizeLinear", ends, [f"w{number}f"], axis=0)
+        model.graph.node.insert(0, dequantise)
+    return model
+
+
+@pytest.mark.parametrize("is_rescaled", [True, False], ids=["rescaled", "wiped out"])
+def test_weights_of_which_rounding_leaves_nothing(is_rescaled: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        "w1": rng.standard_normal((8, 4, 1, 1)).astype(np.float32),
+        "b1": rng.standard_normal(8).astype(np.float32),
+        "w2": rng.standard_normal((7, 8, 1, 1)).astype(np.float32),
+        "b2": rng.standard_normal(7).astype(np.float32),
+    }
+    onnx.save(_float_model(weights), tmp_path / "f.onnx")
+    changed = {name: value.copy() for name, value in weights.items()}
+    changed["w2"][:, _SMALL] *= 1e-4
+    if is_rescaled:  # and then the layer before it makes up for it
+        changed["w1"][_SMALL] *= 1e4
+        changed["b1"][_SMALL] *= 1e4
+    onnx.save(_in_codes(changed), tmp_path / "q.onnx")
+    found = layers_beside(OnnxReference(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    is_right = [one.steps <= one.allowed and abs(np.log(one.gain)) <= one.gain_allowed
+                for one in found]  # fmt: skip
+    assert is_right == [True, is_rescaled]
