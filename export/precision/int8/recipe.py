@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.export.precision.activations import Activations
-from edgerep.export.precision.free_scales import free_scales
+from edgerep.export.precision.free_scales import FreeScales, free_scales
 from edgerep.export.precision.int8.base import Base, rescaled_base, unscaled
 from edgerep.export.precision.int8.budget import NO_BUDGET, Budget, kept_to
 from edgerep.export.precision.int8.candidate import (
@@ -41,6 +41,7 @@ _EVENED = (
     ("equalised 1", 1.0, 1.0),
     ("equalised 0.5, p99.9", 0.5, 0.999),
 )
+_SEARCHED = "searched steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,10 @@ def _candidates(
     }
     stages = [stage for stage in ("rounding", "bias") if stage not in recipe.without]
     if "equalisation" in recipe.without:
-        name, base, steps = PLAIN, plain, made[PLAIN].steps
+        name, base, steps = PLAIN, plain, dict(made[PLAIN].steps)
     else:
-        name, base, steps = _best_base(ground, held_out, recipe, watch)
+        name, base, steps = _best_base(ground, held_out, recipe, made[PLAIN], watch)
+    if name != PLAIN:
         made[name] = rounded_by_itself(ground, base, steps, levels=levels)
     if stages:
         joined = " + ".join([*([name] if name != PLAIN else []), *stages])
@@ -151,29 +153,48 @@ def _candidates(
 
 
 def _best_base(
-    ground: Ground, held_out: HeldOut, recipe: Recipe, watch: Watch
+    ground: Ground, held_out: HeldOut, recipe: Recipe, plain: Candidate, watch: Watch
 ) -> tuple[str, Base, dict[int, float]]:
     """The scales and steps with which quantised activations, by themselves, do least harm.
 
-    The rounding of weights comes later, and makes up for most of its own harm.
+    Those of `plain` are among them; where no scale is open, the steps alone are searched. The
+    rounding of weights comes later, and makes up for most of its own harm.
     """
     free = free_scales(ground.model)
-    tried: dict[str, tuple[Base, dict[int, float], float]] = {}
-    for name, alpha, share in _EVENED:
-        watch("comparing of scales", len(tried), len(_EVENED))
+    ways = _EVENED if _is_open(free, ground) else ()
+    tried = {PLAIN: (plain.base, dict(plain.steps))}
+    if not ways:
+        tried[_SEARCHED] = plain.base, _searched(ground, plain.base, recipe)
+    for at, (name, alpha, share) in enumerate(ways):
+        watch("comparing of scales", at, len(ways))
         ranges = {
             pair.tensor: _range(ground.seen[pair.tensor], share) for pair in ground.placement.pairs
         }
-        scales = equalising_scales(ground.model, free, ranges, alpha)
-        base = rescaled_base(ground.model, free, scales)
-        steps = searched_steps(
-            ground, base, levels=recipe.levels, seed=recipe.seed, threads=recipe.threads
+        base = rescaled_base(
+            ground.model, free, equalising_scales(ground.model, free, ranges, alpha)
         )
-        narrowed = with_pairs(base.model, ground.placement.pairs, steps)
-        tried[name] = base, steps, held_out.likeness(narrowed).sqnr_db
-    best = max(tried, key=lambda name: tried[name][2])
-    base, steps, _ = tried[best]
-    return best, base, steps
+        tried[name] = base, _searched(ground, base, recipe)
+    found = {
+        name: held_out.likeness(with_pairs(base.model, ground.placement.pairs, steps)).sqnr_db
+        for name, (base, steps) in tried.items()
+    }
+    best = max(found, key=lambda name: found[name])
+    return best, *tried[best]
+
+
+def _is_open(free: FreeScales, ground: Ground) -> bool:
+    """Whether a channel of what is quantised may be rescaled at all."""
+    return any(
+        free.variables[pair.tensor].any()
+        for pair in ground.placement.pairs
+        if pair.tensor in free.variables
+    )
+
+
+def _searched(ground: Ground, base: Base, recipe: Recipe) -> dict[int, float]:
+    return searched_steps(
+        ground, base, levels=recipe.levels, seed=recipe.seed, threads=recipe.threads
+    )
 
 
 def _range(seen: Activations, share: float) -> NDArray[np.float64]:

@@ -185,3 +185,14 @@ def test_only_one_size_of_batch_and_few_images(tmp_path: Path) -> None:
 def test_a_number_that_is_no_budget_is_refused(models: dict[str, onnx.ModelProto]) -> None:
     with pytest.raises(OptionError, match="is no layer"):
         _quantised(models["chain"], Recipe(keep=("nothing",)))
+
+
+def test_where_no_scale_is_open_steps_alone_are_searched(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    layers = (nn.Conv2d(3, 8, 3, 2, 1), nn.SiLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.SiLU())
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 6))
+    edgerep.export_onnx(net.eval(), tmp_path / "a.onnx", size=16, batch=(1, 4, 8))
+    _, findings = _quantised(onnx.load(tmp_path / "a.onnx"))
+    assert findings.equalised == 0
+    assert not any("equalised" in one.name for one in findings.candidates)
+    assert any("rounding + bias" in one.name for one in findings.candidates)
