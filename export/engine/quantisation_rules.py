@@ -126,6 +126,12 @@ def _objections(one: Quantiser, major: int) -> Iterator[tuple[str, str]]:
             "Leave the bias float (ONNX Runtime: QuantizeBias=False)",
         )
         return
+    if major >= 11 and not one.is_quantize and one.constant is not None and not one.constant.ndim:
+        yield (
+            "it dequantises one number without a dimension, which TensorRT-RTX refuses",
+            "Leave the number float",
+        )
+        return
     if element == "UINT8":
         what = "the zero point is not written, which ONNX takes for uint8" if not one.zero_given \
             else "it is of uint8"  # fmt: skip

@@ -25,6 +25,7 @@ from edgerep.export.graph.quantisers import Quantiser, quantiser, quantisers_in
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
         "bias": "int32 constants dequantised into the numbers that they stand for",
+        "number": "single numbers, without a dimension, dequantised",
         "uint8": "uint8 around 128 written as int8 around 0",
         "shifted": "constants around another integer written around 0, which they fit",
         "weights": "float weights rounded to the integers that their QuantizeLinear makes of them",
@@ -58,7 +59,7 @@ def repair_exactly(model: onnx.ModelProto) -> Repaired:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     done: Counter[str] = Counter()
-    for step in (_store_weights, _dequantise_int32, _shift_uint8, _complete):
+    for step in (_store_weights, _dequantise_int32, _dequantise_numbers, _shift_uint8, _complete):
         graph = made.graph
         step(graph, GraphIndex(graph), done)
         _drop_unread(graph)
@@ -91,6 +92,22 @@ def _dequantise_int32(graph: onnx.GraphProto, index: GraphIndex, done: Counter[s
             continue
         _replace(graph, index, one.node, dequantize_array(one.constant, one.scale, None, one.axis))
         done["bias"] += 1
+
+
+def _dequantise_numbers(graph: onnx.GraphProto, index: GraphIndex, done: Counter[str]) -> None:
+    """Single numbers that stand in eight bits, such as the factor of a product."""
+    for one in list(quantisers_in(index)):  # nodes go meanwhile
+        if one.is_quantize or one.constant is None or one.constant.ndim or one.scale is None:
+            continue
+        if (
+            one.element not in _KINDS
+            or one.scale.size != 1
+            or (one.zero_given and one.zero is None)
+        ):
+            continue
+        scale, zero = one.scale.reshape(()), None if one.zero is None else one.zero.reshape(())
+        _replace(graph, index, one.node, dequantize_array(one.constant, scale, zero))
+        done["number"] += 1
 
 
 def _shift_uint8(graph: onnx.GraphProto, index: GraphIndex, done: Counter[str]) -> None:

@@ -103,6 +103,19 @@ def a_float_graph(batch: int | str = "n") -> onnx.ModelProto:
     return model
 
 
+def with_a_number(model: onnx.ModelProto) -> None:
+    """Multiply the output of `a_float_graph`, quantised, by one number that is stored as int8."""
+    model.graph.node[-1].output[0] = "last"
+    model.graph.node.append(helper.make_node(
+        "DequantizeLinear", ["n_q", "n_scale", "n_zero"], ["n"], name="n_DQ"
+    ))  # fmt: skip
+    model.graph.node.append(helper.make_node("Mul", ["last", "n"], ["y"]))
+    stored = {"n_q": np.int8(99), "n_scale": np.float32(0.021), "n_zero": np.int8(0)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()
+    )
+
+
 def a_few_images(count: int = 4) -> Array:
     return np.random.default_rng(4).standard_normal((count, 3, 6, 5)).astype(np.float32)
 

@@ -50,6 +50,8 @@ def dequantize(node: OnnxNode) -> Var | Array | Dequantised:
     if levels.dtype not in _EIGHT_BITS:
         node.refuse(f"it dequantises a constant of {levels.dtype}; Core ML has int8 and uint8")
     scale, zero, axis = _affine(node, levels.ndim, levels.dtype)
+    if not levels.ndim:  # `constexpr_affine_dequantize` wants a dimension
+        return dequantize_array(levels, scale, zero)
     return Dequantised(node.result, levels, scale, zero, axis, node.new_name)
 
 

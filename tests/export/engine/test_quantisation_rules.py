@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgerep.errors import EngineError
 from edgerep.export.engine.building import build_engine
 from edgerep.export.engine.quantisation_rules import objections_to, require_parsable
-from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved
+from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved, with_a_number
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed"
@@ -85,6 +85,7 @@ def channels_of_an_activation(model: onnx.ModelProto) -> None:
         (without_zero_points, {"8.6.1"}),
         (float16_scales, {"8.6.1"}),
         (channels_of_an_activation, {"8.6.1", "10.3.0"}),
+        (with_a_number, {"11.1.0", "1.7.1.116"}),
     ],
 )
 def test_what_some_releases_take(
@@ -146,3 +147,9 @@ def test_tensorrt_rtx_itself_refuses_what_the_rules_refuse(
         file = saved(tmp_path / "q.onnx", of(form))
         with pytest.raises(EngineError, match="ONNX parser refuses"):
             build_engine(file, tmp_path / "q.engine", runtime="tensorrt-rtx")
+    model = of(Form())
+    with_a_number(model)
+    with pytest.raises(EngineError, match="Quantized constant"):
+        build_engine(
+            saved(tmp_path / "q.onnx", model), tmp_path / "q.engine", runtime="tensorrt-rtx"
+        )

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 from edgerep.export.engine.quantisation_rules import objections_to
 from edgerep.export.graph.exact_repairs import repair_exactly
-from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved
+from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved, with_a_number
 
 Array = NDArray[Any]
 IMAGES = a_few_images()
@@ -88,11 +88,18 @@ def weights_around_another_integer() -> onnx.ModelProto:
     return model
 
 
+def a_number_without_a_dimension() -> onnx.ModelProto:
+    model = quantised(a_float_graph(), IMAGES)
+    with_a_number(model)
+    return model
+
+
 CASES = {
     int32_biases: "int32 constants", uint8_around_128: "uint8 around 128",
     float_weights: "float weights", no_zero_points: "zero points of 0", no_axis: "axes",
     equal_scales_of_channels: "equal scales", a_dead_channel_of_scale_0: "0 throughout",
     uint8_weights: "uint8 around 128", weights_around_another_integer: "around another integer",
+    a_number_without_a_dimension: "single numbers",
 }  # fmt: skip
 
 

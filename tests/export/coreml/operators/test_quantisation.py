@@ -20,7 +20,7 @@ from edgerep.export.coreml.conversion import export_coreml
 from edgerep.export.coreml.package import read_spec, weights_of
 from edgerep.export.coreml.quiet_coremltools import load_program, quiet
 from edgerep.export.from_torch.onnx_export import export_onnx
-from zoo.quantised import Form, quantised, saved
+from zoo.quantised import Form, a_few_images, a_float_graph, quantised, saved, with_a_number
 
 Array = NDArray[Any]
 IMAGES = np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype(np.float32)
@@ -193,3 +193,14 @@ def test_what_core_ml_has_not_is_refused_by_node(
     with pytest.raises(CoremlError, match=said) as caught:
         export_coreml(file, tmp_path / "q.mlpackage")
     assert "the_Q" in str(caught.value)
+
+
+def test_one_number_without_a_dimension(tmp_path: Path) -> None:
+    images = a_few_images()
+    model = quantised(a_float_graph(1), images)
+    with_a_number(model)
+    file = saved(tmp_path / "q.onnx", model)
+    found = MilReferenceSession(export_coreml(file, tmp_path / "q.mlpackage")).run(images[:1])[0]
+    with OnnxRuntimeSession(file, optimization="disabled") as session:
+        wanted = session.run(images[:1])[0]
+    assert np.abs(found - wanted).max() <= RTOL * np.abs(wanted).max()
