@@ -24,7 +24,7 @@ from edgerep.bench.parity.figures.tolerance import compare
 from edgerep.bench.sessions.onnxruntime_session import OnnxRuntimeSession
 
 GPU = Path(__file__).parent / "gpu"
-STAGES = ("torch", "ceiling", "rtx", "tensorrt", "int8", "context", "commands")
+STAGES = ("torch", "ceiling", "rtx", "tensorrt", "int8", "range", "context", "commands")
 
 
 def prove(output: Path, *options: str) -> dict[str, Any]:
@@ -131,16 +131,19 @@ def test_tables_say_what_an_engine_lacks() -> None:
 
 
 def test_layers_of_an_int8_engine_are_told_by_kind_and_type() -> None:
-    convolution = {
-        "Name": "stage0 + relu", "LayerType": "CaskConvolution", "TacticName": "sm80_xmma_i8i8",
-        "Inputs": [{"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}],
-        "Outputs": [{"Format/Datatype": "Thirty-two wide Int8 format"}],
-    }  # fmt: skip
-    reformat = {"LayerType": "Reformat", "Inputs": [{"Format/Datatype": "Row major linear FP32"}]}
-    layers = [int8_stage.layer_of(one) for one in (convolution, convolution, reformat, "a name")]
-    assert layers[0]["kernel"] == "sm80_xmma_i8i8"
+    kernel = "sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c_32kcrs"
+    convolution = {"Name": "stage0\x1f+ relu", "LayerType": "CaskConvolution", "TacticName": kernel}
+    first = {**convolution, "TacticName": "sm80_xmma_fprop_avdt_dense_chw_int8int8_tilesize16x16"}
+    half = {"LayerType": "CaskGemmConvolution", "TacticName": "sm80_xmma_gemm_f16f16_f16f16_f16"}
+    reformat = {"LayerType": "Reformat", "TacticValue": "0x00000000000003e8"}
+    told = {"Layers": [convolution, convolution, first, half, reformat, "a name"]}
+    written = json.dumps(told).replace("\\u001f", "\x1f")  # as TensorRT 8.6 writes it
+    layers = int8_stage.told_layers(written)
+    assert layers[0]["kernel"] == kernel
+    assert layers[0]["name"] == "stage0\x1f+ relu"
     assert int8_stage.summary_of(layers) == {
-        "CaskConvolution reading Int8": 2, "Reformat reading FP32": 1, "layer reading ?": 1,
+        "CaskConvolution i8i8": 2, "CaskConvolution int8int8": 1,
+        "CaskGemmConvolution f16f16": 1, "Reformat": 1, "layer": 1,
     }  # fmt: skip
 
 
@@ -171,6 +174,20 @@ def test_tables_of_int8_engines() -> None:
     assert "| RepVGG-A0 | fp16 | - | - | - | EngineError: no |" in page
     assert "| RepVGG-A0 | 8 | int8 | 31.0 | 99.00% | - | 0.200 | 0.100 |" in page
     assert "| RepVGG-A0 | 8 | int8 than fp16 | 1.50 | 1.40 to 1.60 |" in page
+
+
+def test_tables_of_float16_engines() -> None:
+    figures = {"sqnr_db": 56.17, "agreement": 1.0, "top1": 0.888}
+    engines = {
+        "plain": {"finite_answers": 0.0, "largest": 0.0, "figures": None},
+        "repaired": {"finite_answers": 1.0, "largest": 34.6, "figures": figures},
+        "fp32": {"not_run": "EngineError: no"},
+    }
+    networks = [{"network": "repvgg", "engines": engines}]
+    page = tables.render({"range": {"done": True, "environment": {}, "networks": networks}})
+    assert "| repvgg | plain | 0% | 0.0e+00 | - | - | - |  |" in page
+    assert "| repvgg | repaired | 100% | 3.5e+01 | 56.2 | 100.00% | 88.80% |  |" in page
+    assert "| repvgg | fp32 | - | - | - | - | - | EngineError: no |" in page
 
 
 def test_what_is_carried_in_parts_comes_out_whole(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def make(name: str, folder: Path, *, calibration: int, size: int = 224) -> None:
         folder / f"{name}.npz",
         images=tested,
         labels=labels,
-        float32=_answers(folder / f"{name}.fp32.onnx", tested),
-        int8=_answers(folder / f"{name}.int8.onnx", tested),
+        float32=answers_of(folder / f"{name}.fp32.onnx", tested),
+        int8=answers_of(folder / f"{name}.int8.onnx", tested),
     )
 
 
@@ -78,7 +78,7 @@ def _subject(
     return subject.graph, subject.calibration[:calibration], tested, labels
 
 
-def _answers(path: Path, images: Array) -> Array:
+def answers_of(path: Path, images: Array) -> Array:
     with OnnxRuntimeSession(path, optimization="disabled") as session:
         parts = [session.run(images[at : at + 32])[0] for at in range(0, len(images), 32)]
     return np.concatenate(parts)

@@ -4,7 +4,7 @@
     python tests/gpu/prepare.py make FOLDER
 
 `pack` runs where there is a network and no GPU. PACKAGES is what wheels.py filled. FOLDER gets
-parts of at most 58 MiB and a manifest with SHA-256, which install.py puts together on the other
+parts of at most 54 MiB and a manifest with SHA-256, which install.py puts together on the other
 side: the packages, and engines that were built without a GPU. `make` runs on the GPU machine, and
 keeps what is in FOLDER already: the graphs and the answers, which need PyTorch and no GPU.
 """

@@ -21,7 +21,7 @@ import checkout  # noqa: F401  (finds edgerep)
 from edgerep.artefacts.files import replacing
 from edgerep.bench.machine.environment import environment
 
-STAGES = ("torch", "ceiling", "rtx", "tensorrt", "int8", "context", "commands")
+STAGES = ("torch", "ceiling", "rtx", "tensorrt", "int8", "range", "context", "commands")
 WRITE_EVERY_SECONDS = 2.0  # what a killed run may lose
 NETWORKS = ("RepVGG-A0", "RepVGG-B1", "RepVGG-B1g4", "RepVGG-B3")
 
@@ -58,6 +58,10 @@ def results_of(stage: str, options: argparse.Namespace) -> Iterable[dict[str, An
         from int8_stage import run_int8
 
         return run_int8(options.carried / "int8")
+    if stage == "range":
+        from range_stage import run_ranges
+
+        return run_ranges(options.carried / "range")
     from engine_stage import run_engines
 
     return run_engines(options.carried, "tensorrt" if stage == "tensorrt" else "tensorrt-rtx")

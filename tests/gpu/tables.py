@@ -17,7 +17,8 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A page of the stages' results, by name; stages that are not there are left out."""
     parts = [f"# Measured on {_machine(results)}"]
     sections = (("torch", _torch), ("ceiling", _ceiling), ("rtx", _engines),
-                ("tensorrt", _engines), ("int8", _int8), ("context", _context))  # fmt: skip
+                ("tensorrt", _engines), ("int8", _int8), ("range", _range),
+                ("context", _context))  # fmt: skip
     for stage, section in sections:
         if stage not in results:
             continue
@@ -151,7 +152,7 @@ def _int8(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
          *(f"{b['p50_ms'][way]:.3f}" if way in b["p50_ms"] else "-"
            for way in (key, f"{key} graph")))
         for n in networks for b in n.get("batches", ())
-        for key in ("int8", "fp16", "fp32", "int8_against_onnxruntime") if key in b
+        for key in ("int8", "int8+fp16", "fp16", "fp32", "int8_against_onnxruntime") if key in b
     ]  # fmt: skip
     if rows:
         yield _table(
@@ -166,6 +167,20 @@ def _int8(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
     ]  # fmt: skip
     if faster:
         yield _table(("network", "batch", "what", "times faster", "95 % interval"), faster)
+
+
+def _range(found: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (n["network"], graph, f"{e['finite_answers']:.0%}", _small(e["largest"]),
+         *(_agreement(e["figures"]) if e["figures"] else ("-", "-", "-")), "")
+        if "not_run" not in e else (n["network"], graph, *["-"] * 5, e["not_run"])
+        for n in found.get("networks", ()) for graph, e in n["engines"].items()
+    ]  # fmt: skip
+    if rows:
+        yield _table(
+            ("network", "float16 graph", "finite answers", "largest", "SQNR dB", "agreement",
+             "top-1", "not run"), rows,
+        )  # fmt: skip
 
 
 def _agreement(figures: Mapping[str, Any]) -> tuple[str, str, str]:

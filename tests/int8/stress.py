@@ -62,6 +62,16 @@ def with_random_scales(model: onnx.ModelProto, decades: float, *, seed: int = 0)
     return _closed(made, names, layers)
 
 
+def with_large_activations(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
+    """The same function, with everything between the first and the last layer times `factor`."""
+    made, names, layers = _opened(model)
+    for before, after in pairwise(layers):
+        factors = np.full(before.outputs, factor)
+        before.scale_outputs(factors)
+        after.scale_inputs(1 / factors)
+    return _closed(made, names, layers)
+
+
 def with_dead_identities(model: onnx.ModelProto, eps: float, *, seed: int = 0) -> onnx.ModelProto:
     """Another function: identity branches whose BatchNorm has nearly no variance left.
 
