@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from zoo.quantised import Form, quantised, saved
 
 Array = NDArray[Any]
 NETWORKS = ("digits", "squeeze", "detector", "segmenter")
+FORMS = ("plain", "recipe")
 _CALIBRATION = 32
 
 
@@ -75,7 +76,7 @@ class Honest:
     images: Array
 
 
-def honest(subject: Subject, folder: Path) -> Iterator[Honest]:
+def honest(subject: Subject, folder: Path, forms: Sequence[str] = FORMS) -> Iterator[Honest]:
     """Its float graph, quantised plainly and by the recipe."""
     images = _floats(subject)
     file = folder / f"{subject.name}.onnx"
@@ -83,11 +84,12 @@ def honest(subject: Subject, folder: Path) -> Iterator[Honest]:
     fused = fuse(subject.network, inputs=torch.from_numpy(shown), certify=False)
     export_onnx(fused, file, size=subject.size)
     model = onnx.load(file)
-    made = {
-        "plain": quantised(model, images, Form()),
-        "recipe": quantise(model, images, batch=1)[0],
+    make: dict[str, Callable[[], onnx.ModelProto]] = {
+        "plain": lambda: quantised(model, images, Form()),
+        "recipe": lambda: quantise(model, images, batch=1)[0],
     }
-    for form, one in made.items():
+    for form in forms:
+        one = make[form]()
         graph = saved(folder / f"{subject.name}-{form}.onnx", one)
         yield Honest(subject.name, form, file, graph, images)
 
@@ -115,6 +117,7 @@ def run(
     kinds: Sequence[str],
     seeds: Sequence[int],
     *,
+    forms: Sequence[str] = FORMS,
     say: Any = lambda words: None,
 ) -> list[Verdict]:
     """Plant and verify; the same for the same arguments."""
@@ -122,7 +125,7 @@ def run(
     for subject in chosen:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            for one in honest(subject, folder):
+            for one in honest(subject, folder, forms):
                 found += _verdicts(one, "", 0, one.graph, folder)
                 model = read_model(one.graph)
                 for kind in kinds:
