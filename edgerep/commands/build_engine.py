@@ -133,7 +133,7 @@ def command(
 
     ready_runtime(runtime, asked, half=onnx or precision == "fp16", quantized=onnx,
                   bfloat=precision == "bf16")  # fmt: skip
-    images = read_given(calibration, wanted, console, onnx=onnx)
+    images = read_given(calibration, wanted, console, onnx=onnx, precisions=[precision])
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(source, wanted, images, precision=precision)

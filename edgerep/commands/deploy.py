@@ -128,7 +128,7 @@ def command(
         half = "fp16" in precisions
         ready_runtime(runtime, EngineOptions(), half=half, quantized=False)
     images = read_labelled(evaluate, wanted, console)
-    given = read_given(calibration, wanted, console, onnx=False)
+    given = read_given(calibration, wanted, console, onnx=False, precisions=precisions)
     console.doing("start", "loading PyTorch and ONNX")
     from edgerep.bench.accuracy import Accuracy, require_classifier
     from edgerep.bench.report.html.page import render_html

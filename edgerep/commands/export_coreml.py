@@ -88,7 +88,7 @@ def command(
     onnx = kind_of(source) == "onnx"
     require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)
     names = read_labels(labels) if labels else None
-    images = read_given(calibration, wanted, console, onnx=onnx)
+    images = read_given(calibration, wanted, console, onnx=onnx, precisions=[precision])
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(

@@ -67,7 +67,9 @@ def command(
     if kind_of(source) == "onnx" and not wanted.given.intersection(_CHANGES):
         raise OptionError(f"{source} is an ONNX file already: give one of {', '.join(_CHANGES)}")
     require_output(output, ONNX_SUFFIX, "an ONNX file", inputs=(source, calibration))
-    images = read_given(calibration, wanted, console, onnx=kind_of(source) == "onnx")
+    images = read_given(
+        calibration, wanted, console, onnx=kind_of(source) == "onnx", precisions=[precision]
+    )
     from edgerep.commands.shared.onnx_source import open_source  # loads onnx alone
 
     opened = open_source(source, wanted, images, precision=precision)

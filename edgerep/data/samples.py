@@ -148,6 +148,7 @@ def as_images(images: Given, *, name: str = "calibration") -> ImageSource:
                 f"`{name}` has no image: its shape is {list(found.shape)}, and [N, C, H, W] is "
                 f"wanted"
             )
+        _require_finite(found, f"`{name}`")
         return Images(found)
     if isinstance(images, Iterable) and not isinstance(images, dict | bytes):
         return Images(spool(images))
@@ -221,9 +222,10 @@ def few_images(count: int) -> str | None:
     """What is to be said of so few images for calibration; None where they are enough."""
     if count >= FEW:
         return None
+    named = "1 image for calibration is" if count == 1 else f"{count} images for calibration are"
     return (
-        f"{count} image{'s' if count > 1 else ''} for calibration are few: what the network sees "
-        f"later may lie beyond their range. {ASKED_FOR} or more are asked for"
+        f"{named} few: what the network sees later may lie beyond their range. {ASKED_FOR} or more "
+        f"are asked for"
     )
 
 
@@ -238,13 +240,17 @@ def _checked(images: Pixels, path: Path) -> Pixels:
             f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
             f"{images.dtype} {list(images.shape)}"
         )
-    for start in range(0, len(images) if images.dtype == np.float32 else 0, _CHUNK):
+    _require_finite(images, str(path))
+    return images
+
+
+def _require_finite(images: Pixels, source: str) -> None:
+    for start in range(0, len(images) if images.dtype.kind == "f" else 0, _CHUNK):
         if not np.isfinite(images[start : start + _CHUNK]).all():
             raise DataError(
-                f"{path}: one of images {start} to {min(start + _CHUNK, len(images)) - 1} has NaN "
-                f"or infinity, on which no two networks can be compared"
+                f"{source}: one of images {start} to {min(start + _CHUNK, len(images)) - 1} has "
+                f"NaN or infinity, on which no two networks can be compared"
             )
-    return images
 
 
 def _checked_labels(labels: Pixels | None, count: int, path: Path) -> Array | None:

@@ -26,6 +26,7 @@ from edgerep.export.precision.int8.placement import placement_of
 from edgerep.export.precision.int8.qdq_writer import Codes, with_pairs, write_weights_in_place
 from edgerep.export.precision.int8.recipe import Recipe, quantise
 from edgerep.export.precision.int8.rounding import row_scales
+from edgerep.export.precision.int8.steps import room_for
 from edgerep.export.precision.layers import Layer
 from edgerep.export.precision.settings import PrecisionSettings
 
@@ -94,7 +95,7 @@ def _written(ground: Ground) -> onnx.ModelProto:
         seen = float(ground.seen[pair.tensor].largest.max(initial=0.0))
         largest[pair.group] = max(largest.get(pair.group, 0.0), seen)
     steps = {
-        group: float(np.float32(max(value, 1e-30) / LARGEST)) for group, value in largest.items()
+        group: float(np.float32(room_for(value) / LARGEST)) for group, value in largest.items()
     }
     made = with_pairs(ground.model, ground.placement.pairs, steps, TensorProto.FLOAT8E4M3FN)
     index = GraphIndex(ground.model.graph)

@@ -6,10 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgerep.errors import OptionError
+from edgerep.errors import DataError, OptionError
 
 STAGES = ("equalisation", "rounding", "bias")  # of INT8, that can be left out
 CALIBRATED = ("int8", "fp8")  # precisions that are made from images
+
+
+def require_enough(images: int, precision: str) -> None:
+    """Refuse so few images that none could be held out.
+
+    Raises:
+        DataError: There is one, or none.
+    """
+    if images < 2:
+        raise DataError(
+            f"{precision} is calibrated on images, some of them held out, and {images} is too few: "
+            f"give 256 or more"
+        )
 
 
 def silent(what: str, done: int, count: int) -> None:

@@ -22,6 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that a mistake can be made with, and the current directory."""
     monkeypatch.chdir(tmp_path)
     np.savez("pixels.npz", images=np.zeros((2, 3, 32, 32), np.uint8))
+    np.savez("one.npz", images=np.zeros((1, 3, 32, 32), np.uint8))
     Path("checkpoint.npz").write_bytes(b"PK\x03\x04 no archive at all")
     Path("twice.txt").write_text("cat\ncat\n")
     Path("object.json").write_text('{"a": "cat"}')
@@ -82,6 +83,12 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
                            "pixels.npz")),
         (2, "set --input", ("deploy", "repvgg_a0", "-o", "o", "--size", "32", "--calibration",
                             "pixels.npz")),
+        (3, "1 is too few", ("deploy", "repvgg_a0", "-o", "o", "--size", "32", "--precision",
+                             "int8", "--precision", "fp32", "--input", "uint8", "--calibration",
+                             "one.npz")),
+        (3, "1 is too few", ("export-onnx", "repvgg_a0", "-o", "o.onnx", "--size", "32",
+                             "--precision", "fp8", "--input", "uint8", "--calibration",
+                             "one.npz")),
         (2, "--max-images is of --calibration", ("export-onnx", "repvgg_a0", "-o", "o.onnx",
                                                  "--max-images", "3")),
         (2, "appear more than once", ("export-coreml", "repvgg_a0", "-o", "o.mlpackage",

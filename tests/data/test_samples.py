@@ -342,3 +342,10 @@ def test_one_picture_is_no_folder(tmp_path: Path) -> None:
 def test_few_images_are_remarked_on() -> None:
     assert few_images(64) is None
     assert str(few_images(63)).startswith("63 images for calibration are few")
+
+
+def test_an_array_with_nan_is_refused_as_a_file_is() -> None:
+    images = np.zeros((130, 1, 2, 2), np.float32)
+    images[129, 0, 1, 1] = np.inf
+    with pytest.raises(DataError, match=r"`calibration`: one of images 128 to 129 has NaN"):
+        as_images(images)

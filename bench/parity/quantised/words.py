@@ -27,8 +27,7 @@ def notes_in_words(artefact: ArtefactParity) -> list[str]:
         notes.append(
             f"beside {found.graph} in float64, with the integers that it computed itself: "
             f"{_verdict(found)}; of {sum(step.integers for step in found.steps):,} integers in "
-            f"{len(found.steps)} places none is further than {worst.beyond:.1e} steps beyond half "
-            f"a step ({worst.name}; {worst.allowed:.1e} allowed)"
+            f"{len(found.steps)} places {_furthest(worst)}"
         )
     elif found.outputs:
         notes.append(f"{_freely(found)}, for its runtime shows none of its integers")
@@ -89,6 +88,15 @@ def layer_in_words(layer: LayerParity) -> str:
         f"layer {layer.name}, channel {layer.gain_channel}: {layer.gain:.4f} times what the float "
         f"network has, which no layer behind it takes back ({layer.gain_allowed:.1%} allowed): its "
         f"scale is wrong, or where all channels are off alike, that of a layer before it"
+    )
+
+
+def _furthest(step: StepParity) -> str:
+    if step.beyond <= 0:
+        return "each is the nearest to the number that it stands for"
+    return (
+        f"none is further than {step.beyond:.1e} steps beyond half a step from the number that it "
+        f"stands for ({step.name}; {step.allowed:.1e} allowed)"
     )
 
 

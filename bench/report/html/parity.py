@@ -72,18 +72,17 @@ def _output_rows(one: Fields, start: tuple[object, ...]) -> Iterator[tuple[objec
                 *start[1:],
                 _sizes(group),
                 number(worst.get("max_abs"), ".1e"),
-                f"{number(worst.get('rel_l2'), '.1e')} of {_bound(tolerance)}",
-                number(worst.get("sqnr_db"), ".1f"),
+                _beside(number(worst.get("rel_l2"), ".1e"), tolerance.get("rel_l2"), ".1e"),
+                _beside(number(worst.get("sqnr_db"), ".1f"), tolerance.get("least_sqnr_db"), ".1f"),
                 number(worst.get("cosine"), ".6f"),
                 number(worst.get("top1_agreement"), ".1%"),
                 _verdict(one, worst, decidable),
             )
 
 
-def _bound(tolerance: Fields) -> str:
-    if tolerance.get("least_sqnr_db") is not None:
-        return f"{number(tolerance.get('least_sqnr_db'), '.1f')} dB"
-    return str(number(tolerance.get("rel_l2"), ".1e"))
+def _beside(figure: object, bound: object, form: str) -> str:
+    """A figure, and what it is held to where it is: int8 files to their signal to noise alone."""
+    return f"{figure} of {number(bound, form)}" if bound is not None else str(figure)
 
 
 def _verdict(artefact: Fields, batch: Fields, decidable: bool) -> Markup:

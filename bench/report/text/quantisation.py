@@ -21,9 +21,8 @@ def quantisation_lines(options: Mapping[str, Any]) -> list[str]:
     plain = next((c for c in found["candidates"] if c["name"] == "plain"), taken)
     layers, kept = len(found["layers"]), found["kept"]
     lines = [
-        f"{layers} layers in eight bits, calibrated on {found['images']} images; on "
-        f"{found['held_out']} others {found['chosen']}: {_figures(taken)}"
-        + (f" (plain: {_figures(plain)})" if taken is not plain else "")
+        f"{_counted(layers, 'layer')} in eight bits, {_how(found)} {found['chosen']}: "
+        f"{_figures(taken)}" + (f" (plain: {_figures(plain)})" if taken is not plain else "")
     ]
     if kept:
         lines.append(f"in floating point: {_named(kept)}")
@@ -36,16 +35,17 @@ def _weight_lines(found: Mapping[str, Any]) -> list[str]:
     worst = min(found["layers"], key=lambda layer: layer["sqnr_db"], default=None)
     mib = [found[name] / (1 << 20) for name in ("bytes_before", "bytes_after")]
     lines = [
-        f"weights of {len(found['layers'])} layers in eight bits: {mib[0]:.2f} MiB became "
-        f"{mib[1]:.2f}" + (f"; worst {worst['name']}, {worst['sqnr_db']:.1f} dB" if worst else "")
+        f"weights of {_counted(len(found['layers']), 'layer')} in eight bits: {mib[0]:.2f} MiB "
+        f"became {mib[1]:.2f}"
+        + (f"; worst {worst['name']}, {worst['sqnr_db']:.1f} dB" if worst else "")
     ]
     return [*lines, *([f"in floating point: {_named(found['kept'])}"] if found["kept"] else [])]
 
 
 def _fp8_lines(found: Mapping[str, Any]) -> list[str]:
     by_name = {one["name"]: one for one in found["candidates"]}
-    how = f"calibrated on {found['images']} images; on {found['held_out']} others"
-    lines = [f"{len(found['layers'])} layers in E4M3, {how}: {_figures(by_name['fp8'])}"]
+    layers = _counted(len(found["layers"]), "layer")
+    lines = [f"{layers} in E4M3, {_how(found)}: {_figures(by_name['fp8'])}"]
     if (better := found["better"]) is not None:
         lines.append(
             f"INT8 is closer to float32 here: {_figures(by_name[better])} ({better}). Take "
@@ -54,6 +54,14 @@ def _fp8_lines(found: Mapping[str, Any]) -> list[str]:
     if found["kept"]:
         lines.append(f"in floating point: {_named(found['kept'])}")
     return lines
+
+
+def _how(found: Mapping[str, Any]) -> str:
+    return f"calibrated on {_counted(found['images'], 'image')}; on {found['held_out']} held out,"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _figures(candidate: Mapping[str, Any]) -> str:

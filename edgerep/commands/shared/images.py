@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.errors import OptionError
+from edgerep.export.precision.settings import CALIBRATED, require_enough
 
 if TYPE_CHECKING:
     from edgerep.data.samples import ImageSource
@@ -22,6 +23,7 @@ def read_given(
     console: Console,
     *,
     onnx: bool,
+    precisions: Collection[str | None],
 ) -> ImageSource | None:
     """Read the images to compare on at once, and hold them against what is known already.
 
@@ -30,15 +32,19 @@ def read_given(
         wanted: What the network is exported for.
         console: Told how many pictures are there, and which are broken.
         onnx: SOURCE is an ONNX file, which says itself what it takes.
+        precisions: What is wanted; some are made from images.
 
     Raises:
-        DataError: The file or folder cannot be used.
+        DataError: The file or folder cannot be used, or has too few images to make a precision of.
         OptionError: The images are not of the size or type that the network is exported for.
     """
     require_calibration(path, wanted.given)
     if path is None:
         return None
     images = read_aloud(path, wanted.fit, wanted.image_preset, console)
+    for precision in CALIBRATED:
+        if precision in precisions:
+            require_enough(len(images), precision)
     if onnx:
         return images
     if wanted.image_size is None:

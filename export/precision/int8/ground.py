@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.artefacts.tensors import Array
-from edgerep.errors import DataError
+from edgerep.errors import DataError, OnnxError
 from edgerep.export.precision.activations import Activations, observe
 from edgerep.export.precision.int8.placement import Placement
+from edgerep.export.precision.settings import require_enough
 
 Doubles = NDArray[np.float64]
 Blocks = Callable[[], Iterator[Array]]
@@ -69,15 +70,11 @@ def prepare(
         watch: Told how far it is.
 
     Raises:
-        DataError: There are fewer than two images.
-        OnnxError: ONNX Runtime cannot run the graph.
+        DataError: There are fewer than two images, or they are all the same.
+        OnnxError: ONNX Runtime cannot run the graph, or a layer takes or gives NaN or infinity.
     """
     count = len(images)
-    if count < 2:
-        raise DataError(
-            f"INT8 is calibrated on images, some of them held out, and {count} is too few: give "
-            f"256 or more"
-        )
+    require_enough(count, "int8")
     every = max(2, count // int(np.clip(count // 4, 1, _MOST_HELD_OUT)))
     held = np.arange(every // 2, count, every)
     taken = np.setdiff1d(np.arange(count), held)
@@ -85,6 +82,15 @@ def prepare(
     calibration = _blocks(images, taken, size, fixed=batch is not None)
     sums: dict[str, Doubles] = {}
     totals: dict[str, int] = {}
+
+    first = np.asarray(images[:1])
+    tells = False
+
+    def shown() -> Iterator[list[Array]]:
+        nonlocal tells
+        for block in calibration():
+            tells = tells or bool((block != first).any())
+            yield [block]
 
     def add(found: Mapping[str, Array]) -> None:
         for layer in placement.layers:
@@ -95,13 +101,19 @@ def prepare(
 
     seen = observe(
         model,
-        ((block,) for block in calibration()),
+        shown(),
         axes_of(placement),
         threads=threads,
         watch=lambda done: watch("ranges of activations", min(done, len(taken)), len(taken)),
         also=add,
         outputs=[layer.output for layer in placement.layers],
     )
+    if not tells:
+        raise DataError(
+            f"the {count} calibration images are one and the same, from which no range can be "
+            f"learned: give 256 different ones or more, such as the network will see"
+        )
+    _require_numbers(placement, seen, sums)
     return Ground(
         model,
         placement,
@@ -112,6 +124,19 @@ def prepare(
         len(taken),
         len(held),
     )
+
+
+def _require_numbers(
+    placement: Placement, seen: Mapping[str, Activations], sums: Mapping[str, Doubles]
+) -> None:
+    for layer in placement.layers:
+        takes = seen[layer.source].finite
+        if not takes or not np.isfinite(sums[layer.output]).all():
+            raise OnnxError(
+                f"layer {layer.name} {'gives' if takes else 'is given'} NaN or infinity in float32 "
+                f"on the calibration images: no eight bits stand for that. Check the checkpoint's "
+                f"weights and BatchNorm statistics, and what is done to the images"
+            )
 
 
 def axes_of(placement: Placement) -> dict[str, int]:

@@ -76,7 +76,7 @@ def placement_of(model: onnx.ModelProto, keep: Collection[str] = ()) -> Placemen
         keep: Names of layers, or of their nodes, that stay in floating point.
 
     Raises:
-        OptionError: A name of `keep` is no layer's.
+        OptionError: A name of `keep` is no layer's, or there is no layer to quantise.
     """
     index = GraphIndex(model.graph)
     every = layers_in(model.graph)
@@ -85,6 +85,8 @@ def placement_of(model: onnx.ModelProto, keep: Collection[str] = ()) -> Placemen
         if layer.name not in kept and (why := _decodes(layer, index, every)):
             kept[layer.name] = why
     layers = tuple(layer for layer in every if layer.name not in kept)
+    if not layers:
+        raise OptionError(_nothing_left(kept))
     readers: dict[str, list[tuple[str, int]]] = {}
     for layer in layers:
         readers.setdefault(layer.source, []).append((layer.node.output[0], 0))
@@ -95,6 +97,19 @@ def placement_of(model: onnx.ModelProto, keep: Collection[str] = ()) -> Placemen
     groups = _groups(model.graph, list(readers))
     pairs = tuple(Pair(name, tuple(who), groups[name]) for name, who in readers.items())
     return Placement(layers, pairs, kept)
+
+
+def _nothing_left(kept: Mapping[str, str]) -> str:
+    if not kept:
+        return (
+            "there is nothing to quantise: the network has no convolution and no matrix product "
+            "with weights of its own. Use --precision fp16 or fp32"
+        )
+    some = "; ".join(f"{name} ({why})" for name, why in list(kept.items())[:4])
+    return (
+        f"nothing is left to quantise: each of the {len(kept)} layers stays in floating point: "
+        f"{some}{' ...' if len(kept) > 4 else ''}. Keep fewer, or use --precision fp16 or fp32"
+    )
 
 
 def _kept(layers: tuple[Layer, ...], keep: Collection[str]) -> dict[str, str]:

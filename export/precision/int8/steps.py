@@ -34,9 +34,16 @@ def largest_steps(ground: Ground, base: Base, levels: int) -> dict[int, float]:
         name = pair.tensor
         seen = ground.seen[name].largest / base.divided(name, axes[name])
         largest[pair.group] = max(largest.get(pair.group, 0.0), float(seen.max(initial=0.0)))
-    return {
-        group: float(np.float32(max(value, 1e-30) / levels)) for group, value in largest.items()
-    }
+    return {group: float(np.float32(room_for(value) / levels)) for group, value in largest.items()}
+
+
+def room_for(largest: float) -> float:
+    """The largest number that codes are to reach, where `largest` is what was seen.
+
+    What was zero throughout gets the room of ordinary numbers: with a tiny step ONNX Runtime, which
+    rounds a bias to multiples of the steps of inputs and weights, would lose the bias.
+    """
+    return max(largest, 1e-30) if largest > 0 else 1.0
 
 
 def searched_steps(

@@ -98,3 +98,10 @@ def test_without_layers_their_pairs_go_too() -> None:
     name = found.layers[0].name
     assert _tensors(found.without([name], "why")) == {"a": {"y"}}
     assert found.without([name], "why").kept[name] == "why"
+
+
+def test_where_nothing_is_left_to_quantise_the_reason_is_said() -> None:
+    with pytest.raises(OptionError, match="there is nothing to quantise"):
+        placement_of(_model(_node("Relu", "x", "y")))
+    with pytest.raises(OptionError, match=r"layers stays in .* .as asked for"):
+        placement_of(_model(_conv("x", "w1", "y")), keep=["conv_y"])
