@@ -6,6 +6,7 @@ before anything is built.
 
 Sources: NVIDIA's ONNX parser (onnx/onnx-tensorrt, `QuantDequantLinearHelper` of releases 8.6 GA and
 10.1 GA), and TensorRT-RTX 1.7.1.116, which was asked; TensorRT 11's parser is taken to be RTX's.
+What the builder of TensorRT 8 has no kernels for is here too (`edgerep.export.graph.group_sizes`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from onnx import TensorProto
 from edgerep.artefacts.tensors import Array
 from edgerep.errors import EngineError
 from edgerep.export.graph.exact_repairs import repair_exactly
+from edgerep.export.graph.group_sizes import unfit_groups
 from edgerep.export.graph.index import GraphIndex
-from edgerep.export.graph.quantisers import Quantiser, quantisers_in
+from edgerep.export.graph.quantisers import QUANTISING, Quantiser, quantisers_in
 
 _MOST_LINES = 6
 _OPERATOR_FORM = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",
@@ -39,6 +41,7 @@ _AS_PAIRS = (
     "Write it as QuantizeLinear and DequantizeLinear around float operators (ONNX Runtime: "
     "quant_format=QuantFormat.QDQ)"
 )
+_FLOAT_LAYER = "Leave it in floating point (edgerep's --precision int8 does)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def objections_to(model: onnx.ModelProto, version: str, *, rtx: bool) -> tuple[O
                 _AS_PAIRS,
             )
             found.setdefault(key, []).append(node.name or node.output[0])
+        elif major < 10 and (reason := _unfit_convolution(node, index)):
+            found.setdefault((reason, _FLOAT_LAYER), []).append(node.name or node.output[0])
     for one in quantisers_in(index):
         for reason, remedy in _objections(one, major):
             found.setdefault((reason, remedy), []).append(one.name)
@@ -179,6 +184,22 @@ def _objections(one: Quantiser, major: int) -> Iterator[tuple[str, str]]:
                 "it quantises an activation by channel, which TensorRT has for weights only",
                 "Quantise activations with one scale for all",
             )
+
+
+def _unfit_convolution(node: onnx.NodeProto, index: GraphIndex) -> str:
+    """Why a convolution between Q/DQ has no int8 kernel; "" if it has one, or is none."""
+    if node.op_type != "Conv" or index.maker(node.input[0], "DequantizeLinear") is None:
+        return ""
+    name = node.input[1]
+    if index.maker(name, "DequantizeLinear") is None:
+        return ""
+    while (maker := index.makers.get(name)) is not None and maker.op_type in QUANTISING:
+        name = maker.input[0]
+    weight = index.constant(name)
+    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+    if weight is None or weight.ndim < 2:
+        return ""
+    return unfit_groups(weight.shape[1], weight.shape[0] // groups, groups)
 
 
 def _is_whole(zero: Array) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from edgerep.errors import OptionError
+from edgerep.export.graph.group_sizes import unfit_groups
 from edgerep.export.graph.index import GraphIndex
 from edgerep.export.precision.layers import Layer, layers_in
 
@@ -110,6 +111,29 @@ def _nothing_left(kept: Mapping[str, str]) -> str:
         f"nothing is left to quantise: each of the {len(kept)} layers stays in floating point: "
         f"{some}{' ...' if len(kept) > 4 else ''}. Keep fewer, or use --precision fp16 or fp32"
     )
+
+
+def with_kernels(placement: Placement, model: onnx.ModelProto) -> Placement:
+    """The same without layers that TensorRT cannot compute in int8: they stay in floating point.
+
+    Args:
+        placement: Of `model`.
+        model: A graph of float32.
+
+    Raises:
+        OptionError: No layer is left.
+    """
+    index = GraphIndex(model.graph)
+    for layer in placement.layers:
+        weight = index.constant(layer.weight)
+        if weight is None:
+            continue
+        groups, given, taken, _ = layer.rows(weight).shape
+        if why := unfit_groups(taken, given, groups):
+            placement = placement.without([layer.name], why)
+    if not placement.layers:
+        raise OptionError(_nothing_left(placement.kept))
+    return placement
 
 
 def _kept(layers: tuple[Layer, ...], keep: Collection[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from edgerep.export.precision.int8.comparison import HeldOut
 from edgerep.export.precision.int8.equalisation import equalising_scales
 from edgerep.export.precision.int8.findings import Int8Findings, Tried
 from edgerep.export.precision.int8.ground import Ground, Watch, prepare
-from edgerep.export.precision.int8.placement import placement_of
+from edgerep.export.precision.int8.placement import placement_of, with_kernels
 from edgerep.export.precision.int8.qdq_writer import with_pairs
 from edgerep.export.precision.int8.steps import largest_steps, searched_steps
 from edgerep.export.precision.settings import silent
@@ -97,7 +97,7 @@ def quantise(
         OnnxError: ONNX Runtime cannot run the graph.
         ParityError: The budget cannot be kept.
     """
-    placement = placement_of(model, recipe.keep)
+    placement = with_kernels(placement_of(model, recipe.keep), model)
     ground = prepare(model, placement, images, batch=batch, threads=recipe.threads, watch=watch)
     held_out = HeldOut(ground, recipe.threads)
     free = free_scales(model)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -153,3 +154,21 @@ def test_tensorrt_rtx_itself_refuses_what_the_rules_refuse(
         build_engine(
             saved(tmp_path / "q.onnx", model), tmp_path / "q.engine", runtime="tensorrt-rtx"
         )
+
+
+@pytest.mark.parametrize("weights", ["int8", "pair"])
+@pytest.mark.parametrize("version", RELEASES)
+def test_groups_without_int8_kernels_are_refused_before_tensorrt_10(
+    version: str, weights: str
+) -> None:
+    grouped = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (float[1, 4, 6, 6] x) => (float[1, 6, 6, 6] y) { y = Conv <group = 2> (x, w) }
+    """)
+    values = np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2, 1, 1)
+    grouped.graph.initializer.append(numpy_helper.from_array(values, "w"))
+    images = np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 4, 6, 6)
+    model = quantised(grouped, images, Form(weights=weights))
+    found = reasons(model, version)
+    assert ("take 2 and give 3 channels" in found) is (version == "8.6.1")
+    assert reasons(grouped, version) == ""  # in floating point it may stand

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgerep.errors import OptionError
-from edgerep.export.precision.int8.placement import Placement, placement_of
+from edgerep.export.precision.int8.placement import Placement, placement_of, with_kernels
 
 
 def _model(*nodes: onnx.NodeProto) -> onnx.ModelProto:
@@ -105,3 +105,23 @@ def test_where_nothing_is_left_to_quantise_the_reason_is_said() -> None:
         placement_of(_model(_node("Relu", "x", "y")))
     with pytest.raises(OptionError, match=r"layers stays in .* .as asked for"):
         placement_of(_model(_conv("x", "w1", "y")), keep=["conv_y"])
+
+
+@pytest.mark.parametrize(("groups", "kept"), [(1, False), (2, True), (4, False)])
+def test_groups_that_tensorrt_has_no_int8_kernels_for_stay_in_floating_point(
+    groups: int, kept: bool
+) -> None:
+    grouped = helper.make_node("Conv", ["a", "v"], ["y"], name="conv_y", group=groups)
+    model = _model(_conv("x", "w1", "a"), grouped)
+    weights = numpy_helper.from_array(np.ones((4, 4 // groups, 1, 1), np.float32), "v")
+    model.graph.initializer.append(weights)
+    found = with_kernels(placement_of(model), model)
+    assert _tensors(found) == ({"x": {"a"}} if kept else {"x": {"a"}, "a": {"y"}})
+    assert [why for why in found.kept.values() if "multiples of 4" in why] == list(
+        found.kept.values()
+    )
+    assert bool(found.kept) is kept
+    if kept:
+        model.graph.node[0].CopyFrom(_node("Relu", "x", "a"))
+        with pytest.raises(OptionError, match=r"nothing is left .* multiples of 4"):
+            with_kernels(placement_of(model), model)
