@@ -18,6 +18,7 @@ NOT_IN_COREML = ("bf16", "fp8")  # of these, what no Core ML package can have
 RUNTIMES = ("tensorrt", "tensorrt-rtx")  # of engines
 # The oldest system that a package has to run on, as `coremltools.target` calls it; rising.
 COREML_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+OLDEST_TARGETS = {"int8-weights": "iOS16", "int8": "iOS17"}  # that know these precisions
 DEFAULT_TARGET = "iOS16"  # int8 activations need a later one
 
 _KINDS: Mapping[str, str] = {

@@ -24,7 +24,11 @@ from edgerep.commands.shared.options import (
     source_argument,
 )
 from edgerep.commands.shared.outputs import require_kept, require_output
-from edgerep.commands.shared.readiness import require_coremltools, require_single_image
+from edgerep.commands.shared.readiness import (
+    require_coremltools,
+    require_single_image,
+    require_target,
+)
 from edgerep.commands.shared.sources import require_source
 from edgerep.data.labels import read_labels
 from edgerep.errors import OptionError
@@ -84,6 +88,7 @@ def command(
     require_kept(keep_onnx, inputs=(source, output, calibration))
     if precision in NOT_IN_COREML:
         raise OptionError(f"Core ML has no {precision}: give --precision fp16, int8 or fp32")
+    require_target(precision, target)
     require_coremltools()
     onnx = kind_of(source) == "onnx"
     require_single_image(wanted, image_input=image_input, labels=labels is not None, onnx=onnx)

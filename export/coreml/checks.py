@@ -11,7 +11,13 @@ import onnx
 
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.files import require_suffix, require_writable
-from edgerep.artefacts.kinds import COREML_TARGETS, DEFAULT_TARGET, NOT_IN_COREML, PACKAGE_SUFFIX
+from edgerep.artefacts.kinds import (
+    COREML_TARGETS,
+    DEFAULT_TARGET,
+    NOT_IN_COREML,
+    OLDEST_TARGETS,
+    PACKAGE_SUFFIX,
+)
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.errors import CoremlError, OnnxError, OptionError
 from edgerep.export.graph.index import GraphIndex
@@ -19,7 +25,8 @@ from edgerep.export.graph.onnx_file import Graph
 
 COLOUR_LAYOUTS = {1: "GRAYSCALE", 3: "RGB"}  # coremltools' names, by number of channels
 _HALF_ARRAYS_FROM = "iOS16"  # the first system with float16 inputs and outputs
-_INT8_WEIGHTS_FROM, _INT8_FROM = "iOS16", "iOS17"  # with int8 weights, and with int8 activations
+_INT8_WEIGHTS_FROM = OLDEST_TARGETS["int8-weights"]
+_INT8_FROM = OLDEST_TARGETS["int8"]
 
 
 def require_package_path(path: Path) -> None:

@@ -12,6 +12,20 @@ from edgerep.errors import DataError
 from edgerep.export.precision.settings import PrecisionSettings
 
 
+def require_single_input(inputs: Sequence[TensorSpec]) -> None:
+    """Refuse a graph that takes more than one image can be.
+
+    Raises:
+        DataError: It has several inputs.
+    """
+    if len(inputs) != 1:
+        names = ", ".join(spec.name for spec in inputs)
+        raise DataError(
+            f"calibration images need a network with one input, and this takes {names}: "
+            f"--precision int8-weights and fp16 need no images"
+        )
+
+
 def with_images_for(
     settings: PrecisionSettings, inputs: Sequence[TensorSpec], preprocessing: Preprocessing
 ) -> PrecisionSettings:
@@ -29,9 +43,7 @@ def with_images_for(
     """
     if settings.calibration is None:
         return settings
-    if len(inputs) != 1:
-        names = ", ".join(spec.name for spec in inputs)
-        raise DataError(f"calibration images need a graph with one input; this takes {names}")
+    require_single_input(inputs)
     spec = inputs[0]
     if not preprocessing.is_identity:
         spec = replace(spec, dtype=preprocessing.dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 from commands.test_start_up import loaded_by
 
@@ -29,6 +31,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("a.onnx").write_bytes(b"\x08\x08")
     a_file(Path("open.onnx"), "n")
     a_file(Path("closed.onnx"), 1)
+    onnx.save(
+        onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 3, 4, 4] x, float[1, 3, 4, 4] y) => (float[1, 3, 4, 4] z) { z = Add(x, y) }
+    """),
+        "two.onnx",
+    )
     Path("three.txt").write_text("cat\ndog\ncow\n")
     Path("taken").touch()
     Path("folder.onnx").mkdir()
@@ -107,6 +115,15 @@ def test_a_command_refuses_a_bad_output_before_pytorch_is_loaded(command: str) -
                                            "--mean", "0.5")),
         (2, "did you mean imagenet", ("deploy", "repvgg_a0", "-o", "o", "--preset", "imagnet")),
         # Targets and devices.
+        (2, "iOS16 does not know int8: take --target iOS17", (
+            "export-coreml", "repvgg_a0", "-o", "o.mlpackage", "--size", "32", "--precision",
+            "int8", "--input", "uint8", "--target", "iOS16", "--calibration", "pixels.npz")),
+        (2, "iOS15 does not know int8-weights", (
+            "export-coreml", "repvgg_a0", "-o", "o.mlpackage", "--precision", "int8-weights",
+            "--target", "iOS15")),
+        (3, "need a network with one input, and this takes x, y", (
+            "export-onnx", "two.onnx", "-o", "o.onnx", "--precision", "int8", "--calibration",
+            "pixels.npz")),
         (2, "is no compute capability", ("build-engine", "repvgg_a0", "-o", "o.engine",
                                          "--compute-capability", "8.x")),
         (2, "takes no dynamic batch", ("build-engine", "repvgg_a0", "-o", "o.engine", "--dla", "0",

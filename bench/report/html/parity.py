@@ -72,17 +72,21 @@ def _output_rows(one: Fields, start: tuple[object, ...]) -> Iterator[tuple[objec
                 *start[1:],
                 _sizes(group),
                 number(worst.get("max_abs"), ".1e"),
-                _beside(number(worst.get("rel_l2"), ".1e"), tolerance.get("rel_l2"), ".1e"),
-                _beside(number(worst.get("sqnr_db"), ".1f"), tolerance.get("least_sqnr_db"), ".1f"),
+                *_bounded(tolerance, worst),
                 number(worst.get("cosine"), ".6f"),
                 number(worst.get("top1_agreement"), ".1%"),
                 _verdict(one, worst, decidable),
             )
 
 
-def _beside(figure: object, bound: object, form: str) -> str:
-    """A figure, and what it is held to where it is: int8 files to their signal to noise alone."""
-    return f"{figure} of {number(bound, form)}" if bound is not None else str(figure)
+def _bounded(tolerance: Fields, worst: Fields) -> tuple[str, str]:
+    """Relative L2 and signal to noise, with the bound beside the one that is held to a bound."""
+    off, ratio = number(worst.get("rel_l2"), ".1e"), number(worst.get("sqnr_db"), ".1f")
+    if (least := tolerance.get("least_sqnr_db")) is not None:
+        return off, f"{ratio} ≥ {number(least, '.1f')}" if worst.get("passed") else (
+            f"{ratio}, {number(least, '.1f')} asked for"
+        )
+    return f"{off} of {number(tolerance.get('rel_l2'), '.1e')}", ratio
 
 
 def _verdict(artefact: Fields, batch: Fields, decidable: bool) -> Markup:

@@ -13,6 +13,8 @@ from edgerep.data.samples import ImageSource
 from edgerep.export.graph.onnx_file import Graph, open_graph
 from edgerep.export.graph.rebatching import with_batch
 from edgerep.export.precision.adaptation import require_adaptable
+from edgerep.export.precision.calibration import require_single_input
+from edgerep.export.precision.settings import CALIBRATED
 
 
 def open_source(
@@ -49,6 +51,8 @@ def open_source(
     if precision is not None or not wanted.preprocessing.is_identity:
         require_adaptable(graph, precision or graph.precision, wanted.preprocessing)
     inputs = graph.inputs
+    if precision in CALIBRATED:
+        require_single_input(inputs)
     if not wanted.preprocessing.is_identity:
         inputs = tuple(replace(spec, dtype=wanted.preprocessing.dtype) for spec in inputs)
     if labels is not None or image_input:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 
+from edgerep.artefacts.kinds import COREML_TARGETS, OLDEST_TARGETS
 from edgerep.commands.shared.graph_options import GraphOptions
 from edgerep.devices import cuda_device_present
 from edgerep.errors import MissingDependencyError, MissingRuntimeError, OptionError
@@ -20,6 +21,23 @@ def require_coremltools() -> None:
     """
     if importlib.util.find_spec("coremltools") is None:
         raise MissingDependencyError("coremltools", "coreml")
+
+
+def require_target(precision: str | None, target: str | None) -> None:
+    """Refuse a system that does not know a precision.
+
+    Args:
+        precision: Of the package; None for that of a graph.
+        target: What the user asked for, or None.
+
+    Raises:
+        OptionError: It is older than the precision.
+    """
+    since = OLDEST_TARGETS.get(precision or "")
+    if target and since and COREML_TARGETS.index(target) < COREML_TARGETS.index(since):
+        raise OptionError(
+            f"{target} does not know {precision}: take --target {since}, or leave --target out"
+        )
 
 
 def require_device(device: str) -> None:

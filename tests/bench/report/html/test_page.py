@@ -324,6 +324,18 @@ def test_emulated_runs_are_rows_of_their_own_and_those_for_information_say_so() 
     assert all(row[5] == "2.0e-04 of 1.0e-03" for row in rows[1:])
 
 
+def test_int8_is_shown_beside_the_signal_to_noise_that_it_is_held_to() -> None:
+    batch = {**BATCH, "batch": 1, "rel_l2": 2e-2, "sqnr_db": 36.9}
+    bounds = {"rel_l2": None, "least_sqnr_db": 31.59}
+    output = {"name": "logits", "tolerance": bounds, "batches": [batch]}
+    emulated = [{"accumulators": "float32", "decides": True, "outputs": [output], "passed": True}]
+    (row,) = parity_rows(batches=[BATCH], emulated=emulated)[1:]
+    assert (row[5], row[6]) == ("2.0e-02", "36.9 ≥ 31.6")
+    batch.update(sqnr_db=20.0, passed=False)
+    (row,) = parity_rows(batches=[BATCH], emulated=emulated)[1:]
+    assert row[6] == "20.0, 31.6 asked for"
+
+
 def test_a_range_that_was_not_measured_says_why() -> None:
     ranges: dict[str, Any] = {
         "measured_on": None,
