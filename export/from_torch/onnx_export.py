@@ -26,7 +26,7 @@ from edgerep.export.graph.sources import keep_sources_in_place
 from edgerep.export.graph.writing import write_graph
 from edgerep.export.precision.adaptation import apply_precision
 from edgerep.export.precision.calibration import with_images_for
-from edgerep.export.precision.settings import PrecisionSettings, silent
+from edgerep.export.precision.settings import PrecisionSettings, names_in, silent
 from edgerep.fusion.fused import Fused, fuse
 from edgerep.networks.admission import admitted, is_plain_float32, own_float32, trained_part
 from edgerep.networks.examples import example_inputs
@@ -123,7 +123,7 @@ def export_onnx(
     _require(opset in OPSETS, f"opset {opset} is not one of {OPSETS}")
     preprocessing.require_plausible()
     settings = PrecisionSettings(
-        tuple(keep_fp32), calibration, max_drop, min_sqnr, tuple(without), watch
+        names_in(keep_fp32), calibration, max_drop, min_sqnr, names_in(without), watch
     )
     settings.require_for(precision)
     if isinstance(source, Fused) and not is_plain_float32(source.module):

@@ -31,7 +31,7 @@ from edgerep.export.precision.int8.quantisation import quantised
 from edgerep.export.precision.int8_weights import with_int8_weights
 from edgerep.export.precision.named_nodes import named_nodes
 from edgerep.export.precision.narrow_types import NARROW_TYPES
-from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, silent
+from edgerep.export.precision.settings import DEFAULTS, PrecisionSettings, names_in, silent
 
 
 def apply_precision(
@@ -156,7 +156,7 @@ def adapt_onnx(
     """
     require_adaptable(graph, precision, preprocessing)
     settings = PrecisionSettings(
-        tuple(keep_fp32), calibration, max_drop, min_sqnr, tuple(without), watch
+        names_in(keep_fp32), calibration, max_drop, min_sqnr, names_in(without), watch
     )
     if graph.precision == "fp32":
         settings.require_for(precision)

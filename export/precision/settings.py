@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgerep.errors import DataError, OptionError
+from edgerep.errors import DataError, OptionError, given
 
 STAGES = ("equalisation", "rounding", "bias")  # of INT8, that can be left out
 CALIBRATED = ("int8", "fp8")  # precisions that are made from images
@@ -55,10 +55,8 @@ class PrecisionSettings:
     watch: Callable[[str, int, int], None] = field(default=silent)
 
     def __post_init__(self) -> None:
-        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise OptionError(f"max_drop {self.max_drop}: points, from 0 to 100")
-        if self.min_sqnr is not None and not 0 <= self.min_sqnr <= 100:
-            raise OptionError(f"min_sqnr {self.min_sqnr}: decibels, from 0 to 100")
+        _require_within("max_drop", self.max_drop, "points")
+        _require_within("min_sqnr", self.min_sqnr, "decibels")
         if unknown := [stage for stage in self.without if stage not in STAGES]:
             raise OptionError(f"{unknown[0]!r} is no stage of INT8: {', '.join(STAGES)}")
 
@@ -83,6 +81,25 @@ class PrecisionSettings:
             raise OptionError(f"{wrong[0]} is for --precision int8, and {precision} is wanted")
         if self.keep_fp32 and precision == "fp32":
             raise OptionError("--keep-fp32 names layers that stay in float32, where all do")
+
+
+def names_in(value: str | Sequence[str]) -> tuple[str, ...]:
+    """The names that a caller gave: several, or one by itself.
+
+    Raises:
+        OptionError: One of them is no text.
+    """
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise OptionError(f"names of layers and stages are texts, and {given(wrong[0])}")
+    return names
+
+
+def _require_within(name: str, value: object, unit: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise OptionError(f"{name} {value!r}: {unit}, from 0 to 100")
 
 
 DEFAULTS = PrecisionSettings()
