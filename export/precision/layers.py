@@ -145,7 +145,8 @@ def put_constant_in_place(graph: onnx.GraphProto, node: onnx.NodeProto, at: int,
     old = node.input[at] if at < len(node.input) else ""
     readers = sum(name == old for other in graph.node for name in other.input) if old else 0
     stored = next((t for t in graph.initializer if t.name == old), None) if old else None
-    if stored is not None and readers == 1:
+    # A constant of another shape gets another name: what is noted of its shape stands elsewhere.
+    if stored is not None and readers == 1 and list(stored.dims) == list(value.shape):
         stored.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), old))
         return old
     name = _unused(graph, old or fallback)

@@ -86,6 +86,8 @@ def _rescale_summand(
         constant = index.constant(name)
         if constant is not None:
             changed: Array = (constant / divisor).astype(np.float32)
+            if changed.size == constant.size:
+                changed = changed.reshape(constant.shape)
             put_constant_in_place(graph, node, at, changed, name)
 
 

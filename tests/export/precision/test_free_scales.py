@@ -158,6 +158,24 @@ def test_weights_that_two_layers_share_are_rescaled_for_each() -> None:
                     s=_weights(4, 4, 1, 1)) == 12  # fmt: skip
 
 
+def test_the_biases_of_a_product_of_matrices_keep_their_shape() -> None:
+    model = _graph(
+        [
+            _node("MatMul", "x,v", "m"), _node("Add", "m,c", "a"), _node("Relu", "a", "b"),
+            _node("MatMul", "b,w", "y"),
+        ],
+        {"v": _weights(8, 4), "c": _weights(4), "w": _weights(4, 2)},
+    )  # fmt: skip
+    model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, [4]))
+    free = free_scales(model)
+    assert free.count == 5
+    changed = rescaled(model, free, np.array([1.0, 2, 4, 8, 16]))
+    onnx.shape_inference.infer_shapes(changed, strict_mode=True, data_prop=True)
+    assert changed.graph.initializer[1].dims == [4]
+    feed = _feed(model)
+    np.testing.assert_array_equal(_answers(changed, feed)[0], _answers(model, feed)[0])
+
+
 def test_what_must_stay_says_why() -> None:
     model = _graph(
         [_node("Conv", "x,v", "a"), _node("Sigmoid", "a", "b"), _node("Conv", "b,w", "y")],
