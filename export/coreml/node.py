@@ -88,9 +88,12 @@ class OnnxNode:
         return value[()] if value.ndim == 0 else value
 
     def constant(self, index: int) -> Array:
-        """Input `index`, which must be a constant, as an operand: of a type that MIL can hold."""
-        self.known(index)
-        array: Array = self.data(index)
+        """Input `index`, which must be a constant, as an array: of a type that MIL can hold.
+
+        Integers with a scale are the numbers that they stand for.
+        """
+        known = self.known(index)
+        array: Array = known if isinstance(self.inputs[index], Dequantised) else self.data(index)
         return array
 
     def is_weight(self, index: int) -> bool:

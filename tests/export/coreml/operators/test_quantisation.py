@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -201,3 +202,20 @@ def test_one_number_without_a_dimension(tmp_path: Path) -> None:
     with OnnxRuntimeSession(file, optimization="disabled") as session:
         wanted = session.run(images[:1])[0]
     assert np.abs(found - wanted).max() <= RTOL * np.abs(wanted).max()
+
+
+def test_constants_of_a_norm_that_are_stored_as_integers(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (float[2, 3, 4] x) => (float[2, 3, 4] y)
+        <int8[4] q = {100, -50, 3, 127}, float s = {0.02}, int8 z = {0}, float[4] b = {1, 2, 3, 4}>
+        {
+            w = DequantizeLinear (q, s, z)
+            y = LayerNormalization (x, w, b)
+        }""")
+    images = np.random.default_rng(1).standard_normal((2, 3, 4)).astype(np.float32)
+    file = saved(tmp_path / "q.onnx", model)
+    found = MilReferenceSession(export_coreml(file, tmp_path / "q.mlpackage")).run(images)[0]
+    with OnnxRuntimeSession(file, optimization="disabled") as session:
+        wanted = session.run(images)[0]
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
