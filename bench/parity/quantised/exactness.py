@@ -17,7 +17,8 @@ from edgerep.bench.parity.figures.tolerance import SAFETY, UNIT_ROUNDOFF
 from edgerep.bench.parity.int8_findings import StepParity
 from edgerep.bench.parity.output_findings import OutputParity
 from edgerep.bench.parity.quantised.forcing import ForcedGraph, limits_of
-from edgerep.bench.parity.quantised.watching import watched
+from edgerep.bench.parity.quantised.image_places import FIRST, ImagePlaces, image_places
+from edgerep.bench.parity.quantised.watching import Watched, watched
 from edgerep.bench.parity.tallies import OutputTally, tally_of
 from edgerep.bench.sessions.runnable import Runnable
 from edgerep.data.preprocessing import Preprocessing
@@ -95,13 +96,18 @@ def exactness_of(
         tally = _Tally(steps=[_StepTally() for _ in graph.quantisers])
         for done, size in enumerate(plan.sizes, 1):
             once = size not in plan.main
+            places: list[ImagePlaces] | None = None  # they are those of all batches of a size
             for order in arrangements(len(chosen[0]), size, first=size, once=once):
                 rows = [array[order] for array in chosen]
                 outputs, levels = artefact.run(rows)
                 own = is_own[order]
                 # Of sizes between, the first row and the last: each is evaluated in float64 twice.
                 picked = np.array([0, size - 1]) if once and size > 2 else np.arange(size)
-                wrong = _add(tally, graph, runnable, size, picked, rows, own, outputs, levels)
+                if places is None:
+                    places = _places(artefact, rows, levels, plan)
+                wrong = _add(
+                    tally, graph, runnable, size, picked, rows, own, outputs, levels, places
+                )
                 if wrong:
                     return Exactness((), (), wrong, 0, is_fault=True)
             watch(done * len(chosen[0]), len(plan.sizes) * len(chosen[0]))
@@ -134,6 +140,19 @@ def _chosen(probes: Probes) -> tuple[tuple[Array, ...], NDArray[np.bool_]]:
     return chosen, np.arange(len(chosen[0])) >= len(first)
 
 
+def _places(
+    artefact: Watched, rows: Sequence[Array], levels: Sequence[Array], plan: BatchPlan
+) -> list[ImagePlaces]:
+    """Where the images of a batch lie in each of the integers that it gave."""
+    size = len(rows[0])
+    if size == 1 or 1 not in plan.sizes:
+        return [FIRST] * len(levels)
+    _, alone = artefact.run([array[:1] for array in rows])
+    return [
+        image_places(one, by_itself, size) for one, by_itself in zip(levels, alone, strict=True)
+    ]
+
+
 def _add(
     tally: _Tally,
     graph: ForcedGraph,
@@ -144,11 +163,12 @@ def _add(
     own_images: NDArray[np.bool_],
     outputs: Sequence[Array],
     levels: Sequence[Array],
+    places: Sequence[ImagePlaces],
 ) -> str:
     """Add the rows `picked` of one batch; returns why they cannot be compared, or ""."""
     for at in _batches(picked, size, graph.fixed_batch):
         fed = _fed(graph, [array[at] for array in rows], runnable.preprocessing)
-        given = [one[at] for one in levels]
+        given = [where.of(one, at, size) for one, where in zip(levels, places, strict=True)]
         answers, steps = graph.run(fed, given, "float64")
         if wrong := _shapes(graph, given, steps, outputs, answers):
             return wrong
@@ -166,13 +186,14 @@ def _add(
             one.add_own(own, truth)
             measured.setdefault(size, []).append(measure(found[at], truth, one.bands))
         unit = UNIT_ROUNDOFF["fp16" if graph.is_half else "fp32"]
-        for quantiser, kept, integers, exact, own in zip(
-            graph.quantisers, tally.steps, given, steps, own_steps, strict=True
+        theirs = np.flatnonzero(own_images[at])
+        for quantiser, kept, integers, exact, own, where in zip(
+            graph.quantisers, tally.steps, given, steps, own_steps, places, strict=True
         ):
             limits = limits_of(quantiser, exact.ndim)
             _add_steps(kept, integers, exact, own, limits, unit)
-            if own_images[at].any():
-                _add_range(kept, exact[own_images[at]], limits)
+            if len(theirs):
+                _add_range(kept, where.of(exact, theirs, len(at)), limits)
     return ""
 
 

@@ -145,8 +145,10 @@ def _gauge(
         half = other.weight in halves
         step = np.abs(rounded).max((2, 3)) * (2.0**-11 if half else 2.0**-20)
     else:
-        step = np.broadcast_to(one.scale.astype(np.float64).reshape(-1), (groups * outputs,))
-        step = step.reshape(groups, outputs)
+        step = one.scale.astype(np.float64).reshape(-1)
+        if step.size == groups * outputs:
+            step = step.reshape(groups, outputs)
+        step = np.broadcast_to(step, (groups, outputs))  # groups of a ConvTranspose share theirs
     return gauge_of(rows, rounded, np.where(step > 0, step, 1.0))
 
 

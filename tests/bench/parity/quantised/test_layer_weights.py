@@ -68,3 +68,25 @@ def test_weights_of_which_rounding_leaves_nothing(is_rescaled: bool, tmp_path: P
     is_right = [one.steps <= one.allowed and abs(np.log(one.gain)) <= one.gain_allowed
                 for one in found]  # fmt: skip
     assert is_right == [True, is_rescaled]
+
+
+def test_groups_of_a_transposed_convolution_share_their_scales(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3, 2, 2)).astype(np.float32)
+    floats = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (float[1, 4, 6, 6] x) => (float[1, 6, 12, 12] y) {
+            y = ConvTranspose <group = 2, strides = [2, 2]> (x, w)
+        }""")
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(floats)
+    floats.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    step = (np.abs(weight).max((0, 2, 3)) / 127).astype(np.float32)
+    codes = np.rint(weight / step[:, None, None]).astype(np.int8)
+    for name, value in (("q", codes), ("s", step), ("z", np.zeros(3, np.int8))):
+        rounded.graph.initializer.append(numpy_helper.from_array(value, name))
+    dequantise = onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=1)
+    rounded.graph.node.insert(0, dequantise)
+    onnx.save(floats, tmp_path / "f.onnx")
+    onnx.save(rounded, tmp_path / "q.onnx")
+    (found,) = layers_beside(OnnxReference(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    assert found.steps < 0.5
