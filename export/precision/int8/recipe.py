@@ -157,13 +157,14 @@ def _best_base(
 ) -> tuple[str, Base, dict[int, float]]:
     """The scales and steps with which quantised activations, by themselves, do least harm.
 
-    Those of `plain` are among them; where no scale is open, the steps alone are searched. The
-    rounding of weights comes later, and makes up for most of its own harm.
+    Where no scale is open, the steps alone are searched, those of `plain` among them. The rounding
+    of weights comes later, and makes up for most of its own harm.
     """
     free = free_scales(ground.model)
     ways = _EVENED if _is_open(free, ground) else ()
-    tried = {PLAIN: (plain.base, dict(plain.steps))}
+    tried: dict[str, tuple[Base, dict[int, float]]] = {}
     if not ways:
+        tried[PLAIN] = plain.base, dict(plain.steps)
         tried[_SEARCHED] = plain.base, _searched(ground, plain.base, recipe)
     for at, (name, alpha, share) in enumerate(ways):
         watch("comparing of scales", at, len(ways))
