@@ -55,3 +55,16 @@ def test_a_part_of_the_int8_faults() -> None:
     assert len(faults) >= 8
     assert [one for one in faults if one.passed] == []
     assert [one for one in found if not one.kind and not one.passed] == []
+
+
+def test_the_int8_result_that_is_kept_holds_what_the_page_says() -> None:
+    (path,) = RESULTS.glob("int8-faults-*.json")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert kept["planted"] >= 500
+    assert kept["caught"] == kept["planted"]
+    assert kept["right"] >= 24
+    assert kept["right_refused"] == 0
+    page = (RESULTS.parent / "checks.md").read_text(encoding="utf-8")
+    assert f"{kept['planted']} faults" in page
+    assert f"{kept['right']} right files" in page
+    assert int8_run.table(kept) in page
