@@ -90,3 +90,27 @@ def test_groups_of_a_transposed_convolution_share_their_scales(tmp_path: Path) -
     onnx.save(rounded, tmp_path / "q.onnx")
     (found,) = layers_beside(OnnxReference(tmp_path / "f.onnx"), tmp_path / "q.onnx")
     assert found.steps < 0.5
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.15], ids=["right", "wrong scale"])
+def test_channels_behind_a_large_identity_tap(factor: float, tmp_path: Path) -> None:
+    """Row 3 and column 3 share one weight that all others are small beside."""
+    rng = np.random.default_rng(2)
+    weights = {
+        "w1": rng.standard_normal((8, 4, 1, 1)).astype(np.float32),
+        "b1": rng.standard_normal(8).astype(np.float32),
+        "w2": rng.standard_normal((7, 8, 1, 1)).astype(np.float32),
+        "b2": rng.standard_normal(7).astype(np.float32),
+    }
+    weights["w2"][:, _SMALL] *= 0.01
+    weights["w2"][_SMALL] *= 0.01
+    weights["w2"][_SMALL, _SMALL] = 40.0
+    onnx.save(_float_model(weights), tmp_path / "f.onnx")
+    made = _in_codes(weights)
+    scale = next(one for one in made.graph.initializer if one.name == "w1s")
+    values = numpy_helper.to_array(scale).copy()
+    values[_SMALL] *= factor
+    scale.CopyFrom(numpy_helper.from_array(values, "w1s"))
+    onnx.save(made, tmp_path / "q.onnx")
+    found = layers_beside(OnnxReference(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    assert all(one.passed for one in found) == (factor == 1)
