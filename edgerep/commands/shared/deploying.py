@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -177,16 +177,22 @@ def time_all(
     rounds: int,
     console: Console,
 ) -> BenchResult:
-    """Time the network, its graphs of every form, and the engines and packages that were made."""
+    """Time the network, its float32 graphs of every form, and what was made of them."""
     with tempfile.TemporaryDirectory(prefix="edgerep-") as folder:
-        devices = [made for made in deployment.artefacts if not isinstance(made, Graph)]
         console.doing("bench", "exporting the forms that are timed")
         forms = forms_of(model, fused, Path(folder), wanted)
         return run_bench(
-            [*forms, *(made.path for made in devices)],
+            [*forms, *beside_the_forms(deployment.artefacts)],
             batch=sorted({wanted.batch.smallest, wanted.batch.optimum}),
             rounds=rounds,
             size=wanted.size,
             input_shapes=wanted.input_shapes,
             progress=lambda text: console.step("bench", text),
         )
+
+
+def beside_the_forms(artefacts: Sequence[Artefact]) -> list[Path]:
+    """The files to time: all but float32 graphs, which are the fused form once more."""
+    return [
+        made.path for made in artefacts if not isinstance(made, Graph) or made.precision != "fp32"
+    ]
