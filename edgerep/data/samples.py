@@ -85,12 +85,17 @@ class Images:
         Raises:
             DataError: They do not.
         """
-        require_fitting(self.pixels, spec)
-        return self.pixels
+        pixels = self.pixels
+        if isinstance(pixels, np.ndarray) and len(pixels.shape) == len(spec.shape) - 1:
+            pixels = pixels[None]  # one by itself
+        require_fitting(pixels, spec)
+        return pixels
 
 
 def require_fitting(images: Pixels, spec: TensorSpec) -> None:
     """Refuse images [N, C, H, W] whose C, H, W or type is not that of a model's input.
+
+    What is no image, [N, ...], is held to the input's own shape in the same way.
 
     Raises:
         DataError: They differ; both are named.
@@ -99,7 +104,7 @@ def require_fitting(images: Pixels, spec: TensorSpec) -> None:
     if images.shape[1:] != wanted or images.dtype != np.dtype(spec.dtype):
         raise DataError(
             f"the images given are {images.dtype} {list(images.shape[1:])}, and the model takes "
-            f"{spec.dtype} {list(wanted)} ([C, H, W])"
+            f"{spec.dtype} {list(wanted)}{' ([C, H, W])' if len(wanted) == 3 else ''}"
         )
 
 
@@ -141,12 +146,10 @@ def as_images(images: Given, *, name: str = "calibration") -> ImageSource:
         return read_images(Path(images))
     found = array_of(images)
     if found is not None:
-        if found.ndim == 3:
-            found = found[None]
-        if found.ndim != 4 or not len(found):
+        if found.ndim < 2 or 0 in found.shape:
             raise OptionError(
                 f"`{name}` has no image: its shape is {list(found.shape)}, and [N, C, H, W] is "
-                f"wanted"
+                f"wanted, or [N, ...] of a network whose input is no image"
             )
         _require_finite(found, f"`{name}`")
         return Images(found)
@@ -236,9 +239,14 @@ def first_images(pixels: Pixels, most: int | None) -> Pixels:
 
 def _checked(images: Pixels, path: Path) -> Pixels:
     if len(images.shape) != 4 or 0 in images.shape or images.dtype not in (np.uint8, np.float32):
+        is_other = len(images.shape) in (2, 3, 5)
+        hint = (
+            "; of a network whose input is no image, calibrate in Python with an array [N, ...], "
+            "or make fp16 or int8-weights, which need none"
+        ) * is_other
         raise DataError(
             f"{path}: images must be uint8 or float32 [N, C, H, W], at least one; found "
-            f"{images.dtype} {list(images.shape)}"
+            f"{images.dtype} {list(images.shape)}{hint}"
         )
     _require_finite(images, str(path))
     return images

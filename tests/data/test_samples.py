@@ -317,12 +317,23 @@ def test_images_are_taken_from_whatever_holds_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("images", "says"), [
     (3, r"is a path, an array .* an int was given \(3\)"), ({"a": IMAGES}, "a dict was given"),
-    (IMAGES[:0], r"has no image: its shape is \[0, 3, 4, 5\]"), (IMAGES[0, 0], "no image"),
+    (IMAGES[:0], r"has no image: its shape is \[0, 3, 4, 5\]"), (IMAGES[0, 0, 0], "no image"),
     (b"a.npy", "a bytes was given"), (None, "a NoneType was given"),
 ])  # fmt: skip
 def test_what_holds_none_is_refused(images: Any, says: str) -> None:
     with pytest.raises(OptionError, match=says):
         as_images(images)
+
+
+def test_what_is_no_image_is_taken_in_the_shape_of_the_input() -> None:
+    tokens = np.random.default_rng(0).standard_normal((6, 7, 4)).astype(np.float32)
+    spec = TensorSpec("tokens", "float32", (None, 7, 4))
+    assert (images_for(tokens, spec)[:] == tokens).all()
+    assert images_for(tokens[0], spec).shape == (1, 7, 4)
+    vectors = images_for(tokens[:, 0], TensorSpec("x", "float32", (None, 4)))
+    assert vectors.shape == (6, 4)
+    with pytest.raises(DataError, match=r"float32 \[6, 4\], and the model takes float32 \[7, 4\]$"):
+        images_for(tokens[:, 0], spec)
 
 
 def test_images_that_do_not_fit_are_refused_whatever_they_come_from(tmp_path: Path) -> None:

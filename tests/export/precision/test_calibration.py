@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import edgerep
 from edgerep.artefacts.tensors import TensorSpec
 from edgerep.data.preprocessing import NO_PREPROCESSING, Preprocessing
 from edgerep.errors import DataError
@@ -35,3 +38,15 @@ def test_without_images_nothing_changes_and_two_inputs_take_none() -> None:
     given = PrecisionSettings(calibration=np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(DataError, match="this takes image, image"):
         with_images_for(given, [SPEC, SPEC], NO_PREPROCESSING)
+
+
+def test_a_network_of_vectors_is_calibrated_in_their_shape(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 5)).eval()
+    vectors = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    fused = edgerep.fuse(network, inputs=torch.zeros(1, 16))
+    graph = edgerep.export_onnx(
+        fused, tmp_path / "v.onnx", input_shapes=[(16,)], precision="int8", calibration=vectors
+    )
+    assert graph.precision == "int8"
+    assert edgerep.verify(network, [graph], calibration=vectors).passed
