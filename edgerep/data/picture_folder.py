@@ -68,7 +68,8 @@ def read_folder(
     for path in found:
         if len(good) == wanted:
             break
-        if reason := why_unreadable(path):
+        reason = "a link that leads nowhere" if _leads_nowhere(path) else why_unreadable(path)
+        if reason:
             broken.append(f"{path.relative_to(folder)} ({reason})")
         else:
             good.append(path)
@@ -112,7 +113,10 @@ def labels_of(content: FolderContent) -> Array | None:
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:
-    """The files that are named as pictures are, in folders of any depth; links are followed."""
+    """The files that are named as pictures are, in folders of any depth; links are followed.
+
+    A link that leads nowhere is among them, whatever its name: a folder of pictures may be missing.
+    """
     seen: set[tuple[int, int]] = set()
     count = 0
 
@@ -130,8 +134,14 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
             count += 1
             if count > _MOST_FILES:
                 raise DataError(f"{folder} has more than {_MOST_FILES:,} files: give a smaller one")
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(place, name)
+            path = Path(place, name)
+            is_wanted = name.lower().endswith(SUFFIXES) or _leads_nowhere(path)
+            if is_wanted and not name.startswith("."):
+                yield path
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _listed_labels(listed: Path, folder: Path, files: Sequence[Path]) -> Array:

@@ -45,6 +45,17 @@ def test_one_broken_picture_in_ten_is_named_and_skipped(tmp_path: Path) -> None:
     assert seen[-1] == (10, 10)
 
 
+def test_a_link_that_leads_nowhere_is_named_whatever_its_name(tmp_path: Path) -> None:
+    folder = picture_folder(tmp_path / "set", 20, (4, 4))
+    (folder / "class_b").symlink_to(tmp_path / "unmounted")
+    (folder / ".hidden").symlink_to(tmp_path / "unmounted")
+    found = read_folder(folder)
+    assert len(found.files) == 20
+    assert found.broken == ("class_b (a link that leads nowhere)",)
+    (folder / "class_c.png").symlink_to(tmp_path / "unmounted")
+    assert len(read_folder(folder).broken) == 2
+
+
 def test_more_are_refused_by_name(tmp_path: Path) -> None:
     folder = picture_folder(tmp_path / "set", 18, (4, 4))
     os.mkfifo(folder / "pipe.png")
