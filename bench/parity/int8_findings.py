@@ -9,6 +9,7 @@ from typing import Any
 # a factor leaves out tens of them, or is hardly used.
 MOST_CLIPPED = 0.1
 LEAST_USED = 1 / 16
+WELL_USED = 1 / 2  # below it a code is lost, which is said; a shared range may be as wide rightly
 LEAST_IMAGES = 8  # from which on images tell of a range
 
 
@@ -40,8 +41,17 @@ class StepParity:
     @property
     def fits(self) -> bool:
         """Whether its range is that of the user's images, as far as these can tell."""
-        tells = self.images >= LEAST_IMAGES and self.used > 0  # nothing but zeros tells nothing
-        return not tells or (self.clipped <= MOST_CLIPPED and self.used >= LEAST_USED)
+        within = self.clipped <= MOST_CLIPPED and self.used >= LEAST_USED
+        return not self._is_told or within
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the user's images take less than half of its range."""
+        return self._is_told and self.used < WELL_USED
+
+    @property
+    def _is_told(self) -> bool:
+        return self.images >= LEAST_IMAGES and self.used > 0  # nothing but zeros tells nothing
 
     @property
     def passed(self) -> bool:

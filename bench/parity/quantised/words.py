@@ -31,6 +31,8 @@ def notes_in_words(artefact: ArtefactParity) -> list[str]:
         )
     elif found.outputs:
         notes.append(f"{_freely(found)}, for its runtime shows none of its integers")
+    if wide := [step for step in found.steps if step.passed and step.is_wide]:
+        notes.append(_wide(wide))
     if found.layers:
         worst_gain = max(found.layers, key=lambda one: abs(one.gain - 1) / one.gain_allowed)
         notes.append(
@@ -88,6 +90,19 @@ def layer_in_words(layer: LayerParity) -> str:
         f"layer {layer.name}, channel {layer.gain_channel}: {layer.gain:.4f} times what the float "
         f"network has, which no layer behind it takes back ({layer.gain_allowed:.1%} allowed): its "
         f"scale is wrong, or where all channels are off alike, that of a layer before it"
+    )
+
+
+def _wide(steps: list[StepParity]) -> str:
+    """Ranges that are right as far as any bound tells, and cost accuracy if they are not meant."""
+    named = ", ".join(
+        f"{step.name} ({step.used:.0%})" for step in sorted(steps, key=lambda s: s.used)[:_MOST]
+    )
+    more = f" and {len(steps) - _MOST} more" if len(steps) > _MOST else ""
+    return (
+        f"your images take less than half of the range of {named}{more}: unless a range is shared "
+        f"with another tensor, or the images differ from those of calibration, its scale is too "
+        f"large, and at least one bit is lost"
     )
 
 

@@ -152,6 +152,17 @@ def test_honest_files_agree_with_their_graph_and_with_float(
         report.to_json()
 
 
+def test_a_range_of_which_less_than_half_is_used_is_said(float_file: Path, tmp_path: Path) -> None:
+    right = verify(float_file, [saved(tmp_path / "right.onnx", of())], calibration=IMAGES)
+    assert "less than half" not in " ".join(notes_of(right.artefacts[0]))
+    model = of()
+    times("b_scale", 2.2)(model)
+    wide = saved(tmp_path / "wide.onnx", model)
+    notes = " ".join(notes_of(one(float_file, wide)))
+    assert "less than half of the range of b_Q (42%)" in notes
+    assert "less than half" not in " ".join(notes_of(one(float_file, wide, IMAGES[:4])))
+
+
 @pytest.mark.parametrize("fault", BESIDE_THE_GRAPH.values(), ids=BESIDE_THE_GRAPH)
 def test_a_fault_does_not_pass_beside_the_graph_that_a_file_should_be(
     fault: Fault, tmp_path: Path
