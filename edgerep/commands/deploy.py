@@ -148,7 +148,12 @@ def command(
         deployment_json,
         deployment_text,
     )
-    from edgerep.commands.shared.stages import fuse_network, read_network, say_preprocessing
+    from edgerep.commands.shared.stages import (
+        fuse_network,
+        read_network,
+        require_images,
+        say_preprocessing,
+    )
     from edgerep.export.fused_weights import save_weights
     from edgerep.networks.network import origin_of, title_of
     from edgerep.outside.json_text import finite_json
@@ -158,6 +163,7 @@ def command(
     deployment = Deployment(output)
     with deployment.stage("read"):
         model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    require_images(given, model, wanted)
     labelled = None
     if images is not None:
         labelled = labelled_images(images, model, wanted)

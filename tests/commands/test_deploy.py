@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from command_line import run
@@ -97,3 +98,17 @@ def test_a_target_without_its_graph_keeps_no_graph(place: Path) -> None:
     assert done.returncode == 3  # nothing was made
     names = {path.name for path in (place / "package").iterdir()}
     assert names == {"fused.safetensors", "fused.safetensors.json", "deploy.json", "report.html"}
+
+
+@pytest.mark.parametrize("command", ["deploy", "export-onnx"])
+def test_images_of_other_channels_are_refused_once_the_network_is_read(
+    place: Path, command: str
+) -> None:
+    np.savez(place / "grey.npz", images=np.zeros((64, 1, 8, 8), np.float32))
+    out = "none" if command == "deploy" else "none.onnx"
+    call = ("-", "--model", "odd_network:build", "--size", "8", "--precision", "int8", "-o", out)
+    done = run(command, *call, "--calibration", "grey.npz", cwd=place)
+    assert done.returncode == 3
+    assert "[1, 8, 8], and the model takes float32 [3, 8, 8]" in done.stderr
+    assert " fuse " not in done.stderr
+    assert not (place / out).exists()

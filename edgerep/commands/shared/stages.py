@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from edgerep.artefacts.kinds import ONNX_SUFFIX
+from edgerep.artefacts.tensors import TensorSpec
 from edgerep.bench.report.text.certificate import one_line as proof_line
 from edgerep.bench.report.text.quantisation import quantisation_lines
 from edgerep.bench.report.text.ranges import range_lines
@@ -88,6 +89,20 @@ def say_preprocessing(wanted: GraphOptions, console: Console) -> None:
         console.progress("input", wanted.preprocessing.describe())
 
 
+def require_images(images: ImageSource | None, model: nn.Module, wanted: GraphOptions) -> None:
+    """Hold the images against a network that was read, before it is fused and exported.
+
+    Raises:
+        DataError: They do not fit its input.
+    """
+    if images is None:
+        return
+    taken = interface_of(model, size=wanted.size, shapes=wanted.input_shapes)
+    if len(taken) == 1:
+        spec = TensorSpec(taken[0].name, wanted.preprocessing.dtype, (None, *taken[0].shape))
+        images.pixels_for(spec, wanted.preprocessing)
+
+
 def make_graph(
     source: str,
     opened: Graph | None,
@@ -121,6 +136,7 @@ def make_graph(
         graph = _graph_of_onnx(opened, path, wanted, precision, console, images, rewrite)
         return MadeGraph(graph, opened.path)
     model = read_network(source, console, model=wanted.model, bn_eps=wanted.bn_eps)
+    require_images(images, model, wanted)
     network = model if unfused else fuse_network(model, wanted, console)
     console.doing("onnx", f"exporting {path.name}")
     graph = export_onnx(
