@@ -20,6 +20,7 @@ from edgerep.bench.report.text.ranges import range_lines
 from edgerep.checkpoints.loading import load
 from edgerep.commands.shared.console import Console
 from edgerep.commands.shared.graph_options import GraphOptions
+from edgerep.commands.shared.unfused import unfused_lines
 from edgerep.data.samples import ImageSource, few_images
 from edgerep.export.engine.engine_file import Engine
 from edgerep.export.from_torch.onnx_export import export_onnx
@@ -172,7 +173,12 @@ def precision_keywords(
 def say_graph(graph: Graph, console: Console) -> None:
     """Say what was written, and what was done to make it as narrow as it is."""
     console.progress("onnx", f"{graph.path.name}: {describe_graph(graph)}")
-    for line in (*quantisation_lines(graph.options), *range_lines(graph.options)):
+    lines = (
+        *quantisation_lines(graph.options),
+        *unfused_lines(graph),
+        *range_lines(graph.options),
+    )
+    for line in lines:
         console.progress(graph.precision, line)
 
 
