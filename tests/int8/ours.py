@@ -12,8 +12,15 @@ from onnx import helper, numpy_helper
 
 from edgerep.export.graph.onnx_file import Graph
 from edgerep.export.precision.adaptation import adapt_onnx
+from edgerep.export.precision.free_scales import free_scales
+from edgerep.export.precision.int8.base import rescaled_base
+from edgerep.export.precision.int8.equalisation import equalising_scales
+from edgerep.export.precision.int8.ground import prepare
+from edgerep.export.precision.int8.placement import placement_of
+from edgerep.export.precision.int8.qdq_writer import with_pairs
 from edgerep.export.precision.int8.recipe import Recipe, quantise
-from edgerep.export.precision.settings import STAGES
+from edgerep.export.precision.int8.steps import searched_steps
+from edgerep.export.precision.settings import STAGES, silent
 
 Floats = NDArray[np.float32]
 
@@ -30,6 +37,17 @@ def plain(graph: Graph, bits: int, target: Path, images: Floats) -> dict[str, An
     """As `recipe`, with every stage switched off."""
     how = Recipe(levels=_levels(bits), without=STAGES)
     return _simulated(graph, bits, target, images, how)
+
+
+def activations_alone(source: Path, target: Path, images: Floats) -> None:
+    """Write the graph whose activations alone are in eight bits: what no weights can exceed."""
+    model = onnx.load(source)
+    ground = prepare(model, placement_of(model), images, batch=None, threads=0, watch=silent)
+    ranges = {name: seen.largest for name, seen in ground.seen.items()}
+    free = free_scales(model)
+    base = rescaled_base(model, free, equalising_scales(model, free, ranges, 1.0))
+    steps = searched_steps(ground, base, levels=_levels(8), seed=0, threads=0)
+    onnx.save(with_pairs(base.model, ground.placement.pairs, steps), target)
 
 
 def _simulated(

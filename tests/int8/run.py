@@ -28,7 +28,7 @@ from int8.cases import CASES, Case
 from int8.costs import NETWORKS, cost_of
 from int8.gates import PLAIN, RECIPE, Gate, gates_of
 from int8.judging import judge, logits_of
-from int8.ours import plain, recipe
+from int8.ours import activations_alone, plain, recipe
 from int8.peers import Quantiser, peers
 from int8.subjects import SUBJECTS, Subject
 
@@ -96,6 +96,8 @@ def methods_for(case: Case, modelopt: Path | None) -> dict[str, Quantiser | None
     }
     if case.all_peers and modelopt is None:
         chosen["modelopt"] = None
+    if case.all_peers:
+        chosen["activations alone"] = activations_alone
     return {**chosen, RECIPE: None}
 
 
