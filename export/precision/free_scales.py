@@ -16,14 +16,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from edgerep.export.graph.index import GraphIndex
 from edgerep.export.precision.layers import Layer, layers_in
-
-Variables = NDArray[np.int64]
+from edgerep.export.precision.scale_variables import (
+    Variables,
+    components,
+    narrowed,
+    shapes_of,
+    widened,
+)
 
 _FIXED = 0  # the variable of what must stay as it is
 _MOST = 1 << 25  # numbers of a tensor whose positions are followed one by one
@@ -74,7 +78,7 @@ class _Search:
         self.graph = model.graph
         self.index = GraphIndex(model.graph)
         self.opsets = list(model.opset_import)
-        self.shapes = _shapes(model)
+        self.shapes = shapes_of(model)
         self.layers = {layer.node.output[0]: layer for layer in layers_in(model.graph)}
         self.known: dict[str, Variables] = {}
         self.count = 1
@@ -90,7 +94,7 @@ class _Search:
         for name in self.index.outputs:
             if name in self.known:
                 self._fix(name, "it is an output of the graph")
-        labels = _components(self.count, self.left, self.right)
+        labels = components(self.count, self.left, self.right)
         why: dict[int, str] = {}
         for variables, reason in self.fixings:
             for label in np.unique(labels[variables]):
@@ -228,7 +232,7 @@ class _Search:
             if constant is None and self._is_constant(name):
                 raise _NotFollowedError("it adds a number that is computed from constants")
             if constant is None:
-                parts.append(_widened(self._of(name), rank))
+                parts.append(widened(self._of(name), rank))
             elif kind in ("Max", "Min", "Mean", "Sum") and np.any(constant):
                 raise _NotFollowedError("it takes a number beside a tensor")
         shape = np.broadcast_shapes(*(part.shape for part in parts))
@@ -259,7 +263,7 @@ class _Search:
 
     def _spread(self, name: str, beside: str, rank: int) -> Variables:
         """The scales of a tensor that is multiplied, element by element, by another."""
-        found = _widened(self._of(name), rank)
+        found = widened(self._of(name), rank)
         shape = self.shapes.get(beside)
         constant = self.index.constant(beside)
         shape = constant.shape if constant is not None else shape
@@ -285,14 +289,14 @@ class _Search:
                                    for at in range(rank)])
             for part in parts
         ]  # fmt: skip
-        return _narrowed(np.concatenate(spread, axis))
+        return narrowed(np.concatenate(spread, axis))
 
     def _reshaped(self, name: str, output: str) -> Variables:
         source = self._of(name)
         shape, wanted = self._shape(name), self._shape(output)
         if int(np.prod(shape)) != int(np.prod(wanted)) or int(np.prod(shape)) > _MOST:
             raise _NotFollowedError("it mixes samples")
-        return _narrowed(np.broadcast_to(source, shape).reshape(wanted))
+        return narrowed(np.broadcast_to(source, shape).reshape(wanted))
 
     def _moved(self, node: onnx.NodeProto) -> dict[str, Variables]:
         """An operator that only moves numbers, run on the scales instead of the numbers."""
@@ -315,7 +319,7 @@ class _Search:
             found = runner.run(None, feed)
         except Exception as error:  # onnx's evaluator has no error of its own
             raise _NotFollowedError("it cannot be followed") from error
-        return {n: _narrowed(v) for n, v in zip(node.output, found, strict=True)}
+        return {n: narrowed(v) for n, v in zip(node.output, found, strict=True)}
 
     def _is_relu(self, node: onnx.NodeProto) -> bool:
         settings = _attributes(node)
@@ -375,51 +379,6 @@ class _Search:
 
 class _NotFollowedError(Exception):
     """What stands there cannot be rescaled through; the message says why."""
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    found: dict[str, tuple[int | None, ...]] = {
-        tensor.name: tuple(tensor.dims) for tensor in inferred.initializer
-    }
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape"):
-            found[value.name] = tuple(
-                d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim
-            )
-    return found
-
-
-def _widened(variables: Variables, rank: int) -> Variables:
-    return variables.reshape([1] * (rank - variables.ndim) + list(variables.shape))
-
-
-def _narrowed(variables: Variables) -> Variables:
-    """The same with size 1 along every axis along which nothing changes."""
-    for axis in range(variables.ndim):
-        first = variables.take([0], axis)
-        if variables.shape[axis] > 1 and (variables == first).all():
-            variables = first
-    return variables
-
-
-def _components(count: int, left: list[Variables], right: list[Variables]) -> Variables:
-    """The smallest variable that each variable is equal to, directly or not."""
-    labels = np.arange(count)
-    if not left:
-        return labels
-    a, b = np.concatenate(left), np.concatenate(right)
-    while True:
-        low = np.minimum(labels[a], labels[b])
-        new = labels.copy()
-        for ends in (a, b, labels[a], labels[b]):
-            np.minimum.at(new, ends, low)
-        while not np.array_equal(new, new[new]):
-            new = new[new]
-        if np.array_equal(new, labels):
-            return labels
-        labels = new
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

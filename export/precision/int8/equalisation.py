@@ -16,7 +16,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edgerep.export.graph.index import GraphIndex
-from edgerep.export.precision.free_scales import FreeScales, Variables
+from edgerep.export.precision.free_scales import FreeScales
+from edgerep.export.precision.scale_variables import Variables
 
 Doubles = NDArray[np.float64]
 
