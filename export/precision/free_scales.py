@@ -69,6 +69,9 @@ def free_scales(model: onnx.ModelProto) -> FreeScales:
 
     Args:
         model: It stays as it is. Its inputs and outputs stay as they are too.
+
+    Raises:
+        OnnxError: The shapes that the graph notes contradict each other.
     """
     return _Search(model).result()
 

@@ -6,12 +6,24 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgerep.errors import OnnxError, first_line
+
 Variables = NDArray[np.int64]
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """The shape of every tensor that ONNX's inference knows; None for a size that is open."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    """The shape of every tensor that ONNX's inference knows; None for a size that is open.
+
+    Raises:
+        OnnxError: The shapes that the graph notes contradict each other.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise OnnxError(
+            f"the shapes that the graph notes are not those of its operators: "
+            f"{first_line(error)[:300]}. Export it again"
+        ) from error
     found: dict[str, tuple[int | None, ...]] = {
         tensor.name: tuple(tensor.dims) for tensor in inferred.initializer
     }

@@ -67,7 +67,8 @@ def rows_of(
         try:
             target.unlink(missing_ok=True)
             if method == RECIPE:
-                row["recipe"] = recipe(graph, case.bits, target, images)
+                said = recipe(graph, case.bits, target, images)
+                row["recipe"] = {key: said[key] for key in said if key != "layers"}
             elif case.bits != 8:
                 plain(graph, case.bits, target, images)
             elif quantise is None:

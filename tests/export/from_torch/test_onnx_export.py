@@ -63,13 +63,15 @@ def test_weights_arrive_bit_for_bit(tmp_path: Path) -> None:
             assert np.array_equal(held[name], tensor.to(dtype).numpy()), name
 
 
-def test_weights_beyond_float16_are_named(tmp_path: Path) -> None:
+def test_weights_beyond_float16_are_rescaled_into_it(tmp_path: Path) -> None:
     fused = fuse(MODEL, certify=False)
     with torch.no_grad():
         fused.module.get_parameter("stage1.1.rbr_reparam.bias")[0] = 7e4
-    with pytest.raises(OnnxError, match=r"stage1\.1\.rbr_reparam\.bias"):
-        export_onnx(fused, tmp_path / "a.onnx", size=32, precision="fp16")
-    assert list(tmp_path.iterdir()) == []
+    graph = export_onnx(fused, tmp_path / "a.onnx", size=32, precision="fp16")
+    assert graph.precision == "fp16"
+    assert graph.options["range"]["rescaled"]["channels"] > 0
+    bias = {t.name: t for t in onnx.load(graph.path).graph.initializer}["stage1.1.rbr_reparam.bias"]
+    assert np.isfinite(numpy_helper.to_array(bias)).all()
 
 
 def test_training_mode_and_unknown_options_are_refused(tmp_path: Path) -> None:

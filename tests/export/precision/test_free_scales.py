@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgerep
 from edgerep.artefacts.tensors import Array
+from edgerep.errors import OnnxError
 from edgerep.export.precision.free_scales import free_scales
 from edgerep.export.precision.rescaling import rescaled
 from edgerep.export.precision.running import ModelRun
@@ -190,3 +191,14 @@ def test_scales_are_positive() -> None:
     model = _graph([_node("Conv", "x,v", "y")], {"v": _weights(4, 3, 3, 3)})
     with pytest.raises(ValueError, match="above 0"):
         rescaled(model, free_scales(model), np.zeros(1))
+
+
+def test_shapes_that_contradict_the_operators_are_refused() -> None:
+    model = _graph(
+        [_node("Conv", "x,v", "a"), _node("Conv", "a,w", "y")],
+        {"v": _weights(4, 3, 3, 3), "w": _weights(2, 4, 1, 1)},
+    )
+    wrong = helper.make_tensor_value_info("v", TensorProto.FLOAT, [4, 3, 3, 5])
+    model.graph.value_info.append(wrong)
+    with pytest.raises(OnnxError, match="Export it again"):
+        free_scales(model)
