@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from click.core import ParameterSource
 from edgerep.artefacts.batches import BatchProfile
 from edgerep.commands.shared.option_values import shapes_from
 from edgerep.data.preprocessing import NO_PREPROCESSING, PRESETS, Preprocessing
-from edgerep.errors import OptionError
+from edgerep.errors import MissingDependencyError, OptionError
 from edgerep.export.precision.settings import CALIBRATED
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class GraphOptions:
             images: Whether there is a --calibration.
 
         Raises:
+            MissingDependencyError: They are made by running the graph, and ONNX Runtime is not
+                installed.
             OptionError: As said.
         """
         for option in ("--max-drop", "--min-sqnr", "--without"):
@@ -87,6 +90,8 @@ class GraphOptions:
                     f"--precision {precision} is calibrated on images: give --calibration, 256 of "
                     f"them or more, such as the network will see"
                 )
+            if precision in CALIBRATED and importlib.util.find_spec("onnxruntime") is None:
+                raise MissingDependencyError("onnxruntime", "bench")
 
     @property
     def image_size(self) -> tuple[int, int] | None:
