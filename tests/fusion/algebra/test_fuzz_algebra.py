@@ -439,7 +439,7 @@ def test_a_forgotten_border_condition_is_found(
         return None if why is not None and word in why else why
 
     monkeypatch.setitem(globals(), "inexact", careless)
-    assert found_within(2000)
+    assert found_within(8000)  # constants of all modules that are loaded shape what is drawn
 
 
 def test_a_shifted_sum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
