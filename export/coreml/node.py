@@ -14,6 +14,7 @@ from edgerep.errors import CoremlError
 from edgerep.export.coreml.dequantised import Dequantised
 from edgerep.export.coreml.quiet_coremltools import types
 from edgerep.export.coreml.refusals import NodeRefusedError, Refusal
+from edgerep.export.graph.index import settings_of
 
 Array: TypeAlias = NDArray[Any]
 Var: TypeAlias = Any  # coremltools' value in a program; coremltools is untyped
@@ -171,9 +172,9 @@ def _fits_int32(array: Array) -> bool:
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """The attributes of a node as Python values; text as `str`."""
-    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     return {
-        name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()
+        name: value.decode() if isinstance(value, bytes) else value
+        for name, value in settings_of(node).items()
     }
 
 

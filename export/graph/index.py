@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -99,6 +100,11 @@ def bodies_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
             for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
                 yield graph
                 yield from bodies_in(graph.node)
+
+
+def settings_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node as Python values by their names; text as `bytes`."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgerep.artefacts.tensors import Array
-from edgerep.export.graph.index import GraphIndex
+from edgerep.export.graph.index import GraphIndex, settings_of
 
 QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 
@@ -73,7 +73,7 @@ def quantisers_in(index: GraphIndex) -> Iterator[Quantiser]:
 
 def quantiser(index: GraphIndex, node: onnx.NodeProto) -> Quantiser:
     """What a node says that is one of `QUANTISING`."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = settings_of(node)
     constant = _stored(index, node.input[0])
     rounded = index.maker(node.input[0], "QuantizeLinear")
     has_zero = len(node.input) > 2 and bool(node.input[2])

@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from edgerep.export.graph.index import GraphIndex
+from edgerep.export.graph.index import GraphIndex, settings_of
 from edgerep.export.precision.layers import Layer, layers_in
 from edgerep.export.precision.scale_variables import (
     Variables,
@@ -179,7 +179,7 @@ class _Search:
         if kind == "Concat":
             return {output: self._concatenated(node)}
         if kind == "Transpose":
-            order = _attributes(node).get("perm")
+            order = settings_of(node).get("perm")
             return {output: self._of(first).transpose(order)}
         if kind in _RESHAPING:
             return {output: self._reshaped(first, output)}
@@ -191,7 +191,7 @@ class _Search:
         source = self._of(node.input[0])
         if kind in _POOLS:
             return self._spatially(node.input[0])
-        settings = _attributes(node)
+        settings = settings_of(node)
         axes = settings.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1]:
             constant = self.index.constant(node.input[1])
@@ -207,7 +207,7 @@ class _Search:
 
     def _padded(self, node: onnx.NodeProto) -> Variables:
         source = self._of(node.input[0])
-        settings = _attributes(node)
+        settings = settings_of(node)
         mode = settings.get("mode", b"constant")
         pads = settings.get("pads") or self._numbers(node, 1)
         value = self._numbers(node, 2) or [settings.get("value", 0)]
@@ -277,7 +277,7 @@ class _Search:
 
     def _concatenated(self, node: onnx.NodeProto) -> Variables:
         rank = self._rank(node.output[0])
-        axis = _attributes(node)["axis"] % rank
+        axis = settings_of(node)["axis"] % rank
         parts = []
         for name in node.input:
             if self._is_constant(name):
@@ -325,7 +325,7 @@ class _Search:
         return {n: narrowed(v) for n, v in zip(node.output, found, strict=True)}
 
     def _is_relu(self, node: onnx.NodeProto) -> bool:
-        settings = _attributes(node)
+        settings = settings_of(node)
         bounds = [settings.get("min"), settings.get("max")]
         for at in (1, 2):
             if at < len(node.input) and node.input[at]:
@@ -384,9 +384,5 @@ class _NotFollowedError(Exception):
     """What stands there cannot be rescaled through; the message says why."""
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
-
-
 def _casts_to_float(node: onnx.NodeProto) -> bool:
-    return _attributes(node).get("to") == TensorProto.FLOAT
+    return settings_of(node).get("to") == TensorProto.FLOAT

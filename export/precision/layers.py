@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from edgerep.artefacts.tensors import Array
-from edgerep.export.graph.index import GraphIndex
+from edgerep.export.graph.index import GraphIndex, settings_of
 
 Floats = NDArray[np.floating[Any]]
 
@@ -102,7 +102,7 @@ def _layer(node: onnx.NodeProto, index: GraphIndex) -> Layer | None:
         return None
     if index.constant(node.input[0]) is not None:
         return None
-    settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    settings = settings_of(node)
     bias = node.input[2] if len(node.input) > 2 else ""
     if bias and index.constant(bias) is None:
         return None

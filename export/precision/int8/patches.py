@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from onnx import helper
 
 from edgerep.artefacts.tensors import Array
+from edgerep.export.graph.index import settings_of
 from edgerep.export.precision.layers import Layer
 
 _MOST_ROWS = 20_000  # that second moments are taken from
@@ -93,7 +93,7 @@ def _windows(
     rng: np.random.Generator,
     columns: slice,
 ) -> Array:
-    settings = {a.name: helper.get_attribute_value(a) for a in layer.node.attribute}
+    settings = settings_of(layer.node)
     rank = len(kernel)
     strides = settings.get("strides", [1] * rank)
     dilations = settings.get("dilations", [1] * rank)
