@@ -19,6 +19,7 @@ from edgerep.artefacts.batches import BatchProfile
 from edgerep.artefacts.tensors import Array
 from edgerep.export.graph.index import GraphIndex, opset_of
 from edgerep.export.graph.opset import convert_opset
+from edgerep.export.precision.int8.base import unscaled
 from edgerep.export.precision.int8.comparison import HeldOut
 from edgerep.export.precision.int8.findings import Tried
 from edgerep.export.precision.int8.ground import Ground, prepare
@@ -26,7 +27,8 @@ from edgerep.export.precision.int8.placement import placement_of
 from edgerep.export.precision.int8.qdq_writer import Codes, with_pairs, write_weights_in_place
 from edgerep.export.precision.int8.recipe import Recipe, quantise
 from edgerep.export.precision.int8.rounding import row_scales
-from edgerep.export.precision.int8.steps import room_for
+from edgerep.export.precision.int8.steps import largest_steps
+from edgerep.export.precision.int8.weights import laid_out, shared_steps
 from edgerep.export.precision.layers import Layer
 from edgerep.export.precision.settings import PrecisionSettings
 
@@ -90,13 +92,7 @@ def in_fp8(
 
 def _written(ground: Ground) -> onnx.ModelProto:
     """The graph with its pairs; the largest number that was seen has the largest code."""
-    largest: dict[int, float] = {}
-    for pair in ground.placement.pairs:
-        seen = float(ground.seen[pair.tensor].largest.max(initial=0.0))
-        largest[pair.group] = max(largest.get(pair.group, 0.0), seen)
-    steps = {
-        group: float(np.float32(room_for(value) / LARGEST)) for group, value in largest.items()
-    }
+    steps = largest_steps(ground, unscaled(ground.model), LARGEST)
     made = with_pairs(ground.model, ground.placement.pairs, steps, TensorProto.FLOAT8E4M3FN)
     index = GraphIndex(ground.model.graph)
     weights = {layer.name: index.constant(layer.weight) for layer in ground.placement.layers}
@@ -111,11 +107,8 @@ def _written(ground: Ground) -> onnx.ModelProto:
 
 def _codes(layer: Layer, weight: Array) -> Codes:
     rows = layer.rows(weight)
-    scales = row_scales(rows.reshape(*rows.shape[:2], -1), LARGEST)
-    if layer.operator == "ConvTranspose":  # whose groups share their steps
-        scales = np.broadcast_to(scales.max(0, keepdims=True), scales.shape)
+    flat = rows.reshape(*rows.shape[:2], -1)
+    scales = shared_steps(layer, row_scales(flat, LARGEST))
+    scaled = np.clip(flat / scales[:, :, None], -LARGEST, LARGEST).astype(np.float32)
     kind = helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E4M3FN)
-    scaled = np.clip(rows / scales[:, :, None, None], -LARGEST, LARGEST)
-    codes = layer.from_rows(scaled.astype(np.float32), weight.shape).astype(kind)
-    steps = scales[0] if layer.operator == "ConvTranspose" else scales.reshape(-1)
-    return Codes(np.ascontiguousarray(codes), steps.astype(np.float32))
+    return laid_out(layer, weight, scaled.astype(kind), scales)

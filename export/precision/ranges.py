@@ -20,8 +20,9 @@ from edgerep.export.graph.element_types import element_types
 from edgerep.export.precision.activations import Activations, observe
 from edgerep.export.precision.emulation import MOVING
 from edgerep.export.precision.free_scales import FreeScales
+from edgerep.export.precision.narrow_types import FLOAT16
 
-LARGEST = 65504.0
+LARGEST = FLOAT16.largest
 WARNED_FROM = LARGEST / 4  # another image than those that were seen may give more
 NORMAL_FROM = 2.0**-14  # the smallest number with all of float16's digits
 _MOST_IMAGES = 256  # of calibration that are run, spread over all

@@ -102,7 +102,7 @@ def quantise(
     held_out = HeldOut(ground, recipe.threads)
     free = free_scales(model)
     few = HeldOut(ground, recipe.threads, most=_FEW)
-    made = _candidates(ground, few, recipe, watch)
+    made = _candidates(ground, free, few, recipe, watch)
     found = {name: held_out.likeness(one.model()) for name, one in made.items()}
     chosen = max(found, key=lambda name: found[name].sqnr_db)
     if not recipe.budget.is_open:
@@ -128,7 +128,7 @@ def quantise(
 
 
 def _candidates(
-    ground: Ground, held_out: HeldOut, recipe: Recipe, watch: Watch
+    ground: Ground, free: FreeScales, held_out: HeldOut, recipe: Recipe, watch: Watch
 ) -> dict[str, Candidate]:
     """Plain; evened out; and that rounded in order, as far as the recipe has these stages."""
     levels = recipe.levels
@@ -140,7 +140,7 @@ def _candidates(
     if "equalisation" in recipe.without:
         name, base, steps = PLAIN, plain, dict(made[PLAIN].steps)
     else:
-        name, base, steps = _best_base(ground, held_out, recipe, made[PLAIN], watch)
+        name, base, steps = _best_base(ground, free, held_out, recipe, made[PLAIN], watch)
     if name != PLAIN:
         made[name] = rounded_by_itself(ground, base, steps, levels=levels)
     if stages:
@@ -153,14 +153,18 @@ def _candidates(
 
 
 def _best_base(
-    ground: Ground, held_out: HeldOut, recipe: Recipe, plain: Candidate, watch: Watch
+    ground: Ground,
+    free: FreeScales,
+    held_out: HeldOut,
+    recipe: Recipe,
+    plain: Candidate,
+    watch: Watch,
 ) -> tuple[str, Base, dict[int, float]]:
     """The scales and steps with which quantised activations, by themselves, do least harm.
 
     Where no scale is open, the steps alone are searched, those of `plain` among them. The rounding
     of weights comes later, and makes up for most of its own harm.
     """
-    free = free_scales(ground.model)
     ways = _EVENED if _is_open(free, ground) else ()
     tried: dict[str, tuple[Base, dict[int, float]]] = {}
     if not ways:

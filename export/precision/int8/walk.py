@@ -7,7 +7,7 @@ in eight bits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -15,11 +15,10 @@ from onnx import numpy_helper
 
 from edgerep.artefacts.tensors import Array
 from edgerep.export.graph.index import GraphIndex
+from edgerep.export.precision.int8.ground import Blocks
 from edgerep.export.precision.int8.qdq_writer import CODES, VALUES
 from edgerep.export.precision.layers import Layer
 from edgerep.export.precision.running import ModelRun
-
-Blocks = Callable[[], Iterator[Array]]
 
 
 class Walk:

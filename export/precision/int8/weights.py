@@ -32,8 +32,8 @@ def nearest_codes(layer: Layer, weight: Array, levels: int) -> Codes:
     """
     rows = layer.rows(weight)
     flat = rows.reshape(*rows.shape[:2], -1)
-    scales = _shared_steps(layer, row_scales(flat, levels))
-    return _codes(layer, weight, rounded_to_nearest(flat, scales, levels), scales)
+    scales = shared_steps(layer, row_scales(flat, levels))
+    return laid_out(layer, weight, rounded_to_nearest(flat, scales, levels), scales)
 
 
 def codes_together(
@@ -53,7 +53,7 @@ def codes_together(
     """
     rows = layer.rows(weight)
     groups, outputs, inputs, taps = rows.shape
-    scales = _shared_steps(layer, row_scales(rows.reshape(groups, outputs, -1), levels))
+    scales = shared_steps(layer, row_scales(rows.reshape(groups, outputs, -1), levels))
     kernel = weight.shape[2:] if layer.operator == "Conv" else ()
     by_tap = layer.operator == "ConvTranspose"
     width = max(1, _WIDEST // (1 if by_tap else taps))
@@ -70,17 +70,25 @@ def codes_together(
             flat = some.reshape(groups, outputs, -1)
             done = rounded_together(flat, scales, levels, moments)
             result[:, :, part] = done.reshape(some.shape)
-    return _codes(layer, weight, result.reshape(groups, outputs, -1), scales)
+    return laid_out(layer, weight, result.reshape(groups, outputs, -1), scales)
 
 
-def _shared_steps(layer: Layer, scales: Doubles) -> Doubles:
+def shared_steps(layer: Layer, scales: Doubles) -> Doubles:
     """Steps that DequantizeLinear can say: of a `ConvTranspose` the groups share them."""
     if layer.operator == "ConvTranspose":
         return np.broadcast_to(scales.max(0, keepdims=True), scales.shape)
     return scales
 
 
-def _codes(layer: Layer, weight: Array, rows: NDArray[np.int8], scales: Doubles) -> Codes:
+def laid_out(layer: Layer, weight: Array, rows: Array, scales: Doubles) -> Codes:
+    """Codes of rows [groups, outputs, inputs of a row], of any type, as the layer has its weights.
+
+    Args:
+        layer: Whose weights they are.
+        weight: Its weights, for their shape.
+        rows: The codes.
+        scales: The step of each row, [groups, outputs].
+    """
     shape = layer.rows(weight).shape
     codes = layer.from_rows(rows.reshape(shape), weight.shape)
     steps = scales[0] if layer.operator == "ConvTranspose" else scales.reshape(-1)
