@@ -43,11 +43,8 @@ def run_engines(carried: Path, runtime: str) -> Iterator[dict[str, Any]]:
     What is built is kept in `carried/built`. TensorRT builds each twice, the second time with the
     timing cache of the first.
     """
-    trt = load_runtime(runtime)
-    found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "engines": []}
-    if runtime == "tensorrt":
-        without_libraries_of_others(trt)
-        found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    _, kit = opened(runtime)
+    found: dict[str, Any] = {**kit, "engines": []}
     for path in sorted(carried.glob("*.engine")):
         engine = open_engine(path)
         if engine.runtime == runtime:
@@ -88,6 +85,16 @@ def _build(graph: Path, path: Path, runtime: str) -> dict[str, float]:
         name: build_engine(graph, path, runtime=runtime, timing_cache=cache).build_seconds
         for name in ("build_seconds", "build_again_seconds")
     }
+
+
+def opened(runtime: str) -> tuple[Any, dict[str, Any]]:
+    """A runtime as the kit uses it, and what the result says of it."""
+    trt = load_runtime(runtime)
+    about = {"runtime": runtime, "version": trt.__version__}
+    if runtime == "tensorrt":
+        without_libraries_of_others(trt)
+        about["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    return trt, about
 
 
 def without_libraries_of_others(trt: Any) -> None:

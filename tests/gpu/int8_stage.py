@@ -17,7 +17,12 @@ from unittest import mock
 
 import numpy as np
 from cuda_graph import captured
-from engine_stage import detailed_configs, in_milliseconds, without_libraries_of_others, words_of
+from engine_stage import (
+    detailed_configs,
+    in_milliseconds,
+    opened,
+    words_of,
+)
 
 from edgerep.artefacts.tensors import Array
 from edgerep.bench.parity.figures.tolerance import compare
@@ -42,11 +47,8 @@ def run_int8(carried: Path, runtime: str = "tensorrt") -> Iterator[dict[str, Any
 
     `carried` has `NAME.PRECISION.onnx` and `NAME.npz`; engines are kept in `carried/built`.
     """
-    trt = load_runtime(runtime)
-    found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "networks": []}
-    if runtime == "tensorrt":
-        without_libraries_of_others(trt)
-        found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    trt, about = opened(runtime)
+    found: dict[str, Any] = {**about, "networks": []}
     detailed_configs(trt)
     built = carried / "built"
     built.mkdir(exist_ok=True)

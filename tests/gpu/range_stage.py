@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine_stage import detailed_configs, without_libraries_of_others, words_of
+from engine_stage import detailed_configs, opened, words_of
 from int8_stage import figures, layers_of, summary_of
 
 from edgerep.artefacts.tensors import Array
@@ -24,11 +24,8 @@ BATCH = 8
 
 def run_ranges(carried: Path, runtime: str = "tensorrt") -> Iterator[dict[str, Any]]:
     """The result so far, after each engine: are its answers finite, and how far from float32."""
-    trt = load_runtime(runtime)
-    found: dict[str, Any] = {"runtime": runtime, "version": trt.__version__, "networks": []}
-    if runtime == "tensorrt":
-        without_libraries_of_others(trt)
-        found["tactic_sources"] = "cuBLAS, cuBLASLt and cuDNN switched off: not installed"
+    trt, about = opened(runtime)
+    found: dict[str, Any] = {**about, "networks": []}
     detailed_configs(trt)
     built = carried / "built"
     built.mkdir(exist_ok=True)

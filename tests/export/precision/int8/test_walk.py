@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import edgerep
-from edgerep.export.precision.int8.placement import placement_of
+from edgerep.export.precision.int8.placement import Placement, placement_of
 from edgerep.export.precision.int8.qdq_writer import with_pairs
 from edgerep.export.precision.int8.walk import Walk, answer_of, mean_codes
 from edgerep.export.precision.running import ModelRun
@@ -30,13 +30,17 @@ class _Branches(nn.Module):
         return self.d(torch.cat([y, z], 1)), self.e(x)
 
 
-def test_each_layer_meets_what_the_whole_graph_would_give_it(tmp_path: Path) -> None:
+def _paired(folder: Path) -> tuple[Placement, onnx.ModelProto]:
     torch.manual_seed(0)
-    edgerep.export_onnx(_Branches().eval(), tmp_path / "a.onnx", size=12, batch=(1, 4, 8))
-    model = onnx.load(tmp_path / "a.onnx")
+    edgerep.export_onnx(_Branches().eval(), folder / "a.onnx", size=12, batch=(1, 4, 8))
+    model = onnx.load(folder / "a.onnx")
     placement = placement_of(model)
     steps = dict.fromkeys({pair.group for pair in placement.pairs}, 0.03)
-    paired = with_pairs(model, placement.pairs, steps)
+    return placement, with_pairs(model, placement.pairs, steps)
+
+
+def test_each_layer_meets_what_the_whole_graph_would_give_it(tmp_path: Path) -> None:
+    placement, paired = _paired(tmp_path)
     images = np.random.default_rng(0).standard_normal((10, 3, 12, 12), np.float32)
 
     def blocks():  # type: ignore[no-untyped-def]
@@ -50,12 +54,7 @@ def test_each_layer_meets_what_the_whole_graph_would_give_it(tmp_path: Path) -> 
 
 
 def test_what_is_put_is_met_by_the_layers_behind(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    edgerep.export_onnx(_Branches().eval(), tmp_path / "a.onnx", size=12, batch=(1, 4, 8))
-    model = onnx.load(tmp_path / "a.onnx")
-    placement = placement_of(model)
-    steps = dict.fromkeys({pair.group for pair in placement.pairs}, 0.03)
-    paired = with_pairs(model, placement.pairs, steps)
+    placement, paired = _paired(tmp_path)
     images = np.random.default_rng(0).standard_normal((3, 3, 12, 12), np.float32)
     walk = Walk(paired, placement.layers, lambda: iter([images]), threads=1)
     first, second = placement.layers[:2]
